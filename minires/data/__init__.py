@@ -1,0 +1,45 @@
+"""Pictures from folders, tables and arrays; their transforms; and the loader that makes batches of them."""
+
+from minires.data import transforms
+from minires.data.arrays import ArrayDataset, Subset
+from minires.data.classes import read_class_map
+from minires.data.collate import collate
+from minires.data.digits import load_digits
+from minires.data.files import FileDataset
+from minires.data.fingerprint import differences, fingerprint
+from minires.data.folder import ImageFolder, folder_splits
+from minires.data.images import IMG_EXTENSIONS, MAX_PIXELS, open_image, read_header
+from minires.data.loader import DataLoader, last_batch_size
+from minires.data.scan import ScanReport, scan
+from minires.data.split import split
+from minires.data.table import CSVDataset, read_splits, write_splits
+from minires.data.transforms import Preprocessing, preset_eval, preset_train
+
+__all__ = [
+    "IMG_EXTENSIONS",
+    "MAX_PIXELS",
+    "ArrayDataset",
+    "CSVDataset",
+    "DataLoader",
+    "FileDataset",
+    "ImageFolder",
+    "Preprocessing",
+    "ScanReport",
+    "Subset",
+    "collate",
+    "differences",
+    "fingerprint",
+    "folder_splits",
+    "last_batch_size",
+    "load_digits",
+    "open_image",
+    "preset_eval",
+    "preset_train",
+    "read_class_map",
+    "read_header",
+    "read_splits",
+    "scan",
+    "split",
+    "transforms",
+    "write_splits",
+]

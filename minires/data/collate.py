@@ -1,0 +1,51 @@
+"""From single samples to one batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minires.tensor import Tensor
+
+
+def collate(samples: Sequence[Any], names: Sequence[str] | None = None) -> Any:
+    """One batch from samples that are all tuples, (image, target) as a rule: each place becomes one tensor.
+
+    Images (C, H, W) are copied once, into memory of the order (N, H, W, C) under the logical shape (N, C, H, W).
+    Integers become int64, floats float32, other arrays are stacked; texts stay a list. `names` says where the samples
+    come from. Raises ValueError naming the first image of another shape, TypeError for what is no array or number.
+    """
+    first = samples[0]
+    if not isinstance(first, tuple | list):
+        return collate_column(samples, names)
+    return tuple(collate_column(column, names) for column in zip(*samples, strict=True))
+
+
+def collate_column(values: Sequence[Any], names: Sequence[str] | None = None) -> Any:
+    """One tensor from the same place of all samples."""
+    first = values[0]
+    if isinstance(first, str):
+        return list(values)
+    if isinstance(first, bool | int | np.integer):
+        return Tensor(np.array(values, np.int64))
+    if isinstance(first, float | np.floating):
+        return Tensor(np.array(values, np.float32))
+    if isinstance(first, tuple) and all(isinstance(value, float | int) for value in first):
+        return Tensor(np.array(values, np.float32))
+    if not isinstance(first, Tensor | np.ndarray):
+        raise TypeError(f"cannot make a batch of {type(first).__name__}: end the data set's transform with ToTensor()")
+    arrays = [value.array if isinstance(value, Tensor) else value for value in values]
+    for place, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            culprit = names[place] if names else f"sample {place} of the batch"
+            raise ValueError(
+                f"the images of a batch have different shapes, {arrays[0].shape} and {array.shape} ({culprit}): "
+                "resize or crop them to one size"
+            )
+    if first.ndim != 3:
+        return Tensor(np.stack(arrays))
+    channels, height, width = arrays[0].shape
+    batch = np.empty((len(arrays), height, width, channels), arrays[0].dtype)
+    for place, array in enumerate(arrays):
+        batch[place] = array.transpose(1, 2, 0)
+    return Tensor(batch.transpose(0, 3, 1, 2))
