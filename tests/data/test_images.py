@@ -155,7 +155,7 @@ def test_limits_are_arguments_and_leave_pillow_alone(tmp_path):
         open_image(path, max_pixels=199)
     with pytest.raises(DataError):
         read_header(path, max_pixels=199)
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS
     assert 2 * before == images.MAX_PIXELS
 
 
