@@ -1,11 +1,13 @@
 """Files of the user's data, opened without ever waiting: regular files only, and errors that name the file."""
 
 import errno
+import io
 import os
 import stat
 from typing import BinaryIO
 
 from minires.errors import DataError
+from minires.io import files
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -23,27 +25,59 @@ def unreadable(path: object, reason: str, what: str = "picture", code: str = "da
     return DataError(f"cannot read the {what} {path}: {reason}", code=code, file=str(path), hint=hint)
 
 
+class _SystemFile(io.RawIOBase):
+    """An open descriptor as a file object whose every call goes through `minires.io.files.system`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = files.system.read(self._descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return files.system.seek(self._descriptor, offset, whence)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            files.system.close(self._descriptor)
+
+
 def open_regular_file(path: str | os.PathLike[str], what: str = "picture") -> BinaryIO:
     """A regular file that is neither empty nor larger than `MAX_FILE_BYTES`, opened for reading; never waits.
 
     Raises DataError that names the file for anything else.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a FIFO opens at once, unread
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | files.BINARY  # a FIFO opens at once, unread
     try:
-        descriptor = os.open(path, flags)
+        file = _SystemFile(files.system.open(os.fspath(path), flags))
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise unreadable(path, _why_not_opened(path, error), what) from error
-    status = os.fstat(descriptor)
+    try:
+        _check_regular(path, files.system.status(file._descriptor), what)
+    except BaseException:
+        file.close()
+        raise
+    return io.BufferedReader(file)
+
+
+def _check_regular(path: str | os.PathLike[str], status: os.stat_result, what: str) -> None:
     kind = stat.S_IFMT(status.st_mode)
-    if kind == stat.S_IFREG and 0 < status.st_size <= MAX_FILE_BYTES:
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
     if kind != stat.S_IFREG:
         raise unreadable(path, f"it is {_KINDS.get(kind, 'no file')}, not a regular file", what)
     if status.st_size == 0:
         raise unreadable(path, "the file is empty", what)
-    too_large = f"{status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}"
-    raise unreadable(path, too_large, what, "data.image_too_large")
+    if status.st_size > MAX_FILE_BYTES:
+        too_large = f"{status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}"
+        raise unreadable(path, too_large, what, "data.image_too_large")
 
 
 def read_bytes(path: str | os.PathLike[str], what: str = "picture") -> bytes:
@@ -52,7 +86,7 @@ def read_bytes(path: str | os.PathLike[str], what: str = "picture") -> bytes:
         try:
             return file.read()
         except OSError as error:
-            raise unreadable(path, one_line(error), what) from error
+            raise unreadable(path, error.strerror or one_line(error), what) from error
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:

@@ -11,6 +11,7 @@ from minires.data.classes import check_class_order, normal_name, order_classes
 from minires.data.files import FileDataset
 from minires.data.reading import read_text
 from minires.errors import DataError
+from minires.io import files
 
 SPLITS_HEADER = ("path", "label", "split")
 
@@ -84,8 +85,7 @@ def splits_text(splits: Mapping[str, FileDataset]) -> str:
 
 def write_splits(path: str | os.PathLike[str], splits: Mapping[str, FileDataset]) -> None:
     """Write splits.csv, so that `read_splits` finds the same pictures in the same splits again."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(splits_text(splits))
+    files.write_atomic(path, splits_text(splits))
 
 
 def read_splits(

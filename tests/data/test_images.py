@@ -1,5 +1,6 @@
 """Opening one picture: right pixels for every mode, and an error that names the file for every broken one."""
 
+import errno
 import io
 import os
 import time
@@ -13,6 +14,7 @@ from PIL import Image
 from minires.data import images, open_image, read_header
 from minires.data.images import convert_mode
 from minires.errors import DataError
+from minires.io import files
 from tests.data.helpers import noise, png_claiming, save
 
 
@@ -95,17 +97,38 @@ def test_broken_picture_is_an_error_that_names_the_file(make, tmp_path):
     assert caught.value.code == ("data.image_too_large" if make is bomb else "data.unreadable_image")
 
 
-def test_no_permission(tmp_path, monkeypatch):
+def test_no_permission(tmp_path):
     path = save(noise(4, 4), tmp_path / "secret.png")
-    path.chmod(0)
-    if os.geteuid() == 0:  # root may read everything: let the system call refuse as it would for others
 
-        def refuse(*arguments: object, **settings: object) -> int:
-            raise PermissionError(13, "Permission denied")
+    class Refusing(files.System):  # chmod would not do: root may read everything
+        def open(self, path: str, flags: int) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
 
-        monkeypatch.setattr("minires.data.reading.os.open", refuse)
-    with pytest.raises(DataError, match=r"secret\.png: no permission"):
+    with files.use(Refusing()), pytest.raises(DataError, match=r"secret\.png: no permission"):
         open_image(path)
+
+
+def test_failing_disk(tmp_path):
+    path = save(noise(4, 4), tmp_path / "lost.png")
+
+    class Failing(files.System):
+        def read(self, descriptor: int, size: int) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    class Interrupted(files.System):
+        calls = 0
+
+        def read(self, descriptor: int, size: int) -> bytes:
+            self.calls += 1
+            if self.calls == 1:
+                raise InterruptedError(errno.EINTR, "Interrupted system call")
+            return os.read(descriptor, min(size, 10))  # and short reads
+
+    for read in (open_image, read_header):
+        with files.use(Failing()), pytest.raises(DataError, match=r"lost\.png: .*Input/output error"):
+            read(path)
+        with files.use(Interrupted()):
+            read(path)
 
 
 def test_many_truncations_never_raise_anything_else(tmp_path):
