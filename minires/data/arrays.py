@@ -75,7 +75,7 @@ class ArrayDataset:
             image = Image.fromarray(np.ascontiguousarray(flat))
             image = functional.to_tensor(image) if self.transform is None else self.transform(image)
         else:
-            image = Tensor(pixels)
+            image = Tensor(pixels.copy())  # so that a transform that writes in place cannot spoil the data
             image = image if self.transform is None else self.transform(image)
         target: Any = self.targets[index]
         target = target.item() if target.ndim == 0 else target

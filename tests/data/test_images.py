@@ -241,6 +241,12 @@ def test_cmyk_grey_alpha_and_palette(tmp_path):
     assert list(open_image(bits, "L").get_flattened_data()) == [255, 0]
 
 
+def test_picture_of_a_stereo_camera_gives_its_first_view(tmp_path):
+    path = save(Image.new("RGB", (8, 8), "red"), tmp_path / "stereo.jpg", format="MPO", save_all=True,
+                append_images=[Image.new("RGB", (8, 8), "blue")])  # fmt: skip
+    assert read_header(path).format == "MPO" and open_image(path).getpixel((4, 4))[0] > 240
+
+
 def test_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
     path = save(frames[0], tmp_path / "animated.gif", save_all=True, append_images=frames[1:])
