@@ -272,6 +272,8 @@ def test_split_depends_on_the_seed_and_classes_do_not_move_each_other():
     targets = [0] * 50 + [1] * 50
     first = split(targets, {"val": 0.2}, seed=0)
     assert first != split(targets, {"val": 0.2}, seed=1)
+    places = [{index % 50 for index in first["val"] if index // 50 == label} for label in (0, 1)]
+    assert places[0] != places[1]  # each class has a permutation of its own
     longer = split(targets + [1] * 7, {"val": 0.2}, seed=0)
     assert [i for i in first["val"] if i < 50] == [i for i in longer["val"] if i < 50]
 

@@ -150,6 +150,8 @@ def test_random_resized_crop_falls_back_to_the_middle():
     # no part of such a picture has 90 % of its area and a ratio near 1: torchvision then takes the middle
     assert T.RandomResizedCrop.get_params(wide, (0.9, 1.0), (0.75, 4 / 3)) == (0, (100 - 13) // 2, 10, 13)
     assert T.RandomResizedCrop.get_params(tall, (0.9, 1.0), (0.75, 4 / 3)) == ((100 - 13) // 2, 0, 13, 10)
+    higher = Image.new("L", (11, 100))
+    assert T.RandomResizedCrop.get_params(higher, (0.9, 1.0), (0.75, 4 / 3)) == ((100 - 15) // 2, 0, 15, 11)  # 14.67
     square = Image.new("L", (10, 10))
     assert T.RandomResizedCrop.get_params(square, (4.0, 4.0), (0.75, 4 / 3)) == (0, 0, 10, 10)
 
