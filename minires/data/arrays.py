@@ -64,6 +64,12 @@ class ArrayDataset:
             return []
         return [str(index) for index in range(int(self.targets.max()) + 1)]
 
+    def take(self, indices: Sequence[int], transform: Callable[[Any], Any] | None = None) -> "ArrayDataset":
+        """A data set of the samples at `indices`, with the same classes; `transform` is the given one, or ours."""
+        places = np.asarray(indices, np.int64)
+        return ArrayDataset(self.images[places], self.targets[places], transform or self.transform,
+                            self.target_transform, self.classes)  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.images)
 

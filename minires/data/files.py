@@ -74,6 +74,10 @@ class FileDataset:
         return FileDataset(samples, self.classes, self.root, transform or self.transform, self.target_transform,
                            self.loader, self.mode, self.exif)  # fmt: skip
 
+    def take(self, indices: Sequence[int], transform: Callable[[Any], Any] | None = None) -> "FileDataset":
+        """A data set of the samples at `indices`; `transform` is the given one, or ours."""
+        return self.with_samples((self.samples[index] for index in indices), transform)
+
     def exclude(self, paths: Iterable[str]) -> int:
         """Take the samples of these files out (the unreadable ones that a scan found, say); returns how many."""
         unwanted, before = set(paths), len(self.samples)

@@ -7,7 +7,7 @@ from typing import Any
 from minires.data.classes import check_class_order, class_folders, list_folders, order_classes
 from minires.data.files import FileDataset
 from minires.data.images import is_image_file
-from minires.data.split import split
+from minires.data.split import split_dataset
 from minires.errors import DataError, UsageError
 
 VAL_NAMES = ("val", "valid", "validation")
@@ -117,10 +117,7 @@ def folder_splits(
         elif source:
             fractions[part] = source
     if fractions:
-        names = [train.relative_name(path) for path, _ in train.samples]
-        chosen = split(train.targets, fractions, seed, group_by=group_by, names=names)
-        for part, indices in chosen.items():
-            parts[part] = train.with_samples(train.samples[index] for index in indices)
+        parts |= split_dataset(train, fractions, seed, group_by=group_by)
     else:
         parts["train"] = train
     for part, dataset in parts.items():

@@ -1,7 +1,7 @@
 """A seeded, stratified split: which samples are for training, which for validation and for the test."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,22 @@ def split(
         order = philox(seed, "split", int(label)).permutation(len(own))
         _deal([own[place] for place in order], fractions, parts)
     return {name: sorted(indices) for name, indices in parts.items()}
+
+
+def split_dataset(
+    dataset: Any, fractions: Mapping[str, float], seed: int = 0, *, group_by: str | None = None,
+    train_transform: Callable[[Any], Any] | None = None, eval_transform: Callable[[Any], Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The parts of a data set in memory or in files (one that has `take`) as data sets of their own; see `split`.
+
+    A transform that is not given is the data set's own. `group_by` looks at the files' names.
+    """
+    names = [dataset.relative_name(path) for path, _ in dataset.samples] if group_by is not None else None
+    parts = split(dataset.targets, fractions, seed, group_by=group_by, names=names)
+    return {
+        name: dataset.take(indices, train_transform if name == "train" else eval_transform)
+        for name, indices in parts.items()
+    }
 
 
 def _units(count: int, group_by: str | None, names: Sequence[str] | None) -> list[list[int]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minires.data import ArrayDataset, CSVDataset, Subset, load_digits
+from minires.data import ArrayDataset, CSVDataset, Subset, load_digits, read_splits, split_dataset, write_splits
 from minires.data.transforms import CenterCrop, Compose, Normalize, ToTensor
 from minires.errors import DataError, MiniresError
 from tests.data.helpers import noise, save
@@ -101,6 +101,28 @@ def test_subset():
     assert round(part[0][0].item() * 255) == 4
     with pytest.raises(IndexError, match="5 is out of range"):
         Subset(dataset, [5])
+
+
+def test_splits_of_a_table_of_numbers_are_written_and_read(table):
+    transform = ToTensor()
+    dataset = CSVDataset(table, label_column=["age", "height"], target="number")
+    parts = split_dataset(dataset, {"val": 0.5}, seed=1, train_transform=transform)
+    assert [len(part) for part in parts.values()] == [2, 2] and parts["train"].transform is transform
+    write_splits(table.parent / "splits.csv", parts)
+    again = read_splits(table.parent / "splits.csv", table.parent, target="number")
+    assert {n: p.targets for n, p in again.items()} == {n: p.targets for n, p in parts.items()}
+    assert all(again["val"][index][0].size == (5, 5) for index in range(2))
+
+
+def test_split_of_arrays():
+    transform = ToTensor()
+    digits = load_digits()
+    parts = split_dataset(digits, {"val": 0.2, "test": 0.2}, seed=0, eval_transform=transform)
+    assert sum(len(part) for part in parts.values()) == 1797
+    counts = [np.bincount(parts["val"].targets, minlength=10), np.bincount(digits.targets, minlength=10) * 0.2]
+    assert abs(counts[0] - counts[1]).max() <= 0.5
+    assert parts["test"].classes == digits.classes and parts["test"].transform is transform
+    assert sorted(map(bytes, np.concatenate([p.images for p in parts.values()]))) == sorted(map(bytes, digits.images))
 
 
 def test_digits():
