@@ -5,7 +5,7 @@
 there, whole (Pillai et al., OSDI 2014, "All file systems are not created equal", say what goes wrong when one of the
 steps is left out). `append_line` is for logs, whose last line may be torn.
 
-Every system call goes through `system`, a small object that tests replace by one that fails, records or kills
+Every system call goes through `system` (system.py), which tests replace by one that fails, records or kills
 (`with files.use(...)`), so that what is promised here can be tried at every single call.
 """
 
@@ -13,12 +13,14 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from minires.errors import MiniresError
+from minires.io.system import System
 
 PathLike = str | os.PathLike[str]
 
@@ -27,6 +29,7 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a named pipe must not wait
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NOT_FOR_FOLDERS = (errno.EINVAL, getattr(errno, "ENOTSUP", errno.EINVAL))
 _AT_LEAST = 1 << 16  # bytes asked for in one read
+_TEMPORARY = re.compile(r"\..+\.\d+-\d+\.tmp")
 _counter = itertools.count()
 
 
@@ -37,58 +40,6 @@ class FileAccessError(MiniresError):
     """
 
     code = "file.io"
-
-
-class System:
-    """The system calls that minires uses, one method each, and nothing else. Tests put a faulty one in its place."""
-
-    def open(self, path: str, flags: int) -> int:
-        """Descriptor of `path`; new files get the permissions that the user's umask leaves."""
-        return os.open(path, flags, 0o666)
-
-    def read(self, descriptor: int, size: int) -> bytes:
-        """Up to `size` bytes; empty at the end of the file."""
-        return os.read(descriptor, size)
-
-    def write(self, descriptor: int, data: memoryview) -> int:
-        """Number of bytes taken, which may be fewer than given."""
-        return os.write(descriptor, data)
-
-    def seek(self, descriptor: int, offset: int, whence: int) -> int:
-        """Move to `offset` from the start (whence 0) or the end (2); returns the position."""
-        return os.lseek(descriptor, offset, whence)
-
-    def truncate(self, descriptor: int, size: int) -> None:
-        """Cut the file to `size` bytes."""
-        os.ftruncate(descriptor, size)
-
-    def fsync(self, descriptor: int) -> None:
-        """Return when what was written has reached the disk."""
-        os.fsync(descriptor)
-
-    def status(self, descriptor: int) -> os.stat_result:
-        """Kind and size of an open file."""
-        return os.fstat(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        """Give the descriptor back."""
-        os.close(descriptor)
-
-    def replace(self, source: str, target: str) -> None:
-        """Rename, over an existing file too, in one step."""
-        os.replace(source, target)
-
-    def remove(self, path: str) -> None:
-        """Take a file's name away."""
-        os.unlink(path)
-
-    def make_folder(self, path: str) -> None:
-        """Make one folder, whose parent exists."""
-        os.mkdir(path)
-
-    def list_folder(self, path: str) -> list[str]:
-        """Names in a folder, in any order."""
-        return os.listdir(path)
 
 
 system = System()
@@ -145,8 +96,8 @@ def append_line(path: PathLike, line: str, sync: bool = False) -> None:
     content = _as_bytes(line + "\n")
     try:
         with _opened(target, os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
-            if system.seek(descriptor, 0, os.SEEK_END) > 0:
-                system.seek(descriptor, -1, os.SEEK_END)
+            if _again(system.seek, descriptor, 0, os.SEEK_END) > 0:
+                _again(system.seek, descriptor, -1, os.SEEK_END)
                 if _again(system.read, descriptor, 1) != b"\n":
                     content = b"\n" + content
             _write_all(descriptor, memoryview(content))
@@ -192,6 +143,18 @@ def remove(path: PathLike, missing_ok: bool = False) -> None:
         raise explain(error, target, f"cannot remove {target}") from error
 
 
+def remove_leftovers(folder: PathLike) -> list[str]:
+    """Remove the temporary files that killed processes left in `folder` (if it exists); returns their names.
+
+    Only for a folder that this process has for itself: another's write may be under way.
+    """
+    found = list_folder(folder) if os.path.isdir(folder) else []
+    leftovers = [name for name in found if _TEMPORARY.fullmatch(name)]
+    for name in leftovers:
+        remove(os.path.join(folder, name), missing_ok=True)
+    return leftovers
+
+
 def sync_folder(folder: str) -> None:
     """Make new names and renames in `folder` survive a power cut. OSError if the disk refuses.
 
@@ -216,7 +179,7 @@ def read_bytes(path: PathLike) -> bytes:
     target = os.fspath(path)
     try:
         with _opened(target, os.O_RDONLY | _NO_WAITING) as descriptor:
-            status = system.status(descriptor)
+            status = _again(system.status, descriptor)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise FileAccessError(f"cannot read {target}: it is {kind}", code="file.not_regular", file=target)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend import move
 from minires.errors import FileFormatError
 from minires.io import files, safetensors, strict_json
 from minires.version import __version__
@@ -32,7 +33,7 @@ def save(
     preprocessing: the settings that rebuild the evaluation transform. classes: names in the order of their indices.
     metrics: figures for metrics.json and the read-me.
     """
-    tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    tensors = {name: move(tensor.array, "cpu") for name, tensor in model.state_dict().items()}
     save_parts(path, tensors, model.config, preprocessing, classes, metrics)
 
 
@@ -58,10 +59,10 @@ def save_parts(
 
 def load(path: files.PathLike, warn: Callable[[str], None] = warnings.warn) -> tuple[Any, dict[str, Any]]:
     """(model, info) of a model folder; the model is in eval mode, `info` is what `load_parts` gives without tensors."""
-    from minires import models  # here, so that models may use the other files of minires.io
+    from minires.models import create  # here, so that models may use the other files of minires.io
 
     parts = load_parts(path, warn)
-    model = models.create(**parts["config"])
+    model = create(**parts["config"])
     model.load_state_dict(parts.pop("tensors"))
     return model.eval(), parts
 
@@ -140,7 +141,7 @@ def _read_me(parts: Mapping[str, Any], metrics: Mapping[str, Any], tensors: Mapp
 
 _FILES = (
     ("model.safetensors", "weights and buffers under torchvision's names; the next three files again in its metadata"),
-    ("config.json", "what rebuilds the model: minires.models.create(**config)"),
+    ("config.json", "what rebuilds the model: minires.create(**config)"),
     ("preprocessing.json", "how pictures become the model's input"),
     ("classes.txt", "class names, one a line, in the order of the outputs"),
     ("metrics.json", "figures measured when it was saved"),

@@ -43,6 +43,8 @@ class RunFolder:
         self._lock = FolderLock(self.file(".lock"))
         self.left_by = self._lock.left_by
         self.checkpoints, self.model, self.plots = (self.file(name) for name in _OWN_FOLDERS)
+        for folder in (self.path, self.checkpoints, self.model, self.plots):
+            files.remove_leftovers(folder)
 
     # ------------------------------------------------------------------------------------------ opening and closing
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend import move
 from minires.errors import UsageError
 from minires.io import files, npz, safetensors
 from minires.tensor import Tensor
@@ -50,7 +51,7 @@ def _array(name: object, value: Any) -> np.ndarray:
     if not isinstance(name, str):
         raise TypeError(f"the key {name!r} is not text")
     if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
+        return move(value.array, "cpu")
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
     raise TypeError(f"the entry {name!r} is of type {type(value).__name__}, not a tensor")
