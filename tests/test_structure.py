@@ -150,6 +150,43 @@ def test_every_folder_of_sources_is_a_package():
     assert [str(path.parent) for path in SOURCES if not (path.parent / "__init__.py").exists()] == []
 
 
+TOUCHING = {"write_text", "write_bytes", "touch", "savefig", "fdopen", "memmap", "fromfile", "tofile", "genfromtxt"}
+TOUCHING_OF = {
+    "os": {"open", "replace", "rename", "unlink", "remove", "mkdir", "makedirs", "fsync", "rmdir", "truncate"},
+    "np": {"save", "load", "savez", "savez_compressed", "savetxt", "loadtxt"},
+    "shutil": {"copy", "copyfile", "copytree", "move", "rmtree"},
+}
+
+
+def file_accesses(tree: ast.AST) -> list[int]:
+    """Lines of the calls that touch a file, such as open(...), os.replace(...) or path.write_text(...)."""
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        match node.func:
+            case ast.Name("open"):
+                lines.append(node.lineno)
+            case ast.Attribute(ast.Name(owner), name) if name in TOUCHING_OF.get(owner, ()):
+                lines.append(node.lineno)
+            case ast.Attribute(_, name) if name in TOUCHING:
+                lines.append(node.lineno)
+    return lines
+
+
+def test_one_place_touches_files():
+    """All file access goes through minires.io.files, so that the fault shim of tests/io reaches every writer."""
+    found = {module: file_accesses(ast.parse(path.read_text("utf-8"))) for module, path in MODULES.items()}
+    assert found.pop("minires.io.system")
+    assert {module: lines for module, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("line", ["open('x')", "os.replace(a, b)", "path.write_text('x')", "np.save(f, a)"])
+def test_the_check_of_file_access_can_fail(line):
+    assert file_accesses(ast.parse(line)) == [1]
+    assert file_accesses(ast.parse("Image.open(stream); files.read_text(path); model.load(x)")) == []
+
+
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_files_are_short():
     lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in SOURCES}

@@ -11,7 +11,6 @@ Every system call goes through `system` (system.py), which tests replace by one 
 
 import contextlib
 import errno
-import itertools
 import os
 import re
 import shutil
@@ -29,8 +28,7 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a named pipe must not wait
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NOT_FOR_FOLDERS = (errno.EINVAL, getattr(errno, "ENOTSUP", errno.EINVAL))
 _AT_LEAST = 1 << 16  # bytes asked for in one read
-_TEMPORARY = re.compile(r"\..+\.\d+-\d+\.tmp")
-_counter = itertools.count()
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 class FileAccessError(MiniresError):
@@ -69,11 +67,13 @@ def write_atomic(path: PathLike, data: bytes | bytearray | memoryview | str) -> 
     target = os.fspath(path)
     content = memoryview(_as_bytes(data)).cast("B")
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{next(_counter)}.tmp")
+    temporary = os.path.join(folder, f".{name}.{_mark()}.tmp")
     try:
         try:
             _write_new(temporary, content)
             _again(system.replace, temporary, target)
+        except FileExistsError:  # somebody else's file under the temporary name: leave it alone
+            raise
         except BaseException:
             _remove_quietly(temporary)
             raise
@@ -207,6 +207,11 @@ def list_folder(path: PathLike) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------------------- small helpers
+
+
+def _mark() -> str:
+    """A part of a name that nobody else uses. Process numbers alone repeat: in a container they are always the same."""
+    return f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _as_bytes(data: bytes | bytearray | memoryview | str) -> bytes | bytearray | memoryview:

@@ -76,11 +76,9 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: files.PathLi
             raise FileFormatError(path, place, f"{name!r}: {error}") from error
         if dtype.hasobject:
             raise FileFormatError(path, place, f"{name!r} holds Python objects, which are never loaded")
-        claimed, left = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
-        if claimed != left or any(length < 0 for length in shape):
-            raise FileFormatError(path, place, f"{name!r} claims {claimed} bytes of values, but {left} are there")
-        values = stream.read()
+        values = stream.read()  # as many as are there, whatever the header claims
+    claimed = math.prod(shape) * dtype.itemsize
     if len(values) != claimed:
-        raise FileFormatError(path, place, f"{name!r} ends after {len(values)} of {claimed} bytes of values")
+        raise FileFormatError(path, place, f"{name!r} claims {claimed} bytes of values, but {len(values)} are there")
     array = np.frombuffer(bytearray(values), dtype).reshape(shape, order="F" if fortran_order else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)

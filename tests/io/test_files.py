@@ -272,8 +272,34 @@ def test_make_folder(tmp_path):
 
 
 def test_remove_leftovers_takes_only_temporary_files(tmp_path):
-    for name in (".a.bin.123-4.tmp", ".hidden", "notes.tmp", "a.bin"):
+    for name in (".a.bin.123-0123abcd.tmp", ".hidden", "notes.tmp", "a.bin"):
         files.write_atomic(tmp_path / name, b"")
-    assert files.remove_leftovers(tmp_path) == [".a.bin.123-4.tmp"]
+    assert files.remove_leftovers(tmp_path) == [".a.bin.123-0123abcd.tmp"]
     assert files.list_folder(tmp_path) == [".hidden", "a.bin", "notes.tmp"]
     assert files.remove_leftovers(tmp_path / "none") == []
+
+
+def test_somebody_else_s_temporary_file_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_mark", lambda: "1-00000000")
+    (tmp_path / "precious").write_bytes(b"")
+    os.symlink(tmp_path / "precious", tmp_path / ".a.1-00000000.tmp")
+    with pytest.raises(files.FileAccessError, match="exists"):
+        files.write_atomic(tmp_path / "a", NEW)
+    assert files.read_bytes(tmp_path / "precious") == b"" and os.path.islink(tmp_path / ".a.1-00000000.tmp")
+
+
+def test_temporary_names_never_repeat():
+    assert len({files._mark() for _ in range(100)}) == 100
+
+
+def test_a_limit_of_the_system_on_the_size_of_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    path, before = tmp_path / "a", resource.getrlimit(resource.RLIMIT_FSIZE)
+    files.write_atomic(path, OLD)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(files.FileAccessError, match=r"a \(1000000 bytes needed\)"):
+            files.write_atomic(path, bytes(1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files.read_bytes(path) == OLD and os.listdir(tmp_path) == ["a"]

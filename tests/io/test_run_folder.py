@@ -107,7 +107,10 @@ def test_leftovers_of_a_killed_process_are_cleared_away(tmp_path):
     with RunFolder.create(tmp_path) as run:
         run.write_args({})
         run.save_checkpoint(1, {}, {})
-    leftovers = [tmp_path / ".args.toml.12-3.tmp", tmp_path / "checkpoints" / ".step-00000002.safetensors.12-4.tmp"]
+    leftovers = [
+        tmp_path / ".args.toml.12-00ff00ff.tmp",
+        tmp_path / "checkpoints" / ".step-00000002.safetensors.12-00ff00fe.tmp",
+    ]
     for path in leftovers:
         path.write_bytes(b"half")
     RunFolder.resume(tmp_path).close()

@@ -88,9 +88,14 @@ def npy(shape, values=b"", descr="<f4") -> bytes:
 
 
 def overlapping() -> bytes:
-    data = bytearray(archive({"a.npy": npy((1,), b"1234"), "b.npy": npy((1,), b"5678")}))
+    """An archive whose second member lies inside the first one's values, with a local header of its own there."""
+    inner = archive({"b.npy": npy((1,), b"5678")})
+    inner = inner[: inner.index(b"PK\x01\x02")]
+    data = bytearray(archive({"a.npy": npy((len(inner),), inner, "|u1"), "b.npy": npy((1,), b"5678")}))
     second = data.rindex(b"PK\x01\x02")
-    data[second + 42 : second + 46] = struct.pack("<I", 4)  # the second member's place: inside the first
+    data[second + 42 : second + 46] = struct.pack("<I", data.index(inner))
+    with zipfile.ZipFile(io.BytesIO(data)) as target:
+        assert len(target.namelist()) == 2
     return bytes(data)
 
 
