@@ -140,6 +140,13 @@ def test_npz_lies_are_refused(tmp_path, name):
         weights.load(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("name", ["shape larger than the member", "shape smaller than the member"])
+def test_npz_says_how_a_header_lies(tmp_path, name):
+    files.write_atomic(tmp_path / "a.npz", LIES[name])
+    with pytest.raises(FileFormatError, match=r"at byte 0: 'a\.npy' claims \d+ bytes of values, but \d+ are there"):
+        npz.load_file(tmp_path / "a.npz")
+
+
 def test_nothing_is_unpickled(tmp_path, pickled):
     files.write_atomic(tmp_path / "a.npz", pickled)
     with pytest.raises(FileFormatError, match="Python objects"):
