@@ -1,0 +1,56 @@
+"""Nonlinearities as layers. They have no parameters."""
+
+from minires import ops
+from minires.nn.module import Module
+from minires.tensor import Tensor
+
+
+class ReLU(Module):
+    """y = max(x, 0). `inplace` is accepted and shown; the result is the same, and the input is never overwritten."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.relu(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class Sigmoid(Module):
+    """y = 1 / (1 + e^-x)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.sigmoid(input)
+
+
+class Tanh(Module):
+    """y = tanh x."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.tanh(input)
+
+
+class Softmax(Module):
+    """y_i = e^x_i / sum_j e^x_j along the axis `dim`, which must be given (PyTorch guesses, with a warning)."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        if dim is None:
+            raise ValueError(f"{type(self).__name__}: dim must be given")
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """y_i = x_i - log sum_j e^x_j along the axis `dim`, which must be given."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.log_softmax(input, self.dim)

@@ -1,0 +1,80 @@
+"""Conv2d: the layer around ops.conv2d."""
+
+import math
+from typing import Any
+
+from minires import ops
+from minires.nn import init
+from minires.nn.allocate import empty
+from minires.nn.module import Module
+from minires.nn.parameter import Parameter
+from minires.tensor import Tensor
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """(value, value) for a number, a tuple for two numbers. ValueError naming the argument for anything else."""
+    if isinstance(value, int):
+        return value, value
+    values = tuple(value)
+    if len(values) != 2 or not all(isinstance(number, int) for number in values):
+        raise ValueError(f"{name} must be a number or two, got {value!r}")
+    return values
+
+
+class Conv2d(Module):
+    """Cross-correlation of images with learnt windows, plus a bias a channel.
+
+    x (N, in_channels, H, W), weight (out_channels, in_channels / groups, kh, kw), bias (out_channels).
+    padding: a number, a pair, "valid" (none) or "same" (as much as keeps H and W; stride 1 only; where that is odd,
+    the extra row and column come after the image). Weight and bias start uniform on [-k, k] with
+    k = 1 / sqrt(in_channels / groups * kh * kw), as in PyTorch. The weight lies in memory channels-last.
+    padding_mode: "zeros" only, ValueError for any other.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
+        device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if groups <= 0:
+            raise ValueError("groups must be a positive integer")
+        if in_channels % groups != 0:
+            raise ValueError("in_channels must be divisible by groups")
+        if out_channels % groups != 0:
+            raise ValueError("out_channels must be divisible by groups")
+        if padding_mode != "zeros":
+            raise ValueError(f"padding_mode={padding_mode!r} is not supported, only 'zeros' is")
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.dilation, self.padding_mode = pair(dilation, "dilation"), padding_mode
+        if padding == "same" and self.stride != (1, 1):
+            raise ValueError("padding='same' is not supported for strided convolutions")
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = Parameter(empty(shape, device, dtype, channels_last=True))
+        self.register_parameter("bias", Parameter(empty((out_channels,), device, dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # variance 1 / (3 fan_in): uniform on [-k, k]
+        if self.bias is not None:
+            fan_in, _ = init._calculate_fan_in_and_fan_out(self.weight)
+            bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        if self.padding != (0, 0):
+            text += f", padding={self.padding}"
+        if self.dilation != (1, 1):
+            text += f", dilation={self.dilation}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        return text if self.bias is not None else text + ", bias=False"

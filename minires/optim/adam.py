@@ -1,0 +1,66 @@
+"""Adam (Kingma and Ba 2015), AMSGrad (Reddi et al. 2018) and AdamW (Loshchilov and Hutter 2019)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from minires import kernels
+from minires.backend import array_module
+from minires.optim.optimizer import Optimizer, check_at_least_zero, refuse
+from minires.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  p = p - lr * m' / (sqrt(v') + eps).
+
+    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) undo the start at 0, t counting the steps of this parameter.
+    weight_decay adds weight_decay * p to the gradient; decoupled_weight_decay shrinks p by lr * weight_decay * p
+    instead. amsgrad: the largest v so far takes v's place. maximize: the gradient's sign is changed.
+    foreach and fused choose among PyTorch's implementations and change nothing here; capturable=True and
+    differentiable=True are refused. In the state, `step` is a Python int (PyTorch: a tensor).
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
+        refuse(type(self).__name__, capturable=capturable, differentiable=differentiable)
+        defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+                    "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay}  # fmt: skip
+        self.check_group(defaults)
+        super().__init__(params, defaults)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        check_at_least_zero(group, lr="learning rate", eps="epsilon value", weight_decay="weight_decay value")
+        for index, beta in enumerate(group["betas"]):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        averages = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
+        state.setdefault("step", 0)
+        for name in averages:
+            if name not in state:
+                state[name] = Tensor(array_module(parameter.array).zeros_like(parameter.array))
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        kernels.adam_step(
+            parameter.array, gradient.array, state["exp_avg"].array, state["exp_avg_sq"].array,
+            state["max_exp_avg_sq"].array if group["amsgrad"] else None,
+            step=state["step"], lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"],
+            weight_decay=group["weight_decay"], decoupled=group["decoupled_weight_decay"], maximize=group["maximize"],
+        )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, 0.01 by default."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize,
+                         capturable=capturable, differentiable=differentiable, fused=fused,
+                         decoupled_weight_decay=True)  # fmt: skip

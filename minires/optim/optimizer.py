@@ -1,0 +1,174 @@
+"""Optimizer: parameters in groups, a state for each parameter, and the loop over them that all optimizers share."""
+
+import copy
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from minires.autograd import enable_grad, no_grad
+from minires.backend import array_module, device_of, move
+from minires.tensor import Tensor
+
+
+class Optimizer:
+    """Base class: an optimizer defines `update(parameter, gradient, group, state)`.
+
+    params: tensors, (name, tensor) pairs, or dictionaries {"params": [...], "lr": ..., ...}, each a group with settings
+    of its own. Raises ValueError for no parameters or one that is in two groups, TypeError for what is no tensor.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                            "but got a Tensor")  # fmt: skip
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self.steps_seen = 0  # for the schedules, which warn when they are stepped before the optimizer
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for a setting out of range; optimizers define it."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group {"params": [...], settings...}; settings left out are the optimizer's defaults."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("optimizer parameters need to be in an ordered collection, a set is not: use a list")
+        entries = [params] if isinstance(params, Tensor) else list(params)
+        names = [entry[0] for entry in entries if isinstance(entry, tuple)]
+        tensors = [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+        if names and len(names) != len(tensors):
+            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(tensor)}")
+            if not tensor.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor")
+        unknown = sorted(set(param_group) - set(self.defaults) - {"params", "param_names", "name", "initial_lr"})
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no setting {unknown[0]!r}: {sorted(self.defaults)}")
+        group = {**param_group, "params": tensors, **({"param_names": names} if names else {})}
+        for name, default in self.defaults.items():
+            group.setdefault(name, default)
+        self.check_group(group)
+        if len(set(tensors)) != len(tensors):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=3)
+        if not {tensor for other in self.param_groups for tensor in other["params"]}.isdisjoint(tensors):
+            raise ValueError("some parameters appear in more than one parameter group")
+        if any(("param_names" in other) != bool(names) for other in self.param_groups):
+            raise ValueError("all optimizer param groups should be with/without names")
+        self.param_groups.append(group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient. `closure` computes the loss anew and returns it; so does step."""
+        self.steps_seen += 1
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self.update(parameter, parameter.grad, group, self.state[parameter])
+                        parameter.bump_version()
+        return loss
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        """Change `parameter.array` and `state` by one step."""
+        raise NotImplementedError
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with 0."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = None if set_to_none else parameter.grad.detach().zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number of the parameter: its state}, "param_groups": [settings, "params": numbers]}, as PyTorch.
+
+        Parameters are numbered through all groups. Tensors share memory with the optimizer.
+        """
+        numbers: dict[Tensor, int] = {}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                numbers.setdefault(parameter, len(numbers))
+        groups = [{**group, "params": [numbers[parameter] for parameter in group["params"]]}
+                  for group in self.param_groups]  # fmt: skip
+        state = {numbers[parameter]: dict(entries) for parameter, entries in self.state.items() if entries}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take a copy of a state that `state_dict` returned: settings of the groups and state of the parameters.
+
+        Tensors may be NumPy arrays; they are converted to their parameter's type, device and memory order. Raises
+        ValueError, and changes nothing, for other numbers of groups or parameters, and for an unfitting shape.
+        """
+        groups = copy.deepcopy(state_dict["param_groups"])
+        if len(groups) != len(self.param_groups):
+            raise ValueError(f"loaded state dict has a different number of parameter groups: {len(groups)}, "
+                             f"the optimizer has {len(self.param_groups)}")  # fmt: skip
+        parameters: dict[int, Tensor] = {}
+        for position, (own, loaded) in enumerate(zip(self.param_groups, groups, strict=True)):
+            if len(own["params"]) != len(loaded["params"]):
+                raise ValueError("loaded state dict contains a parameter group that doesn't match the size of "
+                                 f"optimizer's group: group {position} has {len(loaded['params'])} parameters, "
+                                 f"the optimizer's {len(own['params'])}")  # fmt: skip
+            parameters.update(zip(loaded["params"], own["params"], strict=True))
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for number, entries in state_dict["state"].items():
+            if int(number) not in parameters:
+                raise ValueError(f"loaded state dict has a state for parameter {number}, which is in no group")
+            parameter = parameters[int(number)]
+            state[parameter] = {name: _fitted(value, parameter, f"{name} of parameter {number}", name == "step")
+                                for name, value in entries.items()}  # fmt: skip
+        for own, loaded in zip(self.param_groups, groups, strict=True):
+            names = {"param_names": own["param_names"]} if "param_names" in own else {}
+            parameters_of_group, missing = own["params"], {k: v for k, v in self.defaults.items() if k not in loaded}
+            own.clear()
+            own.update({**loaded, **missing, **names, "params": parameters_of_group})
+        self.state = state
+
+    def __repr__(self) -> str:
+        lines = []
+        for number, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {number}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def _fitted(value: Any, parameter: Tensor, name: str, is_count: bool) -> Any:
+    """A copy of one entry of a loaded state that fits its parameter; `step` is a number without axes."""
+    array = value.array if isinstance(value, Tensor) else value
+    if not hasattr(array, "dtype"):
+        return copy.deepcopy(value)
+    if is_count:
+        return int(array)
+    if array.shape != parameter.shape:
+        raise ValueError(f"{name} has shape {array.shape}, the parameter {parameter.shape}")
+    fitted = array_module(parameter.array).empty_like(parameter.array)
+    fitted[...] = move(array_module(array).asarray(array), device_of(parameter.array))
+    return Tensor(fitted)
+
+
+def check_at_least_zero(group: dict[str, Any], **names: str) -> None:
+    """Raise ValueError for a setting below 0 (or NaN). names: setting -> how PyTorch's message calls it."""
+    for setting, name in names.items():
+        if not group[setting] >= 0.0:
+            raise ValueError(f"Invalid {name}: {group[setting]}")
+
+
+def refuse(optimizer: str, **settings: Any) -> None:
+    """Raise NotImplementedError naming the first of PyTorch's settings that is asked for and not supported."""
+    for name, value in settings.items():
+        if value:
+            raise NotImplementedError(f"{optimizer}: {name}={value} is not supported")
