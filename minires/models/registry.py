@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minires.errors import UsageError
-from minires.io import files, weights
+from minires.io import files
+from minires.io import weights as weight_files
 from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, ResNet
 from minires.tensor import Tensor
 
@@ -71,7 +72,7 @@ def read_weights(name: str, source: Any) -> dict[str, Tensor]:
             raise UsageError(f"there are no weights {path!r} for {name}: give the path of a .safetensors or .npz file",
                              code="weights.unknown", hint=f"with minires come: {_embedded_names()}")  # fmt: skip
         path = embedded
-    return weights.load(path)
+    return weight_files.load(path)
 
 
 def embedded_info(name: str, source: str) -> dict[str, Any]:
@@ -82,13 +83,13 @@ def embedded_info(name: str, source: str) -> dict[str, Any]:
 def _embedded_names() -> str:
     entries = sorted(os.listdir(_FOLDER)) if os.path.isdir(_FOLDER) else []
     found = [entry.removesuffix(".safetensors").split("_", 1) for entry in entries if entry.endswith(".safetensors")]
-    return ", ".join(f"{weights!r} for {model}" for model, weights in found) or "none"
+    return ", ".join(f"{kind!r} for {model}" for model, kind in found) or "none"
 
 
 def _classes_to_build(
     state: Mapping[str, Tensor], asked: int | None, source: Any, has_own_head: bool
 ) -> int | None:
-    """The number of classes of the weights, or None if their head is not one Linear. UsageError if it is not `asked`."""
+    """The number of classes of the weights (as asked, if their head is not one Linear). UsageError if they differ."""
     if has_own_head or "fc.weight" not in state:
         return asked
     found = state["fc.weight"].shape[0]

@@ -83,7 +83,7 @@ def _length(total_steps: int | None, epochs: int | None, steps_per_epoch: int | 
 
 
 def _phases(pct_start: float, total_steps: int, three_phase: bool) -> list[dict[str, Any]]:
-    """From where to where rate and momentum move, and at which step each phase ends; the names are settings of groups."""
+    """Where each phase ends, and between which settings of the groups it moves the rate and the momentum."""
 
     def phase(end_step: float, start_lr: str, end_lr: str, start_momentum: str, end_momentum: str) -> dict[str, Any]:
         return {"end_step": end_step, "start_lr": start_lr, "end_lr": end_lr,
