@@ -1,4 +1,4 @@
-"""torchvision's ResNet written anew for torch, as the oracle of the tests: its names, shapes and order of computation."""
+"""torchvision's ResNet written anew for torch, the oracle of the tests: its names, shapes and order of computation."""
 
 import torch
 from torch import nn

@@ -34,16 +34,16 @@ def load_into_torch(ours, theirs):
     theirs.load_state_dict({name: to_torch(tensor) for name, tensor in ours.state_dict().items()})
 
 
-def compare_modules(ours, theirs, shapes, seed=0, integer_target=None, tolerance=None):
+def compare_modules(ours, theirs, shapes, seed=0, dtype=None, tolerance=None):
     """Forward and backward of two modules that hold the same weights, with random inputs and a random cotangent."""
     random = np.random.default_rng(seed)
-    dtype = next((p.dtype for p in ours.parameters()), np.dtype("float64"))
+    floats = [t.dtype for t in (*ours.parameters(), *ours.buffers()) if t.dtype.kind == "f"]
+    dtype = dtype or floats[0]
     arrays = [random.standard_normal(shape).astype(dtype) for shape in shapes]
     mine = [Tensor(array.copy(), requires_grad=True) for array in arrays]
     other = [torch.from_numpy(array.copy()).requires_grad_() for array in arrays]
-    extra = [] if integer_target is None else [integer_target]
-    y = ours(*mine, *(Tensor(target) for target in extra))
-    expected = theirs(*other, *(torch.from_numpy(target) for target in extra))
+    y = ours(*mine)
+    expected = theirs(*(tensor.clone() for tensor in other))  # clones, since a leaf cannot be changed in place
     assert_close(y, expected, "output", tolerance)
     cotangent = np.asarray(random.standard_normal(expected.shape), dtype=dtype)
     y.backward(Tensor(cotangent))

@@ -13,7 +13,7 @@ from minires.tensor import Tensor
 
 Model = ResNet | CifarResNet
 
-_IMAGENET = {
+_IMAGENET: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
     "resnet50": (Bottleneck, [3, 4, 6, 3]),

@@ -93,11 +93,9 @@ class Sequential(_Row):
 
     def __init__(self, *modules: Any) -> None:
         super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            named = modules[0].items()
-        else:
-            named = ((str(position), module) for position, module in enumerate(modules))
-        for name, module in named:
+        named = len(modules) == 1 and isinstance(modules[0], Mapping)
+        entries = modules[0] if named else {str(position): module for position, module in enumerate(modules)}
+        for name, module in entries.items():
             self.add_module(name, module)
 
     def __add__(self, other: "Sequential") -> "Sequential":

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from minires.backend import Array
 from minires.tensor import Tensor
 
 
@@ -18,3 +21,14 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+    def __reduce__(self) -> Any:
+        """For pickle, which would write a channels-last array in another memory order."""
+        if self.node is not None:
+            return super().__reduce__()
+        order = sorted(range(self.ndim), key=lambda axis: -self.array.strides[axis])
+        return _rebuild, (type(self), self.array.transpose(order), np.argsort(order).tolist(), self.requires_grad)
+
+
+def _rebuild(kind: type[Parameter], array: Array, axes: list[int], requires_grad: bool) -> Parameter:
+    return kind(array.transpose(axes), requires_grad)

@@ -22,8 +22,6 @@ class LoadReport(NamedTuple):
             return "<All keys matched successfully>"
         return f"LoadReport(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
-
 
 class Slot(NamedTuple):
     """The place of one entry of a state dict: an attribute of a module."""
