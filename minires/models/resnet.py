@@ -63,10 +63,6 @@ class BasicBlock(nn.Module):
         out = norm_act(self.bn1, self.relu, self.conv1(x))
         return norm_act(self.bn2, self.relu, self.conv2(out), residual=identity)
 
-    def last_norm(self) -> nn.Module:
-        """The norm before the addition, whose weight may start at 0."""
-        return self.bn2
-
 
 class Bottleneck(nn.Module):
     """1x1 to `planes` channels, 3x3 (with the stride), 1x1 to four times as many, plus the shortcut."""
@@ -95,10 +91,6 @@ class Bottleneck(nn.Module):
         out = norm_act(self.bn1, self.relu, self.conv1(x))
         out = norm_act(self.bn2, self.relu, self.conv2(out))
         return norm_act(self.bn3, self.relu, self.conv3(out), residual=identity)
-
-    def last_norm(self) -> nn.Module:
-        """The norm before the addition, whose weight may start at 0."""
-        return self.bn3
 
 
 class PlainBlock(BasicBlock):
@@ -159,9 +151,7 @@ class _ResNetBase(nn.Module):
         if isinstance(head, nn.Module):
             self.fc = head
             return
-        fresh = nn.Linear(self.num_features, head)
-        reference = self.conv1.weight
-        self.fc = fresh.to(reference.device, reference.dtype).train(self.training)
+        self.fc = nn.Linear(self.num_features, head).to(self.conv1.weight).train(self.training)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -170,17 +160,16 @@ class _ResNetBase(nn.Module):
         A head that is not one Linear stands under "head" (see minires/models/heads.py). ValueError for a head or a
         norm_layer that cannot be written down.
         """
-        options = dict(self._options)
-        if "norm_layer" in options:
+        if "norm_layer" in self._options:
             raise ValueError("config: a model with a norm_layer of your own cannot be written down")
-        return {**options, **describe_head(self.fc, self.num_features)}
+        return {**self._options, **describe_head(self.fc, self.num_features)}
 
-    def _pack(
-        self, name: str, num_classes: int, head: Any, options: dict[str, Any], defaults: dict[str, Any]
-    ) -> None:
-        """Make the head and remember the settings that differ from the defaults."""
+    def _finish(self, name: str, num_classes: int, head: Any, zero_init_residual: bool, **options: Any) -> None:
+        """Make the head, draw initial values, and remember the settings, given as (value, default), that matter."""
         self.fc = nn.Linear(self.num_features, num_classes) if head is None else build_head(head)
-        self._options = {"name": name, **{key: value for key, value in options.items() if value != defaults.get(key)}}
+        options["zero_init_residual"] = (zero_init_residual, False)
+        self._options = {"name": name, **{key: value for key, (value, usual) in options.items() if value != usual}}
+        self._initialise(zero_init_residual)
 
     def _initialise(self, zero_init_residual: bool) -> None:
         """He et al. 2015 for convolutions, 1 and 0 for norms; optionally 0 for the last norm of each block.
@@ -195,7 +184,7 @@ class _ResNetBase(nn.Module):
                 init.zeros_(module.bias)
         for module in self.modules() if zero_init_residual else ():
             if isinstance(module, BasicBlock | Bottleneck):
-                init.zeros_(module.last_norm().weight)
+                init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
 
 
 class ResNet(_ResNetBase):
@@ -230,14 +219,13 @@ class ResNet(_ResNetBase):
         self.layer3 = self._make_layer(block, 256, layers[2], 2, dilate[1])
         self.layer4 = self._make_layer(block, 512, layers[3], 2, dilate[2])
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        parts = {"block": block.__name__, "layers": list(layers)} if name == "resnet" else {}
-        options = {**parts, "zero_init_residual": zero_init_residual, "groups": groups,
-                   "width_per_group": width_per_group, "replace_stride_with_dilation": dilate,
-                   "norm_layer": norm_layer, "in_channels": in_channels}  # fmt: skip
-        defaults = {"zero_init_residual": False, "groups": 1, "width_per_group": 64,
-                    "replace_stride_with_dilation": [False] * 3, "in_channels": 3}  # fmt: skip
-        self._pack(name, num_classes, head, options, defaults)
-        self._initialise(zero_init_residual)
+        of_parts = name == "resnet"
+        self._finish(
+            name, num_classes, head, zero_init_residual,
+            block=(block.__name__ if of_parts else None, None), layers=(list(layers) if of_parts else None, None),
+            groups=(groups, 1), width_per_group=(width_per_group, 64), norm_layer=(norm_layer, None),
+            replace_stride_with_dilation=(dilate, [False] * 3), in_channels=(in_channels, 3),
+        )  # fmt: skip
 
     def _make_layer(
         self, block: type[BasicBlock] | type[Bottleneck], planes: int, blocks: int, stride: int = 1,
@@ -291,13 +279,11 @@ class CifarResNet(_ResNetBase):
         self.layer2 = self._make_layer(16, 32, blocks, 2)
         self.layer3 = self._make_layer(32, 64, blocks, 2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        parts = {"depth": depth} if name == "cifar_resnet" else {}
-        usual = None if name.startswith("plain") else "A"
-        options = {**parts, "shortcut": shortcut, "zero_init_residual": zero_init_residual,
-                   "norm_layer": norm_layer, "in_channels": in_channels}  # fmt: skip
-        defaults = {"shortcut": usual, "zero_init_residual": False, "in_channels": 3}
-        self._pack(name, num_classes, head, options, defaults)
-        self._initialise(zero_init_residual)
+        self._finish(
+            name, num_classes, head, zero_init_residual, depth=(depth if name == "cifar_resnet" else None, None),
+            shortcut=(shortcut, None if name.startswith("plain") else "A"), norm_layer=(norm_layer, None),
+            in_channels=(in_channels, 3),
+        )  # fmt: skip
 
     def _make_layer(self, in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
         norm = self._norm_layer

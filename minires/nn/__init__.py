@@ -1,6 +1,6 @@
 """Floor 4: what networks are made of, by PyTorch's names.
 
-module       Module, what all layers and models are; hooks, state, parameter belong to it
+module       Module, what all layers and models are; registry, hooks, state, parameter belong to it
 containers   Sequential, ModuleList, ModuleDict
 linear, conv, norm, activation, pooling, dropout, flatten, loss   the layers
 functional   the operations as functions        init   initial values of weights
