@@ -1,0 +1,90 @@
+"""Floor 1: numbers in, numbers out. `kernels.relu_forward(x)` runs the implementation that suits the device of `x`.
+
+Every kernel exists in up to three sets with the same name and the same signature:
+
+    reference   the textbook version: plain, slow, computed in float64. The oracle of every test
+    cpu         the fast NumPy version; a kernel that has none here uses the reference one
+    cuda        to come: a third set in `SETS`, chosen for arrays that live on a GPU
+
+`TABLE` says which name has which implementation. Nothing here knows about gradients' bookkeeping: a backward kernel is a
+function like any other, called by the operation that needs it.
+
+    with kernels.use("reference"):      # this thread computes by the textbook until the block ends
+        y = kernels.conv2d_forward(x, weight, None, (1, 1), (0, 0), (1, 1), 1)
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from minires import backend
+from minires.kernels import cpu, reference
+
+Kernel = Callable[..., Any]
+
+SETS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+
+
+def _collect() -> dict[str, dict[str, Kernel]]:
+    """The table kernel name -> set name -> function, from what each family's `__all__` names."""
+    table: dict[str, dict[str, Kernel]] = {}
+    for set_name, package in SETS.items():
+        for family in package.FAMILIES:
+            for kernel_name in family.__all__:
+                table.setdefault(kernel_name, {})[set_name] = getattr(family, kernel_name)
+    return table
+
+
+TABLE = _collect()
+
+_forced = threading.local()
+
+
+@contextmanager
+def use(set_name: str) -> Iterator[None]:
+    """Within this block, and in this thread only, every kernel comes from the named set, "reference" or "cpu".
+
+    Raises ValueError for another name.
+    """
+    if set_name not in SETS:
+        raise ValueError(f"expected one of the kernel sets {', '.join(SETS)}, got {set_name!r}")
+    before = getattr(_forced, "set_name", None)
+    _forced.set_name = set_name
+    try:
+        yield
+    finally:
+        _forced.set_name = before
+
+
+def implementation(kernel_name: str, set_name: str) -> Kernel:
+    """The function that computes `kernel_name` when the set `set_name` is wanted.
+
+    On the CPU a kernel that the fast set lacks is the reference one. Raises NotImplementedError for any other gap.
+    """
+    versions = TABLE[kernel_name]
+    if set_name not in versions and set_name == "cpu":
+        set_name = "reference"
+    if set_name not in versions:
+        raise NotImplementedError(f"the kernel {kernel_name} has no version for {set_name}")
+    return versions[set_name]
+
+
+def _dispatcher(kernel_name: str) -> Kernel:
+    """The public function of one kernel: look at the first array, choose, call."""
+
+    @functools.wraps(TABLE[kernel_name]["reference"])
+    def call(array: backend.Array, *arguments: Any, **named: Any) -> Any:
+        set_name = getattr(_forced, "set_name", None) or backend.device_of(array).type
+        return implementation(kernel_name, set_name)(array, *arguments, **named)
+
+    return call
+
+
+globals().update({name: _dispatcher(name) for name in TABLE})
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"minires.kernels has no kernel {name!r}; it has {', '.join(sorted(TABLE))}")

@@ -1,0 +1,8 @@
+"""The textbook kernels: each computes its formula in float64, whatever the type of its arrays, and rounds once at the end.
+
+Slow and obviously right: every faster kernel is tested against these.
+"""
+
+from minires.kernels.reference import activation, conv, loss, matmul, norm, optim, pool
+
+FAMILIES = (conv, pool, norm, activation, loss, matmul, optim)
