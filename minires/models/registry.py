@@ -67,7 +67,7 @@ def read_weights(name: str, source: Any) -> dict[str, Tensor]:
     """The state dict in a file, or of the weights that come with minires under the name `source`."""
     path = os.fspath(source)
     embedded = os.path.join(_FOLDER, f"{name}_{path}.safetensors")
-    if os.sep not in path and "." not in path and not os.path.exists(path):
+    if os.sep not in path and "." not in path:  # a name; a folder that happens to be called so does not count
         if not os.path.exists(embedded):
             raise UsageError(f"there are no weights {path!r} for {name}: give the path of a .safetensors or .npz file",
                              code="weights.unknown", hint=f"with minires come: {_embedded_names()}")  # fmt: skip
