@@ -6,8 +6,8 @@ Every kernel exists in up to three sets with the same name and the same signatur
     cpu         the fast NumPy version; a kernel that has none here uses the reference one
     cuda        to come: a third set in `SETS`, chosen for arrays that live on a GPU
 
-`TABLE` says which name has which implementation. Nothing here knows about gradients' bookkeeping: a backward kernel is a
-function like any other, called by the operation that needs it.
+`TABLE` says which name has which implementation. Nothing here knows of the bookkeeping of gradients: a backward kernel
+is a function like any other, called by the operation that needs it.
 
     with kernels.use("reference"):      # this thread computes by the textbook until the block ends
         y = kernels.conv2d_forward(x, weight, None, (1, 1), (0, 0), (1, 1), 1)

@@ -1,4 +1,4 @@
-"""Sizes of what a sliding window gives, and what it needs: shared by all sets of kernels, so that they cannot disagree."""
+"""Sizes of what a sliding window gives and needs: shared by all sets of kernels, so that they cannot disagree."""
 
 Pair = tuple[int, int]
 
@@ -80,5 +80,5 @@ def average_counts(size: int, count: int, kernel: int, stride: int, padding: int
 
 
 def adaptive_windows(size: int, count: int) -> list[slice]:
-    """The windows of adaptive pooling: from floor(i size / count) to ceil((i + 1) size / count), overlapping if needed."""
+    """The windows of adaptive pooling: from floor(i size / count) to ceil((i + 1) size / count); they may overlap."""
     return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]

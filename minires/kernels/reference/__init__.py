@@ -1,4 +1,4 @@
-"""The textbook kernels: each computes its formula in float64, whatever the type of its arrays, and rounds once at the end.
+"""The textbook kernels: each computes its formula in float64, whatever its arrays' type, and rounds once at the end.
 
 Slow and obviously right: every faster kernel is tested against these.
 """

@@ -4,8 +4,8 @@ Letters: N images, C input channels, O output channels, G groups, (H, W) input, 
 s, p, d are stride, padding and dilation. Group g joins input channels [g C/G, (g+1) C/G) to output channels
 [g O/G, (g+1) O/G). Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
 
-All three kernels walk over the KH x KW positions of the window. At one position the whole layer is a single matrix product
-between the input's channels at the places this position meets (every s-th place) and the output's channels.
+All three kernels walk over the KH x KW positions of the window. At one position the whole layer is a single matrix
+product between the input's channels at the places this position meets (every s-th place) and the output's channels.
 """
 
 from collections.abc import Iterator
@@ -100,8 +100,8 @@ def conv2d_weight_gradient(
 ) -> np.ndarray:
     """dweight[o, c, kh, kw] = sum over n, i, j of grad[n, o, i, j] x[n, c, s i + d kh - p, s j + d kw - p].
 
-    grad (N, O, OH, OW); x (N, C, H, W); dweight (O, C/G, KH, KW) = `weight_shape`. The gradient of the bias is the sum of
-    grad over n, i, j.
+    grad (N, O, OH, OW); x (N, C, H, W); dweight (O, C/G, KH, KW) = `weight_shape`. The gradient of the bias is the
+    sum of grad over n, i, j.
     """
     outputs, _, *kernel = weight_shape
     upstream, padded = grad.astype(np.float64), pad(x, padding)

@@ -36,13 +36,13 @@ def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-    """dx_k = y_k (grad_k - sum over j of grad_j y_j), since dy_j / dx_k = y_j ([j = k] - y_k). y is softmax's output."""
+    """dx_k = y_k (grad_k - sum over j of grad_j y_j), since dy_j / dx_k = y_j ([j = k] - y_k); y is the output."""
     g, p = grad.astype(np.float64), y.astype(np.float64)
     return (p * (g - (g * p).sum(axis=axis, keepdims=True))).astype(grad.dtype)
 
 
 def log_softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-    """dx_k = grad_k - exp(y_k) sum over j of grad_j, since dy_j / dx_k = [j = k] - exp(y_k). y is log_softmax's output."""
+    """dx_k = grad_k - exp(y_k) sum over j of grad_j, since dy_j / dx_k = [j = k] - exp(y_k); y is the output."""
     g = grad.astype(np.float64)
     return (g - np.exp(y.astype(np.float64)) * g.sum(axis=axis, keepdims=True)).astype(grad.dtype)
 
@@ -86,9 +86,9 @@ def cross_entropy_forward(
     """(losses, log_probabilities): losses[m] = - sum over k of q[m, k] log_probabilities[m, k], not yet averaged.
 
     logits and log_probabilities = log_softmax(logits) (M, K); target (M,) integers; losses (M,). q is the target's
-    distribution: all on one class, or with e = `label_smoothing` of it spread evenly over the K classes (Szegedy et al.,
-    Rethinking the Inception Architecture, 2016), times `class_weight` (K,). A row whose target is `ignore_index` costs 0.
-    Raises IndexError for a target that is no class.
+    distribution: all on one class, or with e = `label_smoothing` of it spread evenly over the K classes (Szegedy and
+    others, Rethinking the Inception Architecture, 2016), times `class_weight` (K,). A row whose target is
+    `ignore_index` costs 0. Raises IndexError for a target that is no class.
     """
     log_probabilities = wide_log_softmax(logits, 1)
     q = target_distribution(target, logits.shape[1], class_weight, ignore_index, label_smoothing)

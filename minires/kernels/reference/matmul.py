@@ -6,7 +6,7 @@ __all__ = ["matmul"]
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """c[..., i, j] = sum over k of a[..., i, k] b[..., k, j]; leading axes broadcast, 1-d operands as in `numpy.matmul`.
+    """c[..., i, j] = sum over k of a[..., i, k] b[..., k, j]; leading axes broadcast, 1-d operands as in NumPy.
 
     Its gradients are matrix products again: da = dc bT, db = aT dc.
     """

@@ -1,4 +1,4 @@
-"""Batch normalisation over every axis but the channels' (axis 1), with what may be fused behind it: a residual and ReLU.
+"""Batch normalisation over every axis but the channels' (axis 1), with what may be fused behind: a residual and ReLU.
 
 With m values a channel: z = weight (x - mean) inverse_std + bias, y = z, or z + residual, or the ReLU of either.
 In training mean and variance are those of the batch itself, so that the gradient flows through them too; at inference
@@ -59,14 +59,15 @@ def batch_norm_training_forward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(y, mean, variance, inverse_std) with the statistics of this batch.
 
-    mean = sum x / m; variance = sum (x - mean)^2 / m (biased); inverse_std = 1 / sqrt(variance + eps). x, residual and y
-    have one shape (N, C, ...); the others are (C,). An empty batch gives NaN statistics, as the mean of nothing is.
+    mean = sum x / m; variance = sum (x - mean)^2 / m (biased); inverse_std = 1 / sqrt(variance + eps). x, residual
+    and y have one shape (N, C, ...); the others are (C,). An empty batch gives NaN: the mean of nothing.
     """
     axes = all_but_channels(x)
     wide = x.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = wide.sum(axis=axes) / np.float64(x.size // max(x.shape[1], 1))
-        variance = ((wide - along_channels(mean, x, 0.0)) ** 2).sum(axis=axes) / np.float64(x.size // max(x.shape[1], 1))
+    count = np.float64(x.size // max(x.shape[1], 1))
+    with np.errstate(invalid="ignore"):
+        mean = wide.sum(axis=axes) / count
+        variance = ((wide - along_channels(mean, x, 0.0)) ** 2).sum(axis=axes) / count
     inverse_std = 1 / np.sqrt(variance + eps)
     y = affine(x, weight, bias, mean, inverse_std, residual, relu)
     dtype = statistics_type(x)
@@ -89,8 +90,8 @@ def batch_norm_training_backward(
     """(dx, dweight, dbias, masked_grad) of the training forward pass.
 
     With g = masked_grad = grad where y > 0 (all of it without ReLU) and n = (x - mean) inverse_std:
-    dbias = sum g; dweight = sum g n; dx = weight inverse_std (g - dbias / m - n dweight / m): the two last terms are what
-    flows through mean and variance. masked_grad is the residual's gradient as well. Shapes as in the forward pass.
+    dbias = sum g; dweight = sum g n; dx = weight inverse_std (g - dbias / m - n dweight / m): the two last terms
+    are what flows through mean and variance. masked_grad is the residual's gradient as well. Shapes as in the forward pass.
     """
     axes = all_but_channels(x)
     count = max(x.size // max(x.shape[1], 1), 1)

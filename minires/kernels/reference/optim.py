@@ -56,8 +56,8 @@ def adam_step(
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; both start at 0, hence the corrections by 1 - beta^step
     parameter -= lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
 
-    m is `exp_avg`, v `exp_avg_sq`. With `max_exp_avg_sq` the largest v so far replaces v (AMSGrad). Weight decay is added
-    to the gradient, or, if `decoupled`, shrinks the parameter by 1 - lr weight_decay beforehand.
+    m is `exp_avg`, v `exp_avg_sq`. With `max_exp_avg_sq` the largest v so far replaces v (AMSGrad). Weight decay is
+    added to the gradient, or, if `decoupled`, shrinks the parameter by 1 - lr weight_decay beforehand.
     """
     p = parameter.astype(np.float64)
     g = (-1.0 if maximize else 1.0) * grad.astype(np.float64)

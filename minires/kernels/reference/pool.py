@@ -1,7 +1,7 @@
 """Maximum, average and adaptive average pooling, and their gradients.
 
-Letters: N images, C channels, (H, W) input, (KH, KW) window, (OH, OW) output size. As in conv.py the window's positions are
-walked; at one position an array of the output's shape holds the value that each window sees there.
+Letters: N images, C channels, (H, W) input, (KH, KW) window, (OH, OW) output size. As in conv.py the window's positions
+are walked; at one position an array of the output's shape holds the value that each window sees there.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def frame(image: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """Padding (before, after) of rows and of columns: after the image as much as the last window needs, or less than p."""
+    """Padding (before, after) of rows and of columns: p, and after the image more where the last window needs it."""
     rows, columns = (
         (padding[a], max(padding[a], reach(output[a], kernel[a], stride[a], dilation[a]) - padding[a] - image[a]))
         for a in (0, 1)
@@ -38,9 +38,9 @@ def max_pool2d_forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """y[n, c, i, j] = the largest x[n, c, s i + d kh - p, s j + d kw - p] inside the image; winner = its kh KW + kw.
 
-    x (N, C, H, W); y (N, C, OH, OW); winner likewise, uint8 (uint16 for windows of more than 256 places). Of equal values
-    the first wins; NaN beats every number and the last NaN the earlier ones, as in PyTorch. A window that meets no place
-    of the image (possible with dilation only) gives -inf.
+    x (N, C, H, W); y (N, C, OH, OW); winner likewise, uint8 (uint16 for windows of more than 256 places). Of equal
+    values the first wins; NaN beats every number and the last NaN the earlier ones, as in PyTorch. A window that meets
+    no place of the image (possible with dilation only) gives -inf.
     """
     size = pooling_sizes(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     margins = ((0, 0), (0, 0), *frame(x.shape[2:], size, kernel_size, stride, padding, dilation))
@@ -144,7 +144,7 @@ def avg_pool2d_backward(
 def adaptive_avg_pool2d_forward(x: np.ndarray, output_size: Pair) -> np.ndarray:
     """y[n, c, i, j] = mean of x over rows floor(i H / OH) to ceil((i + 1) H / OH) and columns likewise.
 
-    x (N, C, H, W); y (N, C, OH, OW) with (OH, OW) = `output_size`. Neighbouring windows overlap where OH does not divide H.
+    x (N, C, H, W); y (N, C, OH, OW) with (OH, OW) = `output_size`. Windows overlap where OH does not divide H.
     """
     y = np.zeros((*x.shape[:2], *output_size))
     for i, rows in enumerate(adaptive_windows(x.shape[2], output_size[0])):

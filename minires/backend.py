@@ -1,0 +1,125 @@
+"""Floor 0: which array library holds an array, and on which device. Everything above asks here and nowhere else.
+
+An array is a `numpy.ndarray` (device "cpu") or a `cupy.ndarray` (device "cuda:N"). CuPy is imported only when somebody
+asks for a GPU, so that `import minires` neither needs it nor wakes a driver.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray: CuPy is optional, so that no common static type exists
+
+float16, float32, float64 = (np.dtype(name) for name in ("float16", "float32", "float64"))
+int8, int16, int32, int64 = (np.dtype(name) for name in ("int8", "int16", "int32", "int64"))
+uint8, boolean = np.dtype("uint8"), np.dtype("bool")
+
+default_dtype = float32
+
+
+class device:  # noqa: N801 - PyTorch's name
+    """Where an array lives: `device("cpu")`, `device("cuda")` or `device("cuda:1")`. Compares equal to the same text.
+
+    Raises ValueError for any other text.
+    """
+
+    def __init__(self, name: "str | device") -> None:
+        kind, colon, index = str(name).partition(":")
+        if kind not in ("cpu", "cuda") or (colon and not index.isdigit()) or (kind == "cpu" and index not in ("", "0")):
+            raise ValueError(f'expected the device "cpu", "cuda" or "cuda:N", got {str(name)!r}')
+        self.type = kind
+        self.index = int(index) if index else (0 if kind == "cuda" else None)
+
+    def __str__(self) -> str:
+        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
+
+    def __repr__(self) -> str:
+        return f"device('{self}')"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            other = device(other)
+        return isinstance(other, device) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+cpu = device("cpu")
+
+
+def array_module(array: Array) -> ModuleType:
+    """The library, `numpy` or `cupy`, that `array` belongs to."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(array, cupy.ndarray):
+        return cupy
+    raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__name__}")
+
+
+def device_of(array: Array) -> device:
+    """The device that holds `array`."""
+    return cpu if array_module(array) is np else device(f"cuda:{array.device.id}")
+
+
+def move(array: Array, target: "str | device") -> Array:
+    """`array` on the device `target`; the same array where it is there already.
+
+    Raises RuntimeError for a GPU: this version of minires computes on the CPU only.
+    """
+    target = device(target)
+    if target == device_of(array):
+        return array
+    raise RuntimeError(f"cannot move an array to {target}: this version of minires computes on the CPU only")
+
+
+def is_floating(dtype: np.dtype) -> bool:
+    """Whether arrays of this type hold real numbers, the only ones that have gradients."""
+    return dtype.kind == "f"
+
+
+def result_type(first: Array, second: Array) -> np.dtype:
+    """The type in which two operands meet, by PyTorch's rules rather than NumPy's.
+
+    They differ from NumPy's in three ways: a float meeting an integer keeps the float's type (NumPy widens float32 and
+    int64 to float64); an integer meeting a Python float gives float32 (NumPy: float64); and an array without axes
+    counts less than one with axes of the same kind of number.
+    """
+    kinds = "biuf"
+
+    def rank(operand: Array) -> int:
+        if isinstance(operand, bool | np.bool_):
+            return 0
+        if isinstance(operand, int):
+            return 1
+        if isinstance(operand, float):
+            return 3
+        return 0 if operand.dtype.kind == "b" else max(1, min(3, kinds.index(operand.dtype.kind)))
+
+    def weight(operand: Array) -> int:  # a Python number gives way to an array without axes, that to one with axes
+        return 0 if isinstance(operand, bool | int | float) else 1 if operand.ndim == 0 else 2
+
+    def own_type(operand: Array) -> np.dtype:
+        if isinstance(operand, bool):
+            return boolean
+        if isinstance(operand, int):
+            return int64
+        return default_dtype if isinstance(operand, float) else operand.dtype
+
+    (low, high) = sorted((first, second), key=rank)
+    low_kind, high_kind = (2 if rank(x) in (1, 2) else rank(x) for x in (low, high))
+    if low_kind != high_kind:
+        return own_type(high)
+    if weight(first) != weight(second):
+        return own_type(max(first, second, key=weight))
+    return np.promote_types(own_type(first), own_type(second))
+
+
+def memory_owner(array: Array) -> Array:
+    """The array whose memory `array` is a view of (itself, if it owns its memory)."""
+    while hasattr(getattr(array, "base", None), "dtype"):
+        array = array.base
+    return array

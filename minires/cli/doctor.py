@@ -1,0 +1,138 @@
+"""`minires doctor`: what this installation stands on, and whether it runs as fast as this machine allows."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from minires.cli import output
+from minires.cli.options import Parser, add_common
+from minires.io import environment, files
+
+EXAMPLES = "  minires doctor\n  minires doctor --json > doctor.json"
+AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
+AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids", "zen5", "graniterapids"}
+AVX2_CORES = {"haswell", "zen", "excavator"} | AVX512_CORES
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """The command. Exit status 1 if something is wrong."""
+    parser = Parser(name, "Show versions, BLAS, threads, GPU and cache folder, and say what is wrong.", EXAMPLES)
+    add_common(parser)
+    given = parser.read(words)
+    facts = examine()
+    if given.get("json"):
+        output.result_json(facts)
+    else:
+        output.result(describe(facts))
+    return 1 if facts["problems"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """All facts, with the lists "problems" (exit status 1) and "notes"."""
+    facts = environment.describe(command=["minires", "doctor"])
+    del facts["command"], facts["seed"], facts["git_commit"]
+    flags = cpu_flags()
+    facts["cpu_instructions"] = sorted(flags & (AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
+    facts["gpu"] = gpu()
+    facts["cache_folder"], cache_problem = cache_folder()
+    problems, notes = [], []
+    verdict = blas_verdict([library["architecture"] for library in facts["blas"]
+                            if library["internal_api"] == "openblas"], flags)  # fmt: skip
+    facts["blas_uses_best_instructions"] = verdict is None
+    if verdict:
+        notes.append(verdict)
+    if not facts["blas"]:
+        notes.append("threadpoolctl finds no BLAS library: matrix products may be slow")
+    threads = max((library["num_threads"] or 1 for library in facts["blas"]), default=1)
+    if threads > facts["cpus"]:
+        notes.append(f"BLAS uses {threads} threads on {facts['cpus']} processors: OPENBLAS_NUM_THREADS={facts['cpus']} "
+                     "would be faster")  # fmt: skip
+    if cache_problem:
+        problems.append(cache_problem)
+    return {**facts, "problems": problems, "notes": notes}
+
+
+def cpu_flags() -> set[str]:
+    """The instruction sets that Linux lists for the first processor; nothing elsewhere."""
+    if not os.path.exists("/proc/cpuinfo"):
+        return set()
+    for line in files.read_text("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()
+
+
+def blas_verdict(cores: Sequence[str | None], flags: set[str]) -> str | None:
+    """One line if OpenBLAS runs below what the processor can do, else None."""
+    for core in cores:
+        used = (core or "").lower()
+        if flags >= AVX512 and used not in AVX512_CORES:
+            return (f"OpenBLAS uses its {core} kernels on a processor with AVX-512: "
+                    "OPENBLAS_CORETYPE=SkylakeX should be faster")  # fmt: skip
+        if "avx2" in flags and used not in AVX2_CORES:
+            return (f"OpenBLAS uses its {core} kernels on a processor with AVX2: "
+                    "OPENBLAS_CORETYPE=Haswell should be faster")  # fmt: skip
+    return None
+
+
+def gpu() -> dict[str, Any]:
+    """Whether CuPy is installed and which GPUs the driver shows. CuPy is not imported."""
+    try:
+        cupy = importlib.util.find_spec("cupy") is not None
+    except (ImportError, ValueError):
+        cupy = False
+    found: dict[str, Any] = {"cupy": cupy, "driver": None, "devices": []}
+    if shutil.which("nvidia-smi") is None:
+        return found
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        found["error"] = output.one_line(error)
+        return found
+    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") >= 2]
+    found["devices"] = [f"{row[0]}, {row[2]}" for row in rows]
+    found["driver"] = rows[0][1] if rows else None
+    return found
+
+
+def cache_folder() -> tuple[str, str | None]:
+    """$MINIRES_HOME, else $XDG_CACHE_HOME/minires, else ~/.cache/minires; and what is wrong with it, if anything."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.environ.get("MINIRES_HOME") or os.path.join(base, "minires")
+    place = folder
+    while not os.path.lexists(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        return folder, f"the cache folder {folder} cannot be made: {place} is not a folder (set MINIRES_HOME)"
+    if not os.access(place, os.W_OK):
+        return folder, f"the cache folder {folder} cannot be written (set MINIRES_HOME)"
+    return folder, None
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The facts for people."""
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    card = facts["gpu"]
+    rows = [
+        ("minires", facts["minires"]), ("Python", facts["python"]), ("packages", packages),
+        ("system", facts["platform"]), ("CPU", f"{facts['cpu']}, {facts['cpus']} processors"),
+        ("instructions", " ".join(facts["cpu_instructions"]) or "not known"),
+    ]  # fmt: skip
+    for library in facts["blas"]:
+        text = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
+        rows.append(("BLAS" if library["internal_api"] != "openmp" else "OpenMP",
+                     text + (f", {library['architecture']} kernels" if library["architecture"] else "")))  # fmt: skip
+    devices = "; ".join(card["devices"]) or card.get("error") or "none seen by a driver"
+    cupy = "there" if card["cupy"] else "not installed"
+    rows.append(("GPU", f"{devices}; driver {card['driver'] or 'none'}; CuPy {cupy}; this version computes on the CPU"))
+    rows.append(("cache", facts["cache_folder"]))
+    lines = [f"{name:<13}{value}" for name, value in rows]
+    lines += [f"problem: {text}" for text in facts["problems"]] + [f"note: {text}" for text in facts["notes"]]
+    if not facts["problems"] and not facts["notes"]:
+        lines.append("all is well")
+    return "\n".join(lines)

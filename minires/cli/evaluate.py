@@ -1,0 +1,58 @@
+"""`minires evaluate RUN_or_MODEL --data D --split test`: a trained model measured on labelled pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minires.cli import PARTLY, output
+from minires.cli.options import Parser, add_common, add_setting
+from minires.errors import UsageError
+
+EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     the run's own test pictures
+  minires evaluate runs/finetune-resnet20-1 --split val --json
+  minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg"""
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """The command. Exit status 3 if pictures were left out with --on-bad-image skip."""
+    from minires.finetune import evaluation
+    from minires.finetune.settings import FIELDS, check_value
+
+    text = "Measure a trained model. Class order and preprocessing come from the model's folder."
+    parser = Parser(name, text, EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="a run folder, or the model folder in it")
+    parser.add_argument("--data", "--data-dir", "--data-path", metavar="TEXT",
+                        help="folder CLASS/*.jpg, or with folders of the splits in it, CSV table or digits "
+                        "(default: the run's)")  # fmt: skip
+    parser.add_argument("--split", metavar="TEXT", help="train, val or test (default: test)")
+    for setting in ("on_bad_image", "batch_size", "workers"):
+        add_setting(parser, FIELDS[setting])
+    add_common(parser)
+    given = parser.read(words)
+    checked = {key: check_value(FIELDS[key], given[key]) for key in ("on_bad_image", "batch_size", "workers")
+               if key in given}  # fmt: skip
+    split = given.get("split", "test")
+    if split not in ("train", "val", "test"):
+        raise UsageError(f"--split is one of train, val, test; got {split!r}", code="usage.value")
+    found = evaluation.evaluate_model(given["model"], given.get("data"), split, **checked)
+    if given.get("json"):
+        output.result_json(found.to_dict())
+    else:
+        output.result(describe(found.to_dict()))
+    for path, reason in found.skipped.items():
+        output.say(f"skipped: {path}: {output.one_line(reason)}")
+    return PARTLY if found.skipped else 0
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The figures for people."""
+    metrics = found["metrics"]
+    lines = [f"{found['model']} on {found['data']}, split {found['split']}: {metrics['samples']} pictures"]
+    rows = [[key, f"{value:.4f}"] for key, value in metrics.items() if isinstance(value, float)]
+    lines.append(output.table(rows))
+    if "per_class" in metrics:
+        rows = [["class", "pictures", "right", "recall"]]
+        for name, figures in metrics["per_class"].items():
+            recall = "-" if figures["recall"] is None else f"{figures['recall']:.4f}"
+            rows.append([name, str(figures["samples"]), str(figures["right"]), recall])
+        lines += ["", output.table(rows)]
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""Flags: an argparse that answers typos with the nearest name and knows what other tools call things."""
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from minires.errors import UsageError
+
+# What users of timm, torchvision and Ultralytics type, and this version does not do: it says so, and why.
+NOT_BUILT = {
+    "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32",
+    "--device": "this version computes on the CPU only", "--model-ema": "", "--model-ema-decay": "", "--mixup": "",
+    "--mixup-alpha": "", "--cutmix": "", "--cutmix-alpha": "", "--aa": "", "--auto-augment": "", "--tta": "",
+    "--grad-accum-steps": "", "--layer-decay": "", "--class-weights": "", "--sampler": "", "--sync-bn": "",
+    "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--max-time": "--max-steps is there",
+    "--dry-run": "", "--use-deterministic-algorithms": "every run is deterministic already", "--bce-loss": "",
+    "--loss": "it follows from --task", "--in-chans": "the model takes what its weights were made for",
+    "--num-classes": "it follows from the data", "--model-kwargs": "", "--embeddings": "", "--interpolation": "",
+    "--from": "--weights RUN starts from another run's model", "--mixup-off-epoch": "", "--lr-base": "--lr is there",
+}  # fmt: skip
+OTHER_NAMES = {
+    "--pretrained": "--weights", "--initial-checkpoint": "--weights", "--pretrained-path": "--weights",
+    "--imgsz": "--img-size", "--batch": "--batch-size", "--lr0": "--lr", "--train-crop-size": "--img-size",
+    "--val-crop-size": "--img-size", "--test-only": "minires evaluate", "--save-period": "--checkpoint-interval",
+    "--drop": "--head-dropout", "--project": "--output", "--name": "--output", "--experiment": "--output",
+    "--results-format": "--format", "--results-file": "--output", "--fliplr": "--hflip", "--flipud": "--vflip",
+    "--source": "the pictures without a flag", "--conf": "--topk", "--cfg": "--config",
+}  # fmt: skip
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?", or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of ending the process; shortens no flag."""
+
+    def __init__(self, command: str, text: str, examples: str) -> None:
+        super().__init__(
+            f"minires {command}", description=text, epilog="examples:\n" + examples.rstrip(), allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+        )  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, code="usage.arguments", hint=f"{self.prog} --help")
+
+    def read(self, words: Sequence[str]) -> dict[str, Any]:
+        """The flags that were given, by name."""
+        found, rest = self.parse_known_args(list(words))
+        if rest:
+            raise self.unknown(rest[0].partition("=")[0])
+        return vars(found)
+
+    def unknown(self, word: str) -> UsageError:
+        """The answer to a flag that is not one of ours."""
+        if not word.startswith("-"):
+            return UsageError(f"unexpected argument {word!r}", code="usage.arguments", hint=f"{self.prog} --help")
+        if word in NOT_BUILT:
+            reason = f" ({NOT_BUILT[word]})" if NOT_BUILT[word] else ""
+            return UsageError(f"{word} is not built yet in minires{reason}", code="usage.not_built")
+        if word in OTHER_NAMES:
+            return UsageError(f"no flag {word}: here it is {OTHER_NAMES[word]}", code="usage.unknown")
+        known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        return UsageError(f"no flag {word}{nearest(word, known)}", code="usage.unknown",
+                          hint=f"{self.prog} --help")  # fmt: skip
+
+
+def add_common(parser: argparse.ArgumentParser, json_too: bool = True) -> None:
+    """Flags that every command has."""
+    if json_too:
+        parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but warnings and errors")
+    parser.add_argument("-vv", action="store_true", dest="debug", help="a traceback with an error (MINIRES_DEBUG=1)")
+
+
+def add_setting(parser: Any, field: dataclasses.Field) -> None:
+    """The flag of one entry of the settings' table. Values stay text: the settings check their type and range."""
+    flag, facts = "--" + field.name.replace("_", "-"), field.metadata
+    text, default = facts["help"], field.default
+    if facts["choices"]:
+        text += f": {', '.join(facts['choices'])}" if ": " not in text else ""
+    if default not in (None, False, ()):
+        shown = ",".join(f"{item:g}" for item in default) if isinstance(default, tuple) else str(default)
+        text += f" (default: {shown})"
+    short = [alias for alias in facts["aliases"] if len(alias) <= 3]
+    names = [*short, flag, *(alias for alias in facts["aliases"] if alias not in short)]
+    if facts["kind"] == "bool":
+        parser.add_argument(*names, dest=field.name, action="store_true", help=text)
+    else:
+        signs = {"int": "N", "float": "X", "ints": "N,N", "floats": "X,X", "split": "NAME|X"}
+        metavar = signs.get(facts["kind"], "TEXT")
+        parser.add_argument(*names, dest=field.name, metavar=metavar, help=text.replace("%", "%%"))

@@ -1,0 +1,116 @@
+"""`evaluate_model`: a model directory or run measured on a split of its own data or of other data."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from minires import data
+from minires.errors import UsageError
+from minires.finetune import pictures
+from minires.finetune.inference import LoadedModel, evaluate, load_model
+from minires.finetune.settings import Settings, make_settings
+from minires.io import toml
+
+
+@dataclass
+class EvaluationReport:
+    """Which model was measured on what, the figures, and the pictures that were left out (file -> reason)."""
+
+    model: str
+    data: str
+    split: str
+    metrics: dict[str, Any]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"model": self.model, "data": self.data, "split": self.split, "metrics": self.metrics,
+                "skipped": self.skipped}  # fmt: skip
+
+
+def evaluate_model(
+    path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
+    batch_size: int = 32, workers: int = 0,
+) -> EvaluationReport:  # fmt: skip
+    """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
+
+    With the run's own data the split is the one that the run made (splits.csv). `source` may be a folder with folders
+    of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
+    the model's order; a class that the model does not know is an error that names it.
+    """
+    loaded = load_model(path)
+    settings = _run_settings(os.fspath(path))
+    if source is None and (settings is None or not settings.data):
+        raise UsageError(f"{os.fspath(path)} does not say which pictures it was trained on: give --data",
+                         code="usage.missing", hint="--data FOLDER")  # fmt: skip
+    own = settings is not None and (source is None or _same_place(source, settings.data))
+    name = str(settings.data if own and settings else source)
+    dataset = _own_split(os.fspath(path), settings, loaded, split) if own and settings else _other(name, loaded, split)
+    report = data.scan({split: dataset}, verify=True, duplicates=False)
+    report.check(on_bad_image)
+    if report.unreadable:
+        dataset.exclude(report.unreadable)
+    if not len(dataset):
+        raise UsageError(f"no pictures to evaluate in {name}", code="data.empty", file=name)
+    dataset.transform = loaded.preprocessing
+    found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers)
+    return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable)
+
+
+def _run_settings(path: str) -> Settings | None:
+    """The settings of the run that a run folder, or the model folder in one, belongs to."""
+    for folder in (path, os.path.dirname(os.path.abspath(path))):
+        file = os.path.join(folder, "args.toml")
+        if os.path.isfile(file):
+            values = toml.load_file(file)
+            values.pop("command", None)
+            return make_settings(values, file)
+    return None
+
+
+def _same_place(first: str, second: str | None) -> bool:
+    return second is not None and os.path.realpath(first) == os.path.realpath(second)
+
+
+def _class_to_idx(loaded: LoadedModel) -> dict[str, int] | None:
+    return {name: index for index, name in enumerate(loaded.classes)} if loaded.classes else None
+
+
+def _own_split(path: str, settings: Settings, loaded: LoadedModel, split: str) -> Any:
+    mode = loaded.preprocessing.mode
+    for folder in (path, os.path.dirname(os.path.abspath(path))):
+        table = os.path.join(folder, "splits.csv")
+        if os.path.isfile(table):
+            target = "class" if loaded.classes else "number"
+            parts = data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode, target=target)
+            break
+    else:
+        parts = pictures.open_splits(settings, mode)
+    return _pick(parts, split, str(settings.data))
+
+
+def _other(source: str, loaded: LoadedModel, split: str) -> Any:
+    order, mode = _class_to_idx(loaded), loaded.preprocessing.mode
+    if pictures.is_digits(source) or pictures.is_table(source):
+        if pictures.is_digits(source):
+            digits = data.load_digits()
+            if loaded.classes != digits.classes:
+                raise UsageError("the model does not know the digits' classes", code="data.extra_class")
+            return _pick(pictures.open_splits(Settings(data=source), mode), split, source)
+        return data.CSVDataset(
+            source, target="class" if loaded.classes else "number", class_to_idx=order, mode=mode,
+            delimiter=pictures.delimiter(source), split=split if pictures.has_split_column(source) else None,
+        )  # fmt: skip
+    if not os.path.isdir(source):
+        raise UsageError(f"cannot read the data folder {source}: there is no such folder", code="data.no_folder",
+                         file=source)  # fmt: skip
+    if order is None:
+        raise UsageError("a regression model is evaluated on a CSV table", code="usage.conflict")
+    folder = os.path.join(source, split)
+    return data.ImageFolder(folder if os.path.isdir(folder) else source, class_to_idx=order, mode=mode)
+
+
+def _pick(parts: dict[str, Any], split: str, name: str) -> Any:
+    if split not in parts:
+        raise UsageError(f"{name} has no split {split}; it has {', '.join(parts)}", code="data.no_split")
+    return parts[split]

@@ -1,0 +1,251 @@
+"""Using a trained model: load it with all that it needs to know, classify pictures, measure it on labelled ones."""
+
+import csv
+import io
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minires.autograd import inference_mode
+from minires.data import DataLoader, FileDataset, Preprocessing, collate
+from minires.errors import DataError, FileFormatError, UsageError
+from minires.io import files, model_directory
+from minires.tensor import Tensor
+
+
+@dataclass
+class LoadedModel:
+    """A model in eval mode with its preprocessing, class names (none: regression) and the figures of its training."""
+
+    model: Any
+    preprocessing: Preprocessing
+    classes: list[str]
+    metrics: dict[str, Any]
+    path: str
+
+    @property
+    def task(self) -> str:
+        """ "classification" or "regression"."""
+        return "classification" if self.classes else "regression"
+
+
+def model_folder(path: str | os.PathLike[str]) -> str:
+    """The model directory that `path`, a model directory or a run folder, means. Raises UsageError if it is neither."""
+    name = os.fspath(path)
+    for folder in (name, os.path.join(name, "model")):
+        if model_directory.is_model_directory(folder):
+            return folder
+    if not os.path.lexists(name):
+        raise UsageError(f"no model {name}: there is no such folder", code="model.missing", file=name)
+    if os.path.isfile(os.path.join(name, "args.toml")):
+        raise UsageError(f"{name} holds no model yet: its run has not ended", code="model.missing", file=name,
+                         hint=f"minires finetune --resume {name}")  # fmt: skip
+    raise UsageError(f"{name} is no model: it has no model.safetensors", code="model.missing", file=name)
+
+
+def load_model(path: str | os.PathLike[str]) -> LoadedModel:
+    """The model in a model directory or run folder. Raises UsageError for another path, FileFormatError for damage."""
+    folder = model_folder(path)
+    model, info = model_directory.load(folder)
+    try:
+        preprocessing = Preprocessing.from_config(info["preprocessing"])
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(os.path.join(folder, "preprocessing.json"), None, str(error)) from error
+    return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], folder)
+
+
+def forward(model: Any, images: Tensor) -> np.ndarray:
+    """Outputs of one batch in eval mode, without a graph."""
+    training = model.training
+    model.eval()
+    try:
+        with inference_mode():
+            return np.asarray(model(images).numpy())
+    finally:
+        model.train(training)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities from scores, in float64: exp(s_k - max) / sum_j exp(s_j - max)."""
+    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+# ------------------------------------------------------------------------------------------------------- prediction
+
+
+@dataclass
+class Prediction:
+    """What a model says about one picture: `values` are probabilities of the classes, or the predicted numbers.
+
+    `error` says why a picture could not be read; then there are no values.
+    """
+
+    path: str
+    values: list[float] = field(default_factory=list)
+    error: DataError | None = None
+
+    def top(self, count: int) -> list[int]:
+        """Indices of the `count` most probable classes, best first; of equal ones the first."""
+        return np.argsort(-np.asarray(self.values), kind="stable")[:count].tolist()
+
+
+def predict(loaded: LoadedModel, paths: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
+    """One Prediction for each path, in order. An unreadable picture gives one with an error, and the rest go on."""
+    for group in _groups(paths, batch_size):
+        answers: dict[int, Prediction] = {}
+        tensors, places = [], []
+        for place, path in enumerate(group):
+            try:
+                tensors.append(_load(loaded.preprocessing, path))
+                places.append(place)
+            except DataError as error:
+                answers[place] = Prediction(path, error=error)
+        for members in _same_shape(tensors):
+            images = collate([tensors[member] for member in members])
+            outputs = forward(loaded.model, images)
+            values = softmax(outputs) if loaded.classes else outputs.astype(np.float64)
+            for member, row in zip(members, values.tolist(), strict=True):
+                answers[places[member]] = Prediction(group[places[member]], row)
+        yield from (answers[place] for place in range(len(group)))
+
+
+def _load(preprocessing: Preprocessing, path: str) -> Tensor:
+    try:
+        return preprocessing.load(path)
+    except ValueError as error:
+        raise DataError(f"cannot transform the picture {path}: {error}", code="data.transform", file=path) from error
+
+
+def _groups(paths: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(paths)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
+
+
+def _same_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Places of the tensors, grouped by shape: one batch each."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        groups.setdefault(tuple(tensor.shape), []).append(place)
+    return list(groups.values())
+
+
+def find_pictures(inputs: Sequence[str], recursive: bool = False) -> list[str]:
+    """The files that `inputs` name: files as they are, folders as the pictures in them (`recursive`: and below).
+
+    Raises UsageError for a path that does not exist and for a folder without pictures.
+    """
+    from minires.data.folder import list_pictures
+    from minires.data.images import is_image_file
+
+    found: list[str] = []
+    for name in inputs:
+        if os.path.isdir(name):
+            if recursive:
+                inside = list_pictures(name)
+            else:
+                entries = (os.path.join(name, entry) for entry in files.list_folder(name))
+                inside = [path for path in entries if is_image_file(path) and not os.path.isdir(path)]
+            if not inside:
+                below = "" if recursive else " (folders below it are looked into with --recursive)"
+                raise UsageError(f"no pictures in {name}{below}", code="data.empty", file=name)
+            found += inside
+        elif os.path.lexists(name):
+            found.append(name)
+        else:
+            raise UsageError(f"no such picture: {name}", code="data.not_found", file=name)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- evaluation
+
+
+@dataclass
+class Evaluation:
+    """Outputs for every sample of a data set, in its order, and the figures made of them."""
+
+    metrics: dict[str, Any]
+    outputs: np.ndarray  # (N, K) scores, or (N, K) numbers
+    targets: np.ndarray  # (N,) class indices, or (N, K) numbers
+
+
+def evaluate(model: Any, dataset: Any, classes: Sequence[str], batch_size: int = 32, workers: int = 0) -> Evaluation:
+    """Run the model over a data set whose transform is set. `classes`: names in index order; none for regression."""
+    outputs, targets = [], []
+    for images, target in DataLoader(dataset, batch_size, num_workers=workers):
+        outputs.append(forward(model, images))
+        targets.append(target.numpy())
+    scores, truth = np.concatenate(outputs), np.concatenate(targets)
+    if classes:
+        return Evaluation(classification_figures(scores, truth, classes), scores, truth)
+    truth = truth.reshape(len(truth), -1)
+    return Evaluation(regression_figures(scores, truth), scores, truth)
+
+
+def classification_figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """samples, loss (mean cross entropy), top1, top5 (from six classes on), balanced_acc, macro_f1 and per_class.
+
+    balanced_acc is the mean recall of the classes that occur; macro_f1 the mean F1 = 2 tp / (2 tp + fp + fn) of those
+    that occur or are predicted.
+    """
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    rows = np.arange(len(truth))
+    predicted = scores.argmax(axis=1)
+    figures: dict[str, Any] = {
+        "samples": len(truth),
+        "loss": float(-log_probabilities[rows, truth].mean()),
+        "top1": float((predicted == truth).mean()),
+    }
+    if len(classes) > 5:
+        best_five = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        figures["top5"] = float((best_five == truth[:, None]).any(axis=1).mean())
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    right, occurring, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    figures["balanced_acc"] = float((right[occurring > 0] / occurring[occurring > 0]).mean())
+    seen = occurring + called > 0
+    figures["macro_f1"] = float((2 * right[seen] / (occurring + called)[seen]).mean())
+    figures["per_class"] = {
+        name: {"samples": int(occurring[index]), "right": int(right[index]),
+               "recall": float(right[index] / occurring[index]) if occurring[index] else None}
+        for index, name in enumerate(classes)
+    }  # fmt: skip
+    return figures
+
+
+def regression_figures(outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """samples, mse, rmse, mae and r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 (None for constant targets)."""
+    error = outputs.astype(np.float64) - truth
+    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
+    mse = float((error**2).mean())
+    r2 = 1 - float((error**2).sum()) / spread if spread else None
+    return {"samples": len(truth), "loss": mse, "mse": mse, "rmse": mse**0.5, "mae": float(abs(error).mean()), "r2": r2}
+
+
+def predictions_csv(dataset: Any, evaluation: Evaluation) -> str:
+    """A table of single answers: path, label, pred, prob, loss; without prob for regression (loss: squared error)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    named = isinstance(dataset, FileDataset)
+    paths = [dataset.relative_name(path) for path, _ in dataset.samples] if named else range(len(dataset))
+    if dataset.classes:
+        writer.writerow(["path", "label", "pred", "prob", "loss"])
+        probabilities = softmax(evaluation.outputs)
+        for path, row, target in zip(paths, probabilities, evaluation.targets, strict=True):
+            best = int(row.argmax())
+            loss = -math.log(max(float(row[target]), 1e-300))
+            writer.writerow([path, dataset.classes[target], dataset.classes[best], f"{row[best]:.6f}", f"{loss:.6f}"])
+        return text.getvalue()
+    writer.writerow(["path", "label", "pred", "loss"])
+    for path, row, target in zip(paths, evaluation.outputs.astype(np.float64), evaluation.targets, strict=True):
+        loss = float(((row - target) ** 2).mean())
+        numbers = [" ".join(repr(float(value)) for value in values) for values in (target, row)]
+        writer.writerow([path, *numbers, f"{loss:.6g}"])
+    return text.getvalue()

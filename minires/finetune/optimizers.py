@@ -1,0 +1,79 @@
+"""From settings to an optimizer and a learning-rate schedule."""
+
+import bisect
+import math
+from typing import Any
+
+from minires import optim
+from minires.errors import UsageError
+from minires.finetune.settings import Settings
+
+
+def parameter_groups(model: Any, weight_decay: float, norm_weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters in two groups: weights, and norms and biases (one axis) with a decay of their own.
+
+    Decay pulls towards zero; a norm's scale is at home at one, and a bias has nothing to overfit with. Frozen
+    parameters are in neither group. Raises UsageError if nothing is left to train.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise UsageError("all parameters are frozen: nothing is left to train", code="usage.conflict")
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": norm_weight_decay},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(model: Any, settings: Settings) -> Any:
+    """SGD with momentum (Nesterov), Adam or AdamW over the trained parameters."""
+    assert settings.lr is not None and settings.weight_decay is not None and settings.norm_weight_decay is not None
+    groups = parameter_groups(model, settings.weight_decay, settings.norm_weight_decay)
+    if settings.opt == "sgd":
+        return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    return (optim.AdamW if settings.opt == "adamw" else optim.Adam)(groups, lr=settings.lr)
+
+
+class Factor:
+    """The learning rate at a step as a multiple of --lr: a straight rise, then cosine, step, multistep or constant.
+
+    Step t of a warm-up of w steps has start + (1 - start) (t + 1) / w, so that no step is wasted on a rate of 0; after
+    it, with share = (t - w) / (T - w): cosine is floor + (1 - floor) (1 + cos(pi share)) / 2; step and multistep count
+    epochs from the very beginning, as in timm.
+    """
+
+    def __init__(self, settings: Settings, steps_per_epoch: int) -> None:
+        assert settings.lr is not None and settings.epochs is not None and settings.warmup_epochs is not None
+        self.kind, self.rate = settings.sched, settings.decay_rate
+        self.total = settings.epochs * steps_per_epoch
+        self.warmup = min(round(settings.warmup_epochs * steps_per_epoch), self.total - 1)
+        self.start, self.floor = settings.warmup_lr / settings.lr, min(1.0, settings.min_lr / settings.lr)
+        if settings.sched == "step":
+            every = round((settings.decay_epochs or 1) * steps_per_epoch)
+            self.milestones = list(range(max(every, 1), self.total, max(every, 1)))
+        else:
+            self.milestones = [epoch * steps_per_epoch for epoch in settings.decay_milestones]
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return self.start + (1 - self.start) * (step + 1) / self.warmup
+        if self.kind == "cosine":
+            share = min(1.0, (step - self.warmup) / (self.total - self.warmup))
+            return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
+        if self.kind in ("step", "multistep"):
+            return self.rate ** bisect.bisect_right(self.milestones, step)
+        return 1.0
+
+
+def make_schedule(optimizer: Any, settings: Settings, steps_per_epoch: int) -> Any:
+    """The schedule that the settings name. It moves on after every step; plateau after every epoch, by the val loss."""
+    assert settings.lr is not None and settings.epochs is not None
+    if settings.sched == "plateau":
+        patience = 5 if settings.decay_epochs is None else round(settings.decay_epochs)
+        return optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=settings.decay_rate, patience=patience, min_lr=settings.min_lr
+        )
+    if settings.sched == "onecycle":
+        total = settings.epochs * steps_per_epoch
+        return optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=max(total, 2))
+    return optim.lr_scheduler.LambdaLR(optimizer, Factor(settings, steps_per_epoch))

@@ -1,0 +1,92 @@
+"""The model that a job starts from: which weights, and what they say about themselves."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minires import models, random
+from minires.data import Preprocessing, preset_eval
+from minires.errors import FileFormatError, UsageError
+from minires.finetune.freezing import HEAD
+from minires.finetune.heads import parse_head, replace_head
+from minires.finetune.inference import model_folder
+from minires.finetune.settings import Settings, unknown_name
+from minires.io import model_directory
+from minires.io.weights import load as load_weights
+from minires.tensor import Tensor
+
+SMALL, LARGE = 32, 224  # sides of the pictures that the two families of models are made for
+
+
+@dataclass
+class Start:
+    """Configuration, tensors (None: random numbers) and preprocessing that a job begins with, and a line about them."""
+
+    config: dict[str, Any]
+    tensors: dict[str, Any] | None
+    preprocessing: Preprocessing
+    origin: str
+    left_out: list[str] = field(default_factory=list)
+
+
+def find_start(settings: Settings) -> Start:
+    """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files."""
+    name, weights = str(settings.model), settings.weights
+    if name not in models.list_models():
+        raise unknown_name(name, models.list_models(), f"no model {name!r} among {', '.join(models.list_models())}")
+    if weights in (None, "none"):
+        return Start({"name": name}, None, usual_preprocessing(name), "random numbers")
+    if os.path.isdir(weights):
+        parts = model_directory.load_parts(model_folder(weights))
+        try:
+            preprocessing = Preprocessing.from_config(parts["preprocessing"])
+        except (ValueError, TypeError) as error:
+            raise FileFormatError(os.path.join(weights, "preprocessing.json"), None, str(error)) from error
+        return Start(parts["config"], parts["tensors"], preprocessing, weights)
+    if os.path.isfile(weights):
+        tensors = {key: tensor.array for key, tensor in load_weights(weights).items()}
+        return Start({"name": name}, tensors, usual_preprocessing(name), weights)
+    if os.sep in weights or "." in weights:
+        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
+    tensors = {key: tensor.array for key, tensor in models.registry.read_weights(name, weights).items()}
+    info = models.embedded_info(name, weights)
+    preprocessing = Preprocessing.from_config(info["preprocessing"])
+    return Start(info.get("config", {"name": name}), tensors, preprocessing, f"{weights} (built in)")
+
+
+def usual_preprocessing(name: str) -> Preprocessing:
+    """What a model of this name is given where its weights do not say: 32 x 32, or torchvision's 224 of 256."""
+    blank = models.create(name)
+    if hasattr(blank, "maxpool"):
+        return preset_eval(256, LARGE)
+    return preset_eval((SMALL, SMALL), None)
+
+
+def build_model(start: Start, settings: Settings, outputs: int) -> Any:
+    """The starting model with a new head of `outputs` outputs. The same settings give the same bits.
+
+    Weights of another head are left out and listed in `start.left_out`; anything else missing is a FileFormatError.
+    """
+    config = {key: value for key, value in start.config.items() if key not in ("num_classes", "head")}
+    with random.address(settings.seed, "model"):
+        model = models.create(**config, num_classes=max(outputs, 1))
+        if start.tensors is not None:
+            _load_body(model, start)
+        replace_head(model, outputs, parse_head(settings.head), settings.head_dropout)
+    return model
+
+
+def _load_body(model: Any, start: Start) -> None:
+    heads = model.stages()[HEAD]
+    prefixes = tuple(f"{name}." for name, module in model.named_children() if any(module is part for part in heads))
+    given = {name: Tensor(np.asarray(array)) for name, array in (start.tensors or {}).items()}
+    start.left_out = [name for name in given if name.startswith(prefixes)]
+    body = {name: tensor for name, tensor in given.items() if not name.startswith(prefixes)}
+    own_head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes)}
+    try:
+        model.load_state_dict({**body, **own_head})
+    except (RuntimeError, KeyError) as error:
+        reason = f"these weights do not fit the model {start.config['name']}: {error}"
+        raise FileFormatError(start.origin, None, " ".join(reason.split())) from error

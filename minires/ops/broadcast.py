@@ -1,0 +1,53 @@
+"""What operations on two operands share: PyTorch's type promotion, and the gradient of broadcasting."""
+
+from typing import Any
+
+import numpy as np
+
+from minires.backend import Array, array_module, result_type
+from minires.tensor import OPERATIONS, Tensor
+
+
+def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a gradient over the axes along which an operand of `shape` was broadcast.
+
+    Broadcasting repeats the operand, y[i, j] = x[j], so that dx[j] = sum over i of dy[i, j].
+    """
+    if gradient.shape == shape:
+        return gradient
+    added = gradient.ndim - len(shape)
+    repeated = [added + axis for axis, length in enumerate(shape) if length == 1 and gradient.shape[added + axis] != 1]
+    axes = (*range(added), *repeated)
+    return gradient.sum(axis=axes, keepdims=True).reshape(shape) if axes else gradient.reshape(shape)
+
+
+def operands(first: Any, second: Any) -> tuple[Any, Any]:
+    """Two operands ready for a NumPy function: of one type, at least one of them a Tensor.
+
+    Python numbers stay as they are where NumPy treats them as PyTorch does. Anything that is neither a Tensor, an array
+    nor a number raises TypeError.
+    """
+    first, second = _as_operand(first), _as_operand(second)
+    one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
+    if isinstance(first, Tensor) and isinstance(second, Tensor) and one.dtype == two.dtype:
+        return first, second
+    dtype = result_type(one, two)
+    return _cast(first, dtype), _cast(second, dtype)
+
+
+def _as_operand(value: Any) -> Any:
+    if isinstance(value, Tensor | bool | int | float):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return Tensor(value)
+    try:
+        array_module(value)
+    except TypeError:
+        raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}") from None
+    return Tensor(value)
+
+
+def _cast(value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.dtype == dtype else OPERATIONS["convert"](value, dtype=dtype)
+    return dtype.type(value) if dtype.kind == "f" else value

@@ -1,0 +1,105 @@
+"""Random numbers as addresses, not streams.
+
+A stream of random numbers has a position, and whoever draws one number more or less changes all numbers that follow.
+A training run that must not change with the number of workers, or after a resume, cannot live with that. So every
+draw here has an address: the seed, a purpose ("shuffle", "augment", "dropout", ...) and a position such as
+(epoch, sample index) or (step,). The counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers: as
+easy as 1, 2, 3") turns an address into numbers directly; there is no state to carry from one draw to the next.
+
+    with address(seed, "augment", epoch, index):   # whatever runs inside draws from this address
+        image = random_crop(image)
+
+Code that draws asks for `generator()`: it gets the address it runs under, or else the process-wide generator, which
+`manual_seed` starts anew and which numbers its draws one by one.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+_MASK = (1 << 64) - 1
+
+
+def philox(seed: int, purpose: str, *position: int) -> np.random.Generator:
+    """NumPy generator for one address: `seed` any integer, `purpose` a word, `position` up to three integers.
+
+    The key is (seed, hash of the purpose); the upper words of the counter hold the position, the lowest counts the
+    numbers drawn, so that two addresses never share numbers (within 2**64 draws each).
+    """
+    if len(position) > 3:
+        raise ValueError(f"an address has at most three positions, got {len(position)}: {position}")
+    purpose_key = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    counter = [0, *(value & _MASK for value in position), *([0] * (3 - len(position)))]
+    bits = np.random.Philox(counter=np.array(counter, np.uint64), key=np.array([seed & _MASK, purpose_key], np.uint64))
+    return np.random.Generator(bits)
+
+
+class Generator:
+    """A seed and the number of draws made so far. Every draw is an address of its own: (seed, purpose; position, draw).
+
+    The whole state is two small integers, so that it can be written into a JSON file. Not safe to share among threads
+    that draw at the same time (the order of the draws would be theirs, not yours).
+    """
+
+    def __init__(self, seed: int = 0, purpose: str = "default", *position: int) -> None:
+        if len(position) > 2:
+            raise ValueError(f"a generator's position has at most two integers, got {position}")
+        self.purpose = purpose
+        self.position = position
+        self._seed = int(seed)
+        self._draws = 0
+
+    def manual_seed(self, seed: int) -> "Generator":
+        """Start anew from `seed`."""
+        self._seed, self._draws = int(seed), 0
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed that this generator was started from."""
+        return self._seed
+
+    def get_state(self) -> dict[str, int]:
+        """Seed and number of draws: all that `set_state` needs to go on from here."""
+        return {"seed": self._seed, "draws": self._draws}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go on from a state that `get_state` returned."""
+        self._seed, self._draws = int(state["seed"]), int(state["draws"])
+
+    def next(self) -> np.random.Generator:
+        """The NumPy generator of the next draw."""
+        position = (self._draws, *self.position)
+        self._draws += 1
+        return philox(self._seed, self.purpose, *position)
+
+
+default_generator = Generator()
+_local = threading.local()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the process-wide generator anew from `seed` and return it (as `torch.manual_seed`)."""
+    return default_generator.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def address(seed: int, purpose: str, *position: int) -> Iterator[None]:
+    """Within the block, and in this thread alone, draws come from the address (seed, purpose; position).
+
+    `position` holds up to two integers; a third counts the draws made inside the block.
+    """
+    outer = getattr(_local, "generator", None)
+    _local.generator = Generator(seed, purpose, *position)
+    try:
+        yield
+    finally:
+        _local.generator = outer
+
+
+def generator(explicit: Generator | None = None) -> np.random.Generator:
+    """NumPy generator for one draw: from `explicit` if given, else the address in force, else the default generator."""
+    source = explicit or getattr(_local, "generator", None) or default_generator
+    return source.next()

@@ -1,0 +1,474 @@
+"""Tensor: an array, its gradient, and the operation that made it.
+
+The arithmetic lives above, in minires/ops/. Each operation there registers itself by name with `@register`, and the
+methods below that say `operation("name")` look it up when called: so `x.relu()` and `x + y` read as in PyTorch while
+this file imports nothing from the floors above it.
+"""
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minires import backend
+from minires.autograd import Node, Variable, Version, is_grad_enabled, is_inference_mode_enabled, run_backward
+from minires.backend import Array, array_module, device, device_of, is_floating
+from minires.random import Generator, generator
+
+OPERATIONS: dict[str, Callable[..., Any]] = {}
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+
+def register(function: Operation) -> Operation:
+    """Decorator: make an operation known by its name, so that Tensor's methods find it."""
+    OPERATIONS[function.__name__] = function
+    return function
+
+
+def operation(name: str, reflected: bool = False) -> Any:
+    """A method that calls the registered operation `name` with the tensor first (second, if `reflected`)."""
+
+    def method(self: "Tensor", *arguments: Any, **settings: Any) -> Any:
+        if reflected:
+            return OPERATIONS[name](arguments[0], self, *arguments[1:], **settings)
+        return OPERATIONS[name](self, *arguments, **settings)
+
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = f"See minires.ops.{name}."
+    return method
+
+
+def in_place(name: str) -> Any:
+    """A method that computes the registered operation `name` and writes the result into the tensor itself."""
+
+    def method(self: "Tensor", *arguments: Any, **settings: Any) -> "Tensor":
+        return self._become(lambda source: OPERATIONS[name](source, *arguments, **settings), f"{name}_")
+
+    method.__name__, method.__qualname__ = f"{name}_", f"Tensor.{name}_"
+    method.__doc__ = f"minires.ops.{name}, written into this tensor. Returns the tensor."
+    return method
+
+
+class HookHandle:
+    """What `register_hook` returns: `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
+        self.hooks, self.key = hooks, max(hooks, default=-1) + 1
+        hooks[self.key] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        self.hooks.pop(self.key, None)
+
+
+class Tensor(Variable):
+    """An n-dimensional array that records the operations applied to it. Made by `minires.tensor` and its kin.
+
+    `Tensor(array)` shares the memory of a NumPy array; lists and numbers are converted. `array` is the raw array.
+    """
+
+    __array_ufunc__ = None  # `array * tensor` is ours to compute, not NumPy's
+    def __init__(self, array: Any, requires_grad: bool = False) -> None:
+        if isinstance(array, Tensor):
+            array = array.array
+        if not hasattr(array, "dtype") or isinstance(array, np.generic):
+            array = np.asarray(array)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"a Tensor holds real numbers, integers or booleans, not {array.dtype}")
+        self.array = array
+        self.grad: Tensor | None = None
+        self.requires_grad = False
+        self.node: Node | None = None
+        self.output_index = 0
+        self.version = Version()
+        self.is_view = False
+        self.is_inference_result = is_inference_mode_enabled()
+        self.hooks: dict[int, Callable[[Array], Array | None]] | None = None
+        if requires_grad:
+            self.requires_grad_()
+
+    # ------------------------------------------------------------------------------------------------ what it is
+
+    shape = property(lambda self: self.array.shape, doc="Lengths of the axes, a tuple.")
+    ndim = property(lambda self: self.array.ndim, doc="Number of axes.")
+    dtype = property(lambda self: self.array.dtype, doc="Type of the elements, a numpy.dtype.")
+    device = property(lambda self: device_of(self.array), doc="Where the array lives.")
+    is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation made this tensor.")
+    grad_fn = property(lambda self: self.node, doc="The node of the operation that made this tensor, or None.")
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """Number of axes."""
+        return self.array.ndim
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.array.size
+
+    def element_size(self) -> int:
+        """Bytes an element."""
+        return self.array.itemsize
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are real numbers."""
+        return is_floating(self.dtype)
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in memory in the order of the axes (an image batch of ours does not: it is NHWC)."""
+        return self.array.flags.c_contiguous
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a tensor without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.shape:
+            raise TypeError("iteration over a tensor without axes")
+        return (self[index] for index in range(len(self)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __contains__(self, element: Any) -> bool:
+        return bool((self.array == _raw(element)).any())
+
+    def __repr__(self) -> str:
+        values = np.array2string(self._on_cpu(), separator=", ", precision=4, prefix="tensor(", threshold=1000)
+        notes = [] if self.dtype.name in ("float32", "int64", "bool") else [f"dtype=minires.{self.dtype.name}"]
+        if self.array.size == 0 and self.ndim != 1:
+            notes.insert(0, f"size={self.shape}")
+        if self.node is not None:
+            notes.append(f"grad_fn=<{self.node.name}>")
+        elif self.requires_grad:
+            notes.append("requires_grad=True")
+        return f"tensor({', '.join([values, *notes])})"
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if self.ndim == 0 and specification else repr(self)
+
+    # ------------------------------------------------------------------------------------------- values, as Python's
+
+    def item(self) -> Any:
+        """The only element as a Python number. RuntimeError if there are more."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a tensor with {self.array.size} elements cannot be converted to one number")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists (a number, for a tensor without axes)."""
+        return self.array.tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array that shares this tensor's memory.
+
+        RuntimeError if the tensor requires a gradient (detach it first) or is not on the CPU.
+        """
+        if self.requires_grad:
+            raise RuntimeError("can't call numpy() on a Tensor that requires grad: use tensor.detach().numpy()")
+        if array_module(self.array) is not np:
+            raise RuntimeError(f"can't convert a tensor on {self.device} to NumPy: use tensor.cpu() first")
+        return self.array
+
+    def _on_cpu(self) -> np.ndarray:
+        return self.array if isinstance(self.array, np.ndarray) else self.array.get()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(f"the truth value of a tensor with {self.array.size} elements is ambiguous")
+        return bool(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if is_floating(self.dtype):
+            raise TypeError("only tensors of integers can be used as an index")
+        return int(self.item())
+
+    # ------------------------------------------------------------------------------------------------- the gradient
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """Ask for (or refuse) a gradient. RuntimeError for integers, inference results, and refusing on a non-leaf."""
+        if requires_grad and not is_floating(self.dtype):
+            raise RuntimeError(f"only tensors of floating point type can require gradients, not {self.dtype}")
+        if requires_grad and self.is_inference_result and not is_inference_mode_enabled():
+            raise RuntimeError("a tensor made in inference_mode cannot require a gradient: clone it first")
+        if not requires_grad and self.node is not None:
+            raise RuntimeError("requires_grad can only be switched off for leaf tensors: use detach()")
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    def backward(
+        self, gradient: "Tensor | None" = None, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor with respect to every leaf to the leaf's `.grad`.
+
+        gradient: cotangent of this tensor's shape; may be left out for a tensor with a single element (then 1).
+        retain_graph: keep the saved arrays, so that backward can run again.
+        create_graph: not supported, since minires differentiates once only (NotImplementedError).
+        """
+        if create_graph:
+            raise NotImplementedError("create_graph: minires computes first derivatives only, there is no double backward")
+        if not self.requires_grad:
+            raise RuntimeError("this tensor does not require grad and no recorded operation made it")
+        if gradient is None:
+            if self.array.size != 1:
+                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, not for shape {self.shape}")
+            seed = array_module(self.array).ones(self.shape, self.dtype)
+        else:
+            seed = _raw(gradient)
+            if np.shape(seed) != self.shape:
+                raise RuntimeError(f"the gradient has shape {np.shape(seed)}, the tensor {self.shape}")
+            seed = array_module(self.array).asarray(seed, dtype=self.dtype)
+        run_backward(self, seed, retain_graph)
+
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> HookHandle:
+        """Call `hook(gradient)` when this tensor's gradient is known; what it returns, if anything, replaces it."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+
+        def on_array(array: Array) -> Array | None:
+            changed = hook(Tensor(array))
+            return None if changed is None else changed.array
+
+        if self.node is not None:
+            return HookHandle(self.node.hooks.setdefault(self.output_index, {}), on_array)
+        self.hooks = {} if self.hooks is None else self.hooks
+        return HookHandle(self.hooks, on_array)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is not a leaf in its `.grad`, too."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on a Tensor that has requires_grad=False")
+        if self.node is not None and all(reference() is not self for _, reference in self.node.retained):
+            self.node.retained.append((self.output_index, weakref.ref(self)))
+
+    def make_result(self, array: Array) -> "Tensor":
+        return Tensor(array)
+
+    def set_grad(self, array: Array) -> None:
+        self.grad = Tensor(array)
+
+    def detach(self) -> "Tensor":
+        """A tensor on the same memory, cut off from the graph."""
+        result = Tensor(self.array)
+        result.version, result.is_inference_result = self.version, self.is_inference_result
+        result.is_view = True
+        return result
+
+    @property
+    def data(self) -> "Tensor":
+        """The values without the graph, on the same memory. In-place changes through it go unnoticed by backward."""
+        return Tensor(self.array)
+
+    @data.setter
+    def data(self, values: "Tensor") -> None:
+        self.array = values.array
+
+    # --------------------------------------------------------------------------------------------- in-place changes
+
+    def bump_version(self) -> None:
+        """Say that `array` was written to by hand, so that a backward that needs the old values raises."""
+        self.version.value += 1
+
+    def _become(self, compute: Callable[["Tensor"], "Tensor"], name: str) -> "Tensor":
+        """Write `compute(self)` into this tensor's own memory, and its place in the graph along with it."""
+        recorded = is_grad_enabled() and self.requires_grad
+        if recorded and self.node is None:
+            raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
+        if recorded and self.is_view:
+            raise RuntimeError(f"{name}: in-place operations on a view that requires grad are not supported; clone it")
+        result = compute(self._alias())
+        if result.shape != self.shape:
+            raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
+        if is_floating(result.dtype) and not is_floating(self.dtype):
+            raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to {self.dtype}")
+        if result.requires_grad and self.node is None and self.is_view:
+            raise RuntimeError(f"{name}: a view cannot become part of the graph in place; clone it first")
+        array_module(self.array).copyto(self.array, result.array, casting="same_kind")
+        self.version.value += 1
+        if result.requires_grad:
+            self.requires_grad, self.node, self.output_index = True, result.node, result.output_index
+        return self
+
+    def _alias(self) -> "Tensor":
+        """This tensor as it is now: what an in-place operation on it is applied to."""
+        result = Tensor(self.array)
+        result.requires_grad, result.node, result.output_index = self.requires_grad, self.node, self.output_index
+        result.version, result.is_inference_result = self.version, self.is_inference_result
+        return result
+
+    def copy_(self, source: Any) -> "Tensor":
+        """Copy values (broadcast to this shape, cast to this type) into this tensor."""
+        return self._become(lambda old: OPERATIONS["copy_values"](old, source), "copy_")
+
+    def fill_(self, value: float) -> "Tensor":
+        """Set every element to `value`."""
+        return self.copy_(Tensor(array_module(self.array).asarray(value, dtype=self.dtype)))
+
+    def zero_(self) -> "Tensor":
+        """Set every element to 0."""
+        return self.fill_(0)
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
+        """Fill with draws from the normal distribution."""
+        return self._fill_random(lambda random: random.normal(mean, std, self.shape), generator)
+
+    def uniform_(self, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
+        """Fill with draws from the uniform distribution on [low, high)."""
+        return self._fill_random(lambda random: random.uniform(low, high, self.shape), generator)
+
+    def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> "Tensor":
+        """Fill with ones (with probability p) and zeros."""
+        return self._fill_random(lambda random: random.random(self.shape) < p, generator)
+
+    def _fill_random(self, draw: Callable[[np.random.Generator], np.ndarray], source: Generator | None) -> "Tensor":
+        values = draw(generator(source))
+        return self.copy_(Tensor(array_module(self.array).asarray(values, dtype=self.dtype)))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._become(lambda old: OPERATIONS["set_items"](old, index, value), "index assignment")
+
+    # ------------------------------------------------------------------------------------------- copies, conversions
+
+    def to(self, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> "Tensor":
+        """This tensor with another type or on another device; itself where nothing changes.
+
+        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken.
+        """
+        for value in target:
+            if isinstance(value, Tensor):
+                dtype, device = value.dtype, value.device
+            elif isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda"):
+                device = value
+            elif isinstance(value, backend.device):
+                device = value
+            else:
+                dtype = np.dtype(value)
+        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy)
+
+    def type(self, dtype: Any = None) -> Any:
+        """The name of the type, or this tensor converted to another."""
+        return f"minires.{self.dtype.name}" if dtype is None else self.to(dtype)
+
+    def float(self) -> "Tensor":
+        """As float32."""
+        return self.to(backend.float32)
+
+    def double(self) -> "Tensor":
+        """As float64."""
+        return self.to(backend.float64)
+
+    def half(self) -> "Tensor":
+        """As float16."""
+        return self.to(backend.float16)
+
+    def long(self) -> "Tensor":
+        """As int64."""
+        return self.to(backend.int64)
+
+    def int(self) -> "Tensor":
+        """As int32."""
+        return self.to(backend.int32)
+
+    def bool(self) -> "Tensor":
+        """As booleans."""
+        return self.to(backend.boolean)
+
+    def cpu(self) -> "Tensor":
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, index: "int | None" = None) -> "Tensor":  # type: ignore[valid-type]
+        """On a GPU."""
+        return self.to(device("cuda" if index is None else f"cuda:{index}"))
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> "Tensor":
+        if self.node is not None:
+            raise RuntimeError("only leaf tensors can be copied by deepcopy: detach this one first")
+        result = self.__class__.__new__(self.__class__)
+        Tensor.__init__(result, self.array.copy(order="K"))
+        result.requires_grad = self.requires_grad
+        result.grad = copy.deepcopy(self.grad, memo)
+        memo[id(self)] = result
+        return result
+
+    def __reduce__(self) -> Any:
+        if self.node is not None:
+            raise RuntimeError("only leaf tensors can be pickled: detach this one first")
+        return _rebuild, (self.__class__, self.array, self.requires_grad)
+
+    # -------------------------------------------------------------------------- operations (see minires/ops/)
+
+    __add__, __radd__ = operation("add"), operation("add", reflected=True)
+    __sub__, __rsub__ = operation("sub"), operation("sub", reflected=True)
+    __mul__, __rmul__ = operation("mul"), operation("mul", reflected=True)
+    __truediv__, __rtruediv__ = operation("div"), operation("div", reflected=True)
+    __pow__, __rpow__ = operation("pow"), operation("pow", reflected=True)
+    __matmul__, __rmatmul__ = operation("matmul"), operation("matmul", reflected=True)
+    __floordiv__, __mod__ = operation("floor_divide"), operation("remainder")
+    __neg__, __abs__, __invert__ = operation("neg"), operation("abs"), operation("logical_not")
+    __eq__, __ne__ = operation("eq"), operation("ne")
+    __lt__, __le__, __gt__, __ge__ = operation("lt"), operation("le"), operation("gt"), operation("ge")
+    __and__, __or__ = operation("logical_and"), operation("logical_or")
+    __getitem__ = operation("getitem")
+    __iadd__, __isub__, __imul__, __itruediv__ = in_place("add"), in_place("sub"), in_place("mul"), in_place("div")
+
+    add, sub, mul, div, pow, neg = (operation(name) for name in ("add", "sub", "mul", "div", "pow", "neg"))
+    exp, log, sqrt, abs, square = (operation(name) for name in ("exp", "log", "sqrt", "abs", "square"))
+    reciprocal, clamp, sign = operation("reciprocal"), operation("clamp"), operation("sign")
+    maximum, minimum, where = operation("maximum"), operation("minimum"), operation("where_method")
+    eq, ne, lt, le, gt, ge = (operation(name) for name in ("eq", "ne", "lt", "le", "gt", "ge"))
+    isnan, isfinite, logical_not = operation("isnan"), operation("isfinite"), operation("logical_not")
+    floor, ceil, round = operation("floor"), operation("ceil"), operation("round")
+    relu, sigmoid, tanh = operation("relu"), operation("sigmoid"), operation("tanh")
+    softmax, log_softmax = operation("softmax"), operation("log_softmax")
+    sum, mean, var, std = (operation(name) for name in ("sum", "mean", "var", "std"))
+    max, min, amax, amin = (operation(name) for name in ("max", "min", "amax", "amin"))
+    argmax, argmin, all, any = (operation(name) for name in ("argmax", "argmin", "all", "any"))
+    logsumexp, norm, topk = operation("logsumexp"), operation("norm"), operation("topk")
+    argsort, cumsum = operation("argsort"), operation("cumsum")
+    matmul, mm, bmm = operation("matmul"), operation("matmul"), operation("matmul")
+    reshape, view, flatten = operation("reshape"), operation("reshape"), operation("flatten")
+    transpose, permute, t = operation("transpose"), operation("permute"), operation("t")
+    squeeze, unsqueeze, expand = operation("squeeze"), operation("unsqueeze"), operation("expand")
+    contiguous, clone, flip = operation("contiguous"), operation("clone"), operation("flip")
+    split, chunk, gather = operation("split"), operation("chunk"), operation("gather")
+    T = property(operation("t"), doc="A matrix with its two axes exchanged.")
+    mT = property(operation("matrix_transpose"), doc="The last two axes exchanged.")  # noqa: N815 - PyTorch's name
+
+    add_, sub_, mul_, div_ = in_place("add"), in_place("sub"), in_place("mul"), in_place("div")
+    pow_, neg_, exp_, sqrt_ = in_place("pow"), in_place("neg"), in_place("exp"), in_place("sqrt")
+    clamp_, relu_, sigmoid_, tanh_ = in_place("clamp"), in_place("relu"), in_place("sigmoid"), in_place("tanh")
+
+    def view_as(self, other: "Tensor") -> "Tensor":
+        """Reshaped to the shape of `other`."""
+        return self.reshape(other.shape)
+
+    def expand_as(self, other: "Tensor") -> "Tensor":
+        """Broadcast to the shape of `other`."""
+        return self.expand(*other.shape)
+
+
+def _raw(value: Any) -> Any:
+    return value.array if isinstance(value, Tensor) else value
+
+
+def _rebuild(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+    result = kind.__new__(kind)
+    Tensor.__init__(result, array)
+    result.requires_grad = requires_grad
+    return result

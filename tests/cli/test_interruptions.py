@@ -1,0 +1,73 @@
+"""Killed, interrupted, terminated: what is left behind, the exit status, and that --resume gives the same bits."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cli.helpers import command, environment, minires
+from tests.finetune.helpers import SAME_IN_EQUAL_RUNS, contents
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+
+WORDS = ["finetune", "--data", "photos", "--weights", "weights", "--epochs", "40", "-b", "8", "--lr", "0.02",
+         "--patience", "0", "--checkpoint-interval", "3", "--no-progress"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished, tmp_path_factory):
+    place, _ = finished
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    answer = minires(*WORDS, "--output", folder, cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    return contents(folder, *SAME_IN_EQUAL_RUNS)
+
+
+def stop(place, folder, number: int, checkpoints: int = 2) -> tuple[int, bytes]:
+    """Start a run and send it a signal when it has written a few checkpoints: (exit status, stderr)."""
+    process = subprocess.Popen(command(*WORDS, "--output", folder), cwd=place, env=environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    seen: set[str] = set()
+    deadline = time.monotonic() + 60
+    while len(seen) < checkpoints and process.poll() is None and time.monotonic() < deadline:
+        seen.update(path.name for path in (folder / "checkpoints").glob("step-*.safetensors"))
+        time.sleep(0.002)
+    assert process.poll() is None, "the run ended before it could be stopped"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+)
+def test_resume_gives_the_same_bits(finished, uninterrupted, tmp_path, number, status):
+    place, _ = finished
+    folder = tmp_path / "run"
+    returned, err = stop(place, folder, number)
+    assert returned == status and b"Traceback" not in err
+    assert not (folder / "model" / "model.safetensors").exists()
+    answer = minires("finetune", "--resume", folder, "--no-progress", cwd=place)
+    assert answer.returncode == 0 and b"(resumed)" in answer.stderr, answer.stderr
+    assert contents(folder, *SAME_IN_EQUAL_RUNS) == uninterrupted
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_second_process_in_the_same_folder_is_refused(finished, tmp_path):
+    place, _ = finished
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(*WORDS, "--output", folder), cwd=place, env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        answer = minires("finetune", "--resume", folder, cwd=place)
+        assert answer.returncode == 2 and f"pid {process.pid}".encode() in answer.stderr
+    finally:
+        process.kill()
+        process.wait()
+    assert minires("finetune", "--resume", folder, "--max-steps", "1", cwd=place).returncode == 0

@@ -1,0 +1,160 @@
+"""Wrong use: exit status 2, one line that names the culprit, and nothing created."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from minires import cli
+from tests.cli.helpers import tree
+from tests.data.helpers import make_folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    make_folder(tmp_path / "photos", {"cat": 6, "dog": 6})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINIRES_DEBUG", raising=False)
+    return tmp_path
+
+
+def refused(capsys, *words: str) -> str:
+    """The one line on stderr of a command line that exits with 2."""
+    status = cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, ""), err
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("minires: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fintune"], "did you mean finetune?"),
+        (["finetune", "--epocs", "3"], "no flag --epocs; did you mean --epochs?"),
+        (["finetune", "--epocs=3"], "no flag --epocs; did you mean --epochs?"),
+        (["finetune", "--freez", "none"], "did you mean --freeze?"),
+        (["predict", "model", "a.jpg", "--top-k", "3"], "did you mean --topk?"),
+        (["finetune", "--epoch", "3"], "did you mean --epochs?"),
+        (["finetune", "--mixup", "0.2"], "--mixup is not built yet"),
+        (["finetune", "--device", "cuda"], "CPU only"),
+        (["finetune", "--imgsz", "64"], "here it is --img-size"),
+        (["finetune", "photos"], "unexpected argument 'photos'"),
+        (["finetune", "--epochs"], "--epochs: expected one argument"),
+        (["finetune"], "no data given"),
+        (["predict"], "required: MODEL, INPUT"),
+    ],
+)
+def test_flags(place, capsys, words, expected):
+    before = tree(place)
+    assert expected in refused(capsys, *words)
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--lr", "nan"], "--lr must be above 0, got nan"),
+        (["--lr", "0"], "--lr must be above 0"),
+        (["--lr", "fast"], "--lr takes a number, got 'fast'"),
+        (["--epochs", "-1"], "--epochs must be at least 1, got -1"),
+        (["--epochs", "2.5"], "--epochs takes a whole number"),
+        (["--val-split", "1.0"], "--val-split is a fraction from 0 up to but not including 1"),
+        (["--val-split", "0.6", "--test-split", "0.5"], "together below 1"),
+        (["--val-split", "missing"], "missing"),
+        (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--batch-size", "1"], "batch norm cannot learn statistics"),
+        (["--opt", "adamm"], "did you mean 'adam'?"),
+        (["--sched", "cosin"], "did you mean 'cosine'?"),
+        (["--model", "resnet21"], "did you mean 'resnet20'?"),
+        (["--freeze", "layer9"], "did you mean 'layer"),
+        (["--freeze", "stem,layer1,layer2,layer3,head"], "nothing is left to train"),
+        (["--head", "big"], "--head is \"linear\" or sizes"),
+        (["--weights", "none.safetensors"], "no weights file"),
+        (["--weights", "none", "--freeze", "all-but-head"], "gives none to keep"),
+        (["--group-by", "("], "is not a regular expression"),
+        (["--smoothing", "1"], "--smoothing must be at least 0 and below 1"),
+        (["--resume"], "--resume alone needs --output"),
+        (["--resume", "nowhere"], "not a run folder"),
+        (["--scale", "1,0.5"], "smaller first"),
+        (["--sched", "multistep"], "needs --decay-milestones"),
+        (["--task", "regression"], "regression takes a CSV table"),
+        (["--class-map", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_values(place, capsys, words, expected):
+    before = tree(place)
+    weights = [] if "--weights" in words else ["--weights", "none"]
+    assert expected in refused(capsys, "finetune", "--data", "photos", *weights, *words)
+    assert tree(place) == before
+
+
+def test_a_key_of_a_configuration_file(place, capsys):
+    (place / "run.toml").write_text('data = "photos"\nepochss = 3\n')
+    before = tree(place)
+    assert "run.toml: no setting 'epochss'; did you mean epochs?" in refused(capsys, "finetune", "-c", "run.toml")
+    (place / "run.toml").write_text('data = "photos"\nepochs = "three"\n')
+    assert "--epochs takes a whole number" in refused(capsys, "finetune", "-c", "run.toml")
+    (place / "run.toml").write_text("data = photos\n")
+    assert "run.toml" in refused(capsys, "finetune", "-c", "run.toml")
+    assert "missing.toml" in refused(capsys, "finetune", "-c", "missing.toml")
+    assert tree(place) == before
+
+
+def test_data_folders(place, capsys):
+    make_folder(place / "single", {"cat": 4})
+    (place / "empty").mkdir()
+    (place / "hollow" / "cat").mkdir(parents=True)
+    (place / "hollow" / "dog").mkdir()
+    before = tree(place)
+    for folder, expected in (
+        ("missing", "missing"),
+        ("empty", "no class folders in empty"),
+        ("hollow", "no pictures in the class folders of hollow"),
+        ("single", "only one class ('cat')"),
+    ):
+        assert expected in refused(capsys, "finetune", "--data", folder, "--weights", "none")
+    assert tree(place) == before
+
+
+def test_output_folders(place, capsys):
+    (place / "full").mkdir()
+    (place / "full" / "thesis.txt").write_text("mine")
+    (place / "file").write_text("mine")
+    before = tree(place)
+    words = ["finetune", "--data", "photos", "--weights", "none", "--output"]
+    assert "full is not empty" in refused(capsys, *words, "full")
+    assert "file is not a folder" in refused(capsys, *words, "file")
+    assert "file/run" in refused(capsys, *words, "file/run")
+    assert tree(place) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(place, capsys):
+    locked = place / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    words = ["finetune", "--data", "photos", "--weights", "none", "--output", "locked/run"]
+    assert "locked/run" in refused(capsys, *words)
+    assert tree(place / "locked") == []
+
+
+def test_as_json(place, capsys):
+    assert cli.main(["finetune", "--data", "photos", "--lr", "nan", "--json"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert error["code"] == "usage.value" and "--lr" in error["message"]
+    assert set(error) == {"code", "message", "file", "hint"}
+    assert "Traceback" not in err
+
+
+def test_debugging_shows_a_traceback(place, capsys, monkeypatch):
+    monkeypatch.setenv("MINIRES_DEBUG", "1")
+    assert cli.main(["finetune", "--epocs", "1"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.delenv("MINIRES_DEBUG")
+    assert cli.main(["finetune", "--lr", "nan", "--data", "photos", "-vv"]) == 2
+    assert "Traceback" in capsys.readouterr().err
