@@ -24,9 +24,7 @@ def convolution_size(size: int, kernel: int, stride: int, padding: int, dilation
 
 def convolution_sizes(image: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     """Height and width of a convolution's output."""
-    height, width = (
-        convolution_size(*axis) for axis in zip(image, kernel, stride, padding, dilation, strict=True)
-    )
+    height, width = (convolution_size(*axis) for axis in zip(image, kernel, stride, padding, dilation, strict=True))
     return height, width
 
 

@@ -7,6 +7,8 @@ they are constants. Source: Ioffe and Szegedy, Batch Normalization, 2015.
 
 import numpy as np
 
+from minires.kernels.reference.activation import relu_backward
+
 __all__ = [
     "batch_norm_inference_backward",
     "batch_norm_inference_forward",
@@ -76,7 +78,7 @@ def batch_norm_training_forward(
 
 def masked(grad: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     """grad, zeroed where the fused ReLU (whose output y is given exactly if there was one) cut off."""
-    return grad if y is None else np.where(y > 0, grad, np.zeros((), grad.dtype))
+    return grad if y is None else relu_backward(grad, y)
 
 
 def batch_norm_training_backward(
@@ -89,9 +91,9 @@ def batch_norm_training_backward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(dx, dweight, dbias, masked_grad) of the training forward pass.
 
-    With g = masked_grad = grad where y > 0 (all of it without ReLU) and n = (x - mean) inverse_std:
+    With g = masked_grad = relu_backward(grad, y) (all of grad without ReLU) and n = (x - mean) inverse_std:
     dbias = sum g; dweight = sum g n; dx = weight inverse_std (g - dbias / m - n dweight / m): the two last terms
-    are what flows through mean and variance. masked_grad is the residual's gradient as well. Shapes as in the forward pass.
+    are what flows through mean and variance. masked_grad is the residual's gradient as well. Shapes as before.
     """
     axes = all_but_channels(x)
     count = max(x.size // max(x.shape[1], 1), 1)

@@ -87,9 +87,7 @@ def divisors(
     """(OH, OW): by what each window's sum is divided; at least 1, for windows that lie wholly outside of the image."""
     if override is not None:
         return np.full(output, float(override))
-    rows, columns = (
-        average_counts(image[a], output[a], kernel[a], stride[a], padding[a], include) for a in (0, 1)
-    )
+    rows, columns = (average_counts(image[a], output[a], kernel[a], stride[a], padding[a], include) for a in (0, 1))
     return np.maximum(np.outer(rows, columns), 1).astype(np.float64)
 
 

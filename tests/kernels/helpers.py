@@ -1,0 +1,51 @@
+"""Arrays for the tests of kernels: random values in any memory order, and comparisons relative to the largest value."""
+
+import numpy as np
+
+ORDERS = ("nchw", "nhwc", "strided", "reversed")
+DTYPES = ("float32", "float64")
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def arranged(values, order):
+    """The same values, shape (N, C, ...), in another order of memory.
+
+    "nchw": contiguous as its shape says; "nhwc": channels last in memory; "strided": every second place of a larger
+    array filled with NaN, so that a kernel that steps beside the view is found out; "reversed": negative strides.
+    """
+    values = np.asarray(values)
+    if order == "nchw":
+        return values.copy()
+    if order == "nhwc":
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(values, 1, -1)), -1, 1)
+    if order == "strided":
+        larger = np.full([2 * size for size in values.shape], np.nan if values.dtype.kind == "f" else 0, values.dtype)
+        view = larger[tuple(slice(1, None, 2) for _ in values.shape)]
+    else:
+        view = np.empty_like(values)[tuple(slice(None, None, -1) for _ in values.shape)]
+    view[...] = values
+    return view
+
+
+def normal(seed, shape, dtype="float64", order="nchw"):
+    """Standard normal values, the same for every dtype and order."""
+    return arranged(np.random.default_rng(seed).standard_normal(shape).astype(dtype), order)
+
+
+def error_of(ours, expected):
+    """The largest difference over the largest expected value; infinite where shapes or NaN or infinities differ."""
+    ours, expected = np.asarray(ours), np.asarray(expected)
+    if ours.shape != expected.shape or not np.array_equal(np.isnan(ours), np.isnan(expected)):
+        return np.inf
+    finite = np.isfinite(expected)
+    if not np.array_equal(ours[~finite], expected[~finite], equal_nan=True):
+        return np.inf
+    if not finite.any():
+        return 0.0
+    difference = np.abs(ours[finite].astype(np.float64) - expected[finite]).max()
+    return float(difference / max(np.abs(expected[finite]).max(), 1e-30))
+
+
+def assert_close(ours, expected, tolerance, name=""):
+    error = error_of(ours, expected)
+    assert error <= tolerance, f"{name}: off by {error:.3g} of the largest value, shapes {ours.shape} {expected.shape}"
