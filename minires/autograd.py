@@ -19,7 +19,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -197,6 +197,11 @@ class Node:
         self.retained: list[tuple[int, weakref.ref[Variable]]] = []
         self.guards: list[Guard] = []
         self._saved: tuple[Array | None, ...] | None = ()
+
+    if TYPE_CHECKING:  # forward may keep what it likes as attributes, for backward
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def save_for_backward(self, *arrays: Array | None) -> None:
         """Keep these arrays (or None) until backward has run."""

@@ -100,12 +100,12 @@ class _Boundary(Function):
 
     @staticmethod
     def forward(ctx: Node, *arrays: Array, passed: Callable[[Gradients], Gradients]) -> tuple[Array, ...]:
-        ctx.passed = passed  # type: ignore[attr-defined]
+        ctx.passed = passed
         return arrays
 
     @staticmethod
     def backward(ctx: Node, *gradients: Array) -> tuple[Array, ...]:
-        return tuple(ctx.passed(gradients))  # type: ignore[attr-defined]
+        return tuple(ctx.passed(gradients))
 
 
 class BackwardWatch:

@@ -1,0 +1,189 @@
+"""Making tensors: from data, filled with a number, counted through, or drawn at random. PyTorch's names and arguments.
+
+`dtype`: float32 for real numbers unless said otherwise. `device`: the CPU unless said otherwise. `requires_grad`:
+whether the new tensor is a leaf that gets a gradient. Random draws come from `generator`, or else from
+`minires.random.generator()`, which `manual_seed` starts; the law is PyTorch's, the numbers are not.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minires import backend
+from minires.backend import Array, array_module, float64, int64, move
+from minires.ops.dims import shape_of
+from minires.random import Generator
+from minires.random import generator as draws_from
+from minires.tensor import Tensor
+
+
+def _finish(array: Array, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    array = np.asarray(array) if dtype is None else np.asarray(array, np.dtype(dtype))
+    return Tensor(array if device is None else move(array, device), requires_grad)
+
+
+def _from_data(data: Any) -> Array:
+    """An array of PyTorch's type for this data: Python floats become float32, and arrays keep their type."""
+    if isinstance(data, Tensor):
+        return data.array
+    if hasattr(data, "dtype"):
+        return data if isinstance(data, np.generic | np.ndarray) else array_module(data).asarray(data)
+    if isinstance(data, list | tuple) and any(isinstance(part, Tensor) for part in data):
+        data = [part.tolist() if isinstance(part, Tensor) else part for part in data]
+    array = np.asarray(data)
+    if array.dtype.kind == "O":
+        raise ValueError("tensor: rows of different lengths, or something that is not a number")
+    return array.astype(backend.default_dtype) if array.dtype == float64 or array.size == 0 else array
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor that holds a copy of `data`: a number, nested lists, an array or a Tensor.
+
+    Python floats give float32, integers int64, booleans bool; arrays keep their type.
+    """
+    array = _from_data(data)
+    return _finish(np.array(array, order="K"), dtype, device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """`data` as a tensor, sharing memory where nothing has to change; a Tensor is returned as it is."""
+    if isinstance(data, Tensor):
+        return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
+    return _finish(_from_data(data), dtype, device, False)
+
+
+def from_numpy(ndarray: np.ndarray) -> Tensor:
+    """A tensor that shares the memory of a NumPy array: what is written into one is seen in the other."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    return Tensor(ndarray)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Every element `fill_value`, whose type decides where `dtype` does not (int64 for a whole number)."""
+    if dtype is None:
+        dtype = _from_data(fill_value).dtype
+    return _finish(np.full(shape_of((size,)) if not isinstance(size, int) else (size,), fill_value, dtype), dtype,
+                   device, requires_grad)  # fmt: skip
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Every element 0."""
+    return _finish(np.zeros(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Every element 1."""
+    return _finish(np.ones(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Memory with arbitrary values."""
+    return _finish(np.empty(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+
+
+def _like(input: Tensor, fill: Callable[..., Array], dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    array = fill(input.array, dtype=input.dtype if dtype is None else dtype)
+    return Tensor(array if device is None else move(array, device), requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape, type and memory order of `input`."""
+    return _like(input, array_module(input.array).zeros_like, dtype, device, requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape, type and memory order of `input`."""
+    return _like(input, array_module(input.array).ones_like, dtype, device, requires_grad)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Memory with arbitrary values in the shape, type and memory order of `input`."""
+    return _like(input, array_module(input.array).empty_like, dtype, device, requires_grad)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Every element `fill_value`, in the shape, type and memory order of `input`."""
+    xp = array_module(input.array)
+    return _like(input, lambda array, dtype: xp.full_like(array, fill_value, dtype), dtype, device, requires_grad)
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """start, start + step, ... below end; `arange(end)` starts at 0. int64 if all three are whole, else float32."""
+    if end is None:
+        start, end = 0, start
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: cannot come from {start} to {end} in steps of {step}")
+    if dtype is None:
+        dtype = int64 if all(isinstance(bound, int) for bound in (start, end, step)) else backend.default_dtype
+    count = math.ceil((end - start) / step)
+    values = start + np.arange(count) * step
+    return _finish(values, dtype, device, requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers from start to end at equal distances, both included."""
+    return _finish(np.linspace(start, end, steps), dtype or backend.default_dtype, device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones on the diagonal of an n x m matrix (n x n), zeros elsewhere."""
+    return _finish(np.eye(n, m), dtype or backend.default_dtype, device, requires_grad)
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform on [0, 1)."""
+    return _finish(draws_from(generator).random(shape_of(size), np.float32 if dtype is None else np.float64),
+                   dtype or backend.default_dtype, device, requires_grad)  # fmt: skip
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Normal with mean 0 and standard deviation 1."""
+    return _finish(draws_from(generator).standard_normal(shape_of(size)), dtype or backend.default_dtype, device,
+                   requires_grad)  # fmt: skip
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Whole numbers from low up to but not including high: `randint(10, (3,))` or `randint(5, 10, (3,))`."""
+    if size is None:
+        low, high, size = 0, low, high
+    if low >= high:
+        raise RuntimeError(f"randint expects low < high, got low={low} and high={high}")
+    return _finish(draws_from(generator).integers(low, high, shape_of((size,))), dtype or int64, device, requires_grad)
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """The numbers 0 to n - 1 in random order."""
+    return _finish(draws_from(generator).permutation(n), dtype or int64, device, False)
+
+
+def rand_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform on [0, 1), in the shape and type of `input`."""
+    dtype = input.dtype if dtype is None else dtype
+    return rand(input.shape, generator=generator, dtype=dtype, requires_grad=requires_grad)
+
+
+def randn_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Normal with mean 0 and standard deviation 1, in the shape and type of `input`."""
+    dtype = input.dtype if dtype is None else dtype
+    return randn(input.shape, generator=generator, dtype=dtype, requires_grad=requires_grad)

@@ -1,0 +1,219 @@
+"""Operations that pick elements out: indexing in every NumPy way, gather, sorting; and writing into picked places.
+
+The gradient goes to the places that were picked; one that was picked twice gets both gradients, added up.
+"""
+
+from typing import Any, NamedTuple
+
+from minires.autograd import Function, Node
+from minires.backend import Array, array_module, int64
+from minires.ops.broadcast import sum_to_shape
+from minires.ops.dims import axis_of
+from minires.ops.memory import axis_order, new_array
+from minires.tensor import Tensor, register
+
+
+class ValuesAndIndices(NamedTuple):
+    """What `max(dim)`, `min(dim)`, `topk` and `sort` return: the values and where they stood along the axis."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index of numbers, slices, None and ... alone picks every element at most once, as a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(part, int | slice | type(None) | type(...)) and not isinstance(part, bool) for part in parts)
+
+
+class GetItem(Function):
+    """y = x[index];  dx = 0 but for dx[index] += dy."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, index: Any) -> Array:
+        ctx.shape, ctx.order, ctx.index = x.shape, axis_order(x), index
+        return array_module(x).asarray(x[index])
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        dx = new_array(grad, ctx.shape, ctx.order)
+        if _is_basic(ctx.index):
+            dx[ctx.index] = grad
+        else:
+            array_module(grad).add.at(dx, ctx.index, grad)
+        return dx, None
+
+
+class SetItems(Function):
+    """y = x but for y[index] = value;  dx = dy with 0 at the index, dvalue = dy[index].
+
+    A place that is written twice keeps the last value, while both values get its gradient (PyTorch leaves that open).
+    """
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, value: Array, index: Any) -> Array:
+        ctx.index, ctx.shape = index, getattr(value, "shape", ())
+        y = x.copy(order="K")
+        y[index] = value
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        dx = dvalue = None
+        if ctx.needs_input_grad[0]:
+            dx = grad.copy(order="K")
+            dx[ctx.index] = 0
+        if ctx.needs_input_grad[1]:
+            picked = array_module(grad).asarray(grad[ctx.index])
+            leading = len(ctx.shape) - picked.ndim  # axes of length 1 that NumPy drops from a value that has too many
+            dvalue = sum_to_shape(picked, ctx.shape[max(leading, 0) :]).reshape(ctx.shape)
+        return dx, dvalue, None
+
+
+class CopyValues(Function):
+    """y = source, broadcast to x's shape and in x's type;  dx = 0, dsource = dy."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, source: Array) -> Array:
+        ctx.shape = source.shape
+        return array_module(x).broadcast_to(source, x.shape).astype(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        return None, sum_to_shape(grad, ctx.shape)
+
+
+class Gather(Function):
+    """y[i, j] = x[index[i, j], j] for axis 0, likewise for others;  dx[index[i, j], j] += dy[i, j]."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, index: Array, axis: int) -> Array:
+        ctx.shape, ctx.order, ctx.axis = x.shape, axis_order(x), axis
+        ctx.save_for_backward(index)
+        return x[_places(index, axis)]
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        (index,) = ctx.saved_arrays
+        dx = new_array(grad, ctx.shape, ctx.order)
+        array_module(grad).add.at(dx, _places(index, ctx.axis), grad)
+        return dx, None, None
+
+
+def _places(index: Array, axis: int) -> tuple[Array, ...]:
+    """The full index of each place: the given one along `axis`, its own along the others."""
+    places = list(array_module(index).indices(index.shape, sparse=True))
+    places[axis] = index
+    return tuple(places)
+
+
+# ------------------------------------------------------------------------------------------- the functions users call
+
+
+@register
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """input[index] for numbers, slices, None, ..., lists and tensors of integers or booleans; a view where possible.
+
+    IndexError for an index out of range or of another type, ValueError for a slice that goes backwards.
+    """
+    return GetItem.apply(input, _as_arrays(index))
+
+
+@register
+def set_items(input: Tensor, index: Any, value: Any) -> Tensor:
+    """A copy of `input` in which the places `index` hold `value`, which is broadcast to them."""
+    value = value if isinstance(value, Tensor) else Tensor(array_module(input.array).asarray(value, input.dtype))
+    try:
+        return SetItems.apply(input, value.to(input.dtype), _as_arrays(index))
+    except ValueError as error:
+        raise RuntimeError(f"index assignment: {error}") from error
+
+
+@register
+def copy_values(input: Tensor, source: Any) -> Tensor:
+    """`source` in the shape and type of `input`. RuntimeError if it cannot be broadcast."""
+    source = source if isinstance(source, Tensor) else Tensor(array_module(input.array).asarray(source))
+    try:
+        return CopyValues.apply(input, source)
+    except ValueError as error:
+        raise RuntimeError(f"the shape {source.shape} cannot be broadcast to {input.shape}") from error
+
+
+@register
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """For each place of `index`, the element of `input` there, but at the given number along the axis `dim`.
+
+    index: int64, as many axes as `input`, no longer than it along the other axes.
+    """
+    axis = axis_of(dim, input.ndim)
+    if index.dtype.kind not in "iu":
+        raise RuntimeError(f"gather(): expected the index to hold integers, got {index.dtype}")
+    others = [place for place in range(input.ndim) if place != axis]
+    if index.ndim != input.ndim or any(index.shape[place] > input.shape[place] for place in others):
+        raise RuntimeError(f"gather(): the index of shape {index.shape} does not fit the input of shape {input.shape}")
+    length = input.shape[axis]
+    if index.numel() and (index.array.min() < 0 or index.array.max() >= length):
+        raise IndexError(f"gather(): an index is out of range for axis {axis} with length {length}")
+    return Gather.apply(input, index, axis)
+
+
+@register
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """Indices that would sort along `dim`; equal values keep their order, whether `stable` or not. NaN is largest."""
+    return Tensor(_sorting(input.array, axis_of(dim, input.ndim), descending))
+
+
+@register
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesAndIndices:
+    """(values, indices) sorted along `dim`; see `argsort`."""
+    return _picked(input, axis_of(dim, input.ndim), argsort(input, dim, descending))
+
+
+@register
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
+    """(values, indices) of the k largest (or smallest) along `dim`, in order, whether `sorted` or not."""
+    axis = axis_of(dim, input.ndim)
+    length = input.shape[axis] if input.ndim else 1
+    if not 0 <= k <= length:
+        raise RuntimeError(f"selected index k={k} out of range for an axis with {length} elements")
+    order = argsort(input, dim, descending=largest)
+    if input.ndim:
+        order = order[(slice(None),) * axis + (slice(0, k),)]
+    return _picked(input, axis, order)
+
+
+def _sorting(array: Array, axis: int, descending: bool) -> Array:
+    xp = array_module(array)
+    if not array.ndim:
+        return xp.zeros((), int64)
+    if not descending:
+        return xp.argsort(array, axis=axis, kind="stable")
+    backwards = xp.argsort(xp.flip(array, axis), axis=axis, kind="stable")  # so that equal values keep their order
+    return array.shape[axis] - 1 - xp.flip(backwards, axis)
+
+
+def _picked(input: Tensor, axis: int, indices: Tensor) -> ValuesAndIndices:
+    return ValuesAndIndices(gather(input, axis, indices) if input.ndim else input, indices)
+
+
+def _as_arrays(index: Any) -> Any:
+    """An index with arrays in place of tensors and lists, as NumPy expects it."""
+    if isinstance(index, tuple):
+        return tuple(_as_array(part) for part in index)
+    return _as_array(index)
+
+
+def _as_array(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        if part.dtype.kind not in "iub":
+            raise IndexError(f"tensors used as indices must hold integers or booleans, not {part.dtype}")
+        return part.array
+    if isinstance(part, slice):
+        if part.step is not None and part.step <= 0:
+            raise ValueError("step must be greater than zero")
+        return slice(*(None if bound is None else bound.__index__() for bound in (part.start, part.stop, part.step)))
+    if isinstance(part, list | tuple):
+        return Tensor(part).array if len(part) else Tensor(part).array.astype(int64)
+    if isinstance(part, int | type(None) | type(...)) or hasattr(part, "dtype"):
+        return part
+    raise IndexError(f"cannot index a tensor with {type(part).__name__}")

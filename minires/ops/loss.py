@@ -1,0 +1,182 @@
+"""Losses. `reduction`: "mean" (default), "sum", or "none" for the loss of each element."""
+
+import warnings
+
+from minires import kernels
+from minires.autograd import Function, Node
+from minires.backend import Array, array_module, is_floating
+from minires.ops import elementwise
+from minires.ops.reduce import mean, sum
+from minires.tensor import Tensor, register
+
+
+class CrossEntropy(Function):
+    """loss[m] = - sum_k q[m, k] log softmax(logits[m])[k];  dlogits = dy (softmax(logits) sum_k q - q).
+
+    q is the target's distribution: 1 at the target's class, or with smoothing e, 1 - e there and e / K everywhere,
+    times the weight of each class. Formulas with all indices: kernels/reference/loss.py.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Node, logits: Array, target: Array, class_weight: Array | None, ignore_index: int, label_smoothing: float
+    ) -> Array:
+        losses, log_probabilities = kernels.cross_entropy_forward(
+            logits, target, class_weight, ignore_index, label_smoothing
+        )
+        ctx.settings = ignore_index, label_smoothing
+        ctx.save_for_backward(log_probabilities, target, class_weight)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        log_probabilities, target, class_weight = ctx.saved_arrays
+        dlogits = kernels.cross_entropy_backward(grad, log_probabilities, target, class_weight, *ctx.settings)
+        return dlogits, None, None, None, None
+
+
+class NegativeLogLikelihood(Function):
+    """loss[m] = - weight[target[m]] x[m, target[m]];  dx[m, k] = - weight[k] dy[m] where k = target[m], else 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, target: Array, factor: Array) -> Array:
+        ctx.shape = x.shape
+        ctx.save_for_backward(target, factor)
+        rows = array_module(x).arange(len(target))
+        picked = x[rows, target]
+        return -array_module(x).where(factor == 0, 0, picked * factor).astype(x.dtype, copy=False)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        target, factor = ctx.saved_arrays
+        xp = array_module(grad)
+        dx = xp.zeros(ctx.shape, grad.dtype)
+        dx[xp.arange(len(target)), target] = -grad * factor
+        return dx, None, None
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """All losses, their sum or their mean."""
+    if reduction == "none":
+        return losses
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction: 'mean', 'sum' or 'none'")
+    return mean(losses) if reduction == "mean" else sum(losses)
+
+
+def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Array]:
+    """Scores (M, K) and class numbers (M,) of input (K,), (N, K) or (N, K, ...) and the target that goes with it."""
+    if is_floating(target.dtype):
+        raise NotImplementedError(f"{name}: targets given as probabilities are not supported, only class numbers are")
+    if target.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}: targets must be class numbers, not {target.dtype}")
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"{name}: the input must be of floating point type, got {input.dtype}")
+    if input.ndim == 1 and target.ndim == 0:
+        return input.reshape(1, -1), target.array.reshape(1)
+    if input.ndim < 2:
+        raise RuntimeError(f"{name}: input of shape {input.shape} and target of shape {target.shape} do not fit")
+    batch, rest = input.shape[0], input.shape[2:]
+    if target.shape[:1] != (batch,):
+        raise ValueError(f"expected input batch_size ({batch}) to match target batch_size ({target.shape[:1]})")
+    if target.shape[1:] != rest:
+        raise RuntimeError(f"{name}: expected a target of shape {(batch, *rest)}, got {target.shape}")
+    if not rest:
+        return input, target.array
+    rows = input.permute(0, *range(2, input.ndim), 1)
+    return rows.reshape(target.numel(), input.shape[1]), target.array.reshape(-1)
+
+
+def _finish(losses: Tensor, target: Tensor, factor: Array, reduction: str) -> Tensor:
+    """The losses reduced; the mean is weighted by `factor`, the weight of each row's class, 0 for ignored rows."""
+    if reduction == "mean":
+        total = array_module(factor).asarray(factor.sum(dtype=losses.dtype))
+        return sum(losses) / Tensor(total)
+    return reduced(losses.reshape(target.shape) if losses.shape != target.shape else losses, reduction)
+
+
+def _factors(rows: Tensor, target: Array, weight: Tensor | None, ignore_index: int) -> tuple[Array, Array]:
+    """(classes, factor): the target with 0 for ignored rows, and the weight of each row's class, 0 for ignored ones."""
+    xp = array_module(target)
+    classes = rows.shape[1]
+    if weight is not None and weight.shape != (classes,):
+        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes, "
+                           f"got shape {weight.shape}")  # fmt: skip
+    kept = target != ignore_index
+    wrong = kept & ((target < 0) | (target >= classes))
+    if wrong.any():
+        row = int(xp.flatnonzero(wrong)[0])
+        raise IndexError(f"target {int(target[row])} of row {row} is out of bounds: there are {classes} classes")
+    safe = xp.where(kept, target, 0)
+    if weight is None:
+        return safe, kept.astype(rows.dtype)
+    return safe, xp.where(kept, weight.array[safe], 0).astype(rows.dtype)
+
+
+@register
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
+    reduce: None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """-log softmax(input)[target]: input (N, K) or (N, K, ...) of scores, target (N) or (N, ...) of class numbers.
+
+    weight (K,): one a class; the mean is weighted by it. Rows whose target is `ignore_index` do not count.
+    label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al. 2016, section 7).
+    IndexError for a target that is no class. Targets given as probabilities are not supported (NotImplementedError).
+    """
+    _refuse_old(size_average, reduce)
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+    rows, classes = _rows(input, target, "cross_entropy")
+    _, factor = _factors(rows, classes, weight, ignore_index)
+    class_weight = None if weight is None else weight.array
+    losses = CrossEntropy.apply(rows, classes, class_weight, ignore_index, label_smoothing)
+    return _finish(losses, target, factor, reduction)
+
+
+@register
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
+    reduce: None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-input[target] for log-probabilities `input` (N, K) or (N, K, ...); the rest as in `cross_entropy`."""
+    _refuse_old(size_average, reduce)
+    rows, classes = _rows(input, target, "nll_loss")
+    safe, factor = _factors(rows, classes, weight, ignore_index)
+    return _finish(NegativeLogLikelihood.apply(rows, safe, factor), target, factor, reduction)
+
+
+@register
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean"
+) -> Tensor:
+    """(input - target)^2."""
+    _refuse_old(size_average, reduce)
+    _warn_of_shapes(input, target)
+    return reduced(elementwise.square(elementwise.sub(input, target)), reduction)
+
+
+@register
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean"
+) -> Tensor:
+    """|input - target|."""
+    _refuse_old(size_average, reduce)
+    _warn_of_shapes(input, target)
+    return reduced(elementwise.abs(elementwise.sub(input, target)), reduction)
+
+
+def _refuse_old(size_average: object, reduce: object) -> None:
+    """PyTorch keeps these two for old programs."""
+    if size_average is not None or reduce is not None:
+        name = "reduce" if size_average is None else "size_average"
+        raise ValueError(f"{name} is not supported: use reduction='mean', 'sum' or 'none'")
+
+
+def _warn_of_shapes(input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        warnings.warn(
+            f"using a target size {target.shape} that is different to the input size {input.shape}: "
+            "broadcasting will likely give a wrong loss",
+            stacklevel=3,
+        )

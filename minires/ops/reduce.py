@@ -1,0 +1,324 @@
+"""Operations that join all elements along some axes into one: sums, means, extremes, norms.
+
+In the formulas the sum runs over the reduced axes, m is the number of elements along them, dy is spread back over them.
+`dim`: an axis, several, or None for all. `keepdim`: leave the reduced axes in place, with length 1.
+"""
+
+import builtins
+from typing import Any
+
+from minires.autograd import Function, Node
+from minires.backend import Array, array_module, default_dtype, int64, is_floating
+from minires.ops import elementwise
+from minires.ops.dims import axes_of, axis_of
+from minires.ops.index import ValuesAndIndices, gather
+from minires.ops.shape import squeeze, unsqueeze
+from minires.tensor import Tensor, register
+
+
+def _spread(array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """The reduced array repeated along the reduced axes, as a view."""
+    kept = tuple(1 if axis in axes else length for axis, length in enumerate(shape))
+    return array_module(array).broadcast_to(array.reshape(kept), shape)
+
+
+class Sum(Function):
+    """y = sum x;  dx = dy."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+        ctx.shape, ctx.axes = x.shape, axes
+        return array_module(x).asarray(x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype))
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        return _spread(grad, ctx.shape, ctx.axes), None, None
+
+
+class Mean(Function):
+    """y = sum x / m;  dx = dy / m."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+        ctx.shape, ctx.axes = x.shape, axes
+        ctx.count = _count(x.shape, axes)
+        total = array_module(x).asarray(x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype))
+        return total / ctx.count if ctx.count else total * float("nan")
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        return _spread(grad / builtins.max(ctx.count, 1), ctx.shape, ctx.axes), None, None
+
+
+class Var(Function):
+    """y = sum (x - mean)^2 / (m - correction);  dx = dy 2 (x - mean) / (m - correction).
+
+    The mean depends on x as well, but its share vanishes: the deviations sum to zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> Array:
+        xp = array_module(x)
+        ctx.shape, ctx.axes = x.shape, axes
+        count = _count(x.shape, axes)
+        deviation = x - x.sum(axis=axes, keepdims=True) / builtins.max(count, 1)
+        ctx.divisor = builtins.max(count - correction, 0.0)
+        ctx.save_for_backward(deviation)
+        total = xp.asarray((deviation * deviation).sum(axis=axes, keepdims=keepdim))
+        if ctx.divisor > 0:
+            return total / ctx.divisor
+        return total * float("nan") if count <= 1 else total * float("inf")
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        (deviation,) = ctx.saved_arrays
+        factor = 2 / ctx.divisor if ctx.divisor > 0 else float("nan")
+        return _spread(grad, ctx.shape, ctx.axes) * deviation * grad.dtype.type(factor), None, None, None
+
+
+class Extreme(Function):
+    """y = the largest (or smallest) x along the axes;  dx = dy, shared evenly among the places that equal it."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
+        xp = array_module(x)
+        y = xp.asarray(x.max(axis=axes, keepdims=keepdim) if largest else x.min(axis=axes, keepdims=keepdim))
+        ctx.axes = axes
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        winners = x == _spread(y, x.shape, ctx.axes)
+        share = winners / winners.sum(axis=ctx.axes, keepdims=True)
+        return _spread(grad, x.shape, ctx.axes) * share.astype(grad.dtype), None, None, None
+
+
+class LogSumExp(Function):
+    """y = log sum e^x, computed as max + log sum e^(x - max) so that nothing overflows;  dx = dy e^(x - y)."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+        xp = array_module(x)
+        largest = x.max(axis=axes, keepdims=True)
+        largest = xp.where(xp.isfinite(largest), largest, xp.zeros((), x.dtype))
+        with xp.errstate(divide="ignore"):  # the logarithm of nothing at all is -inf, as in PyTorch
+            y = xp.log(xp.exp(x - largest).sum(axis=axes, keepdims=True)) + largest
+        ctx.axes = axes
+        ctx.save_for_backward(x, y)
+        return y if keepdim else y.squeeze(axes)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        return _spread(grad, x.shape, ctx.axes) * array_module(x).exp(x - y), None, None
+
+
+class Norm2(Function):
+    """y = sqrt(sum x^2);  dx = dy x / y, and 0 where y = 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+        xp = array_module(x)
+        y = xp.sqrt(xp.asarray((x * x).sum(axis=axes, keepdims=True)))
+        ctx.axes = axes
+        ctx.save_for_backward(x, y)
+        return y if keepdim else y.squeeze(axes)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        safe = y + (y == 0)  # 0 / 1 instead of 0 / 0
+        return _spread(grad, x.shape, ctx.axes) * x / safe, None, None
+
+
+class CumulativeSum(Function):
+    """y_i = x_0 + ... + x_i along one axis;  dx_i = dy_i + dy_(i+1) + ... : the same sum, from the other end."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axis: int) -> Array:
+        ctx.axis = axis
+        return x.cumsum(axis=axis, dtype=x.dtype)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        xp = array_module(grad)
+        return xp.flip(xp.flip(grad, ctx.axis).cumsum(axis=ctx.axis, dtype=grad.dtype), ctx.axis), None
+
+
+def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """Elements that meet in one result."""
+    count = 1
+    for axis in axes:
+        count *= shape[axis]
+    return count
+
+
+def _need_real(input: Tensor, name: str) -> None:
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"{name}: the input must be of floating point type, got {input.dtype}")
+
+
+def _need_elements(input: Tensor, axes: tuple[int, ...], name: str) -> None:
+    """IndexError where the extreme of no elements is asked for."""
+    if _count(input.shape, axes) == 0:
+        raise IndexError(f"{name}: expected reduction over axes that are not empty, got shape {input.shape}")
+
+
+# ------------------------------------------------------------------------------------------- the functions users call
+
+
+@register
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum along `dim`; integers and booleans are summed as int64 unless `dtype` says otherwise."""
+    if dtype is None and not is_floating(input.dtype):
+        dtype = int64
+    input = input if dtype is None else input.to(dtype)
+    return Sum.apply(input, axes_of(dim, input.ndim), keepdim)
+
+
+@register
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean along `dim`; NaN of no elements. RuntimeError for integers without a `dtype`."""
+    input = input if dtype is None else input.to(dtype)
+    _need_real(input, "mean")
+    return Mean.apply(input, axes_of(dim, input.ndim), keepdim)
+
+
+@register
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+) -> Tensor:
+    """Variance along `dim`, divided by m - correction (1: unbiased). `unbiased` is the older way to say 1 or 0."""
+    if isinstance(dim, bool):  # var(unbiased)
+        dim, unbiased = None, dim
+    _need_real(input, "var")
+    correction = correction if unbiased is None else int(unbiased)
+    return Var.apply(input, axes_of(dim, input.ndim), keepdim, correction)
+
+
+@register
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+) -> Tensor:
+    """Standard deviation: the square root of `var`."""
+    return elementwise.sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+@register
+def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The largest value along `dim`; ties share the gradient evenly. IndexError over no elements."""
+    axes = axes_of(dim, input.ndim)
+    _need_elements(input, axes, "amax")
+    return Extreme.apply(input, axes, keepdim, True)
+
+
+@register
+def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The smallest value along `dim`; ties share the gradient evenly. IndexError over no elements."""
+    axes = axes_of(dim, input.ndim)
+    _need_elements(input, axes, "amin")
+    return Extreme.apply(input, axes, keepdim, False)
+
+
+@register
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest value of all; or, along the axis `dim`, (values, indices); or elementwise, if `dim` is a Tensor.
+
+    Of equal values along `dim` the first is taken, and it alone gets the gradient.
+    """
+    return _extreme(input, dim, keepdim, "max")
+
+
+@register
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest value; see `max`."""
+    return _extreme(input, dim, keepdim, "min")
+
+
+def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str) -> Any:
+    if isinstance(dim, Tensor):
+        return (elementwise.maximum if name == "max" else elementwise.minimum)(input, dim)
+    if dim is None:
+        if input.numel() == 0:
+            raise RuntimeError(f"{name}(): expected reduction dim to be specified for a tensor without elements")
+        return (amax if name == "max" else amin)(input)
+    axis = axis_of(dim, input.ndim)
+    indices = (argmax if name == "max" else argmin)(input, axis, keepdim=True)
+    values = gather(input, axis, indices) if input.ndim else input
+    if keepdim or not input.ndim:
+        return ValuesAndIndices(values, indices)
+    return ValuesAndIndices(squeeze(values, axis), squeeze(indices, axis))
+
+
+@register
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Index of the largest value along `dim` (of the flattened tensor, for None): the first of equals, or of NaNs."""
+    return _arg_extreme(input, dim, keepdim, "argmax")
+
+
+@register
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Index of the smallest value; see `argmax`."""
+    return _arg_extreme(input, dim, keepdim, "argmin")
+
+
+def _arg_extreme(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Tensor:
+    axis = None if dim is None or not input.ndim else axis_of(dim, input.ndim)
+    _need_elements(input, axes_of(axis, input.ndim), name)
+    found = getattr(input.array, name)(axis=axis)
+    xp = array_module(input.array)
+    indices = Tensor(xp.asarray(found, dtype=int64))
+    if not keepdim:
+        return indices
+    return Tensor(indices.array.reshape((1,) * input.ndim)) if axis is None else unsqueeze(indices, axis)
+
+
+@register
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements along `dim` are true (other than 0)."""
+    return Tensor(array_module(input.array).asarray(input.array.all(axis=axes_of(dim, input.ndim), keepdims=keepdim)))
+
+
+@register
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether an element along `dim` is true (other than 0)."""
+    return Tensor(array_module(input.array).asarray(input.array.any(axis=axes_of(dim, input.ndim), keepdims=keepdim)))
+
+
+@register
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) along `dim`, without overflow."""
+    input = input if is_floating(input.dtype) else input.to(default_dtype)
+    axes = axes_of(dim, input.ndim)
+    if _count(input.shape, axes) == 0:
+        return elementwise.log(sum(input, axes, keepdim))
+    return LogSumExp.apply(input, axes, keepdim)
+
+
+@register
+def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """(sum |input|^p)^(1/p) along `dim`: p any number above 0 or infinity; "fro" is 2."""
+    _need_real(input, "norm")
+    axes = axes_of(dim, input.ndim)
+    if p in (2, "fro"):
+        return Norm2.apply(input, axes, keepdim)
+    if not isinstance(p, int | float) or p <= 0:
+        raise NotImplementedError(f"norm: p={p!r} is not supported, only numbers above 0, infinity and 'fro' are")
+    size = elementwise.abs(input)
+    if p == float("inf"):
+        return amax(size, axes, keepdim)
+    return sum(size, axes, keepdim) if p == 1 else sum(size**p, axes, keepdim) ** (1 / p)
+
+
+@register
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running sums along the axis `dim`; integers as int64."""
+    if dtype is None and not is_floating(input.dtype):
+        dtype = int64
+    input = input if dtype is None else input.to(dtype)
+    if not input.ndim:
+        axis_of(dim, 0)
+        return input.clone()
+    return CumulativeSum.apply(input, axis_of(dim, input.ndim))
