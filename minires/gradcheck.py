@@ -265,7 +265,8 @@ class Weighted(Function):
 
 def supervise(results: Sequence[Tensor]) -> None:
     """Let every operation below these results be watched when its backward runs."""
-    waiting, seen = [y.node for y in results], set()
+    waiting: list[Any] = [y.node for y in results]
+    seen: set[Node] = set()
     while waiting:
         node = waiting.pop()
         if not isinstance(node, Node) or node in seen:
