@@ -11,6 +11,7 @@ from minires.data.folder import ImageFolder, folder_splits
 from minires.data.images import IMG_EXTENSIONS, MAX_PIXELS, open_image, read_header
 from minires.data.loader import DataLoader, last_batch_size
 from minires.data.scan import ScanReport, scan
+from minires.data.shapes import ShapesDataset
 from minires.data.split import split, split_dataset
 from minires.data.table import CSVDataset, read_splits, write_splits
 from minires.data.transforms import Preprocessing, preset_eval, preset_train
@@ -25,6 +26,7 @@ __all__ = [
     "ImageFolder",
     "Preprocessing",
     "ScanReport",
+    "ShapesDataset",
     "Subset",
     "collate",
     "differences",
