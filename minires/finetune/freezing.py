@@ -25,9 +25,7 @@ POLICIES = ("auto", "frozen", "batch")
 
 def stage_modules(model: Any) -> dict[str, list[Module]]:
     """Stage name -> its modules, from input to output: stem, layer1, ..., head."""
-    return {
-        name: [part] if isinstance(part, Module) else list(part) for name, part in model.stages().items()
-    }
+    return {name: [part] if isinstance(part, Module) else list(part) for name, part in model.stages().items()}
 
 
 def parse_freeze(model: Any, freeze: str) -> list[str]:

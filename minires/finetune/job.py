@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from minires.finetune.fitting import Fit, fit
-
 from minires import data
 from minires.errors import UsageError
 from minires.finetune import pictures
+from minires.finetune.fitting import Fit, fit, steps_in_epoch
 from minires.finetune.freezing import freeze, parse_freeze, set_batch_norm
 from minires.finetune.inference import Evaluation, evaluate, predictions_csv
 from minires.finetune.settings import Settings
@@ -237,17 +236,6 @@ def finished(folder: RunFolder) -> Result | None:
     result = Result(**{name: value for name, value in figures.items() if name in names})
     result.path, result.model_path = folder.path, folder.model
     return result
-
-
-def steps_in_epoch(samples: int, batch_size: int) -> int:
-    """Steps of an epoch; a last batch of a single picture is left out (see `check_batches`)."""
-    drop = drops_last(samples, batch_size)
-    return samples // batch_size if drop else -(-samples // batch_size)
-
-
-def drops_last(samples: int, batch_size: int) -> bool:
-    """Whether the last batch of an epoch is left out: one picture alone has no variance for batch norm to divide by."""
-    return batch_size > 1 and samples > batch_size and data.last_batch_size(samples, batch_size) == 1
 
 
 def check_batches(model: Any, samples: int, batch_size: int) -> None:

@@ -116,7 +116,7 @@ class Settings:
             if value is not None:
                 setattr(self, field.name, check_value(field, value))
         if not self.data:
-            raise UsageError("no data given", code="usage.missing", hint='--data FOLDER, or --data digits to try it')
+            raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
         if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
             raise UsageError(f"--scale takes two numbers, smaller first, got {shown(self.scale)}", code="usage.value")
         if self.sched == "multistep" and not self.decay_milestones:

@@ -7,11 +7,13 @@ The events are named after what they surround. During a fit they come in this or
             before_step, after_step        once a batch
             before_evaluate, after_evaluate
         after_epoch
-    after_fit
+    after_fit                              or on_pause, or on_exception
+    cleanup
 
 Counters count what is finished: in `after_step` `trainer.step` includes the step just made, in `after_epoch`
-`trainer.epoch` is 1 after the first epoch and `trainer.history.rows[-1]` is its row. Callbacks run in the order of their
-`order`, then of the list; those that save come last, so that they save what the others have decided.
+`trainer.epoch` is 1 after the first epoch and `trainer.history.rows[-1]` is its row. Callbacks run by their `order`,
+then by their place in the list; those that save come last, so that they save what the others have decided. What a
+callback counts it should count in the after_ events: a step that fails is made again, with its before_ events.
 """
 
 import math
@@ -51,7 +53,7 @@ class Callback:
         """The row of the epoch is in the history. `trainer.stop(reason)` makes it the last epoch."""
 
     def after_fit(self, trainer: "Trainer") -> None:
-        """The run has ended in good order: all epochs, an early stop, or the budget of steps or time is used up."""
+        """The run has ended in good order: all epochs, or an early stop."""
 
     def on_pause(self, trainer: "Trainer") -> None:
         """The run stops between two steps and can go on from here: a signal, or the budget is used up."""
@@ -115,11 +117,12 @@ class Monitor:
 
 
 class EarlyStopping(Callback):
-    """Stop when a figure has not improved by more than `min_delta` for `patience` epochs.
+    """Stop when a figure has not improved by more than `min_delta` for `patience` epochs (None: never stop).
 
-    monitor: column of the history, e.g. "val_loss" (default), "val_accuracy". mode: "min", "max", or "auto" by the name.
-    restore_best_weights: at the end of the run the model gets the weights of its best epoch; they are kept in memory and
-    in every checkpoint until then. The patience used up so far survives a resume.
+    monitor: column of the history, e.g. "val_loss" (default), "val_accuracy". mode: "min", "max", or "auto", by the
+    name. restore_best_weights: at the end of the run the model gets the weights of its best epoch; they are kept in
+    memory and in every checkpoint until then. A run that pauses keeps its newest weights, since it will go on;
+    `restore(model)` gives a model the best ones. The patience used up so far survives a resume.
     """
 
     order = 10
@@ -127,13 +130,13 @@ class EarlyStopping(Callback):
     def __init__(
         self,
         monitor: str = "val_loss",
-        patience: int = 5,
+        patience: int | None = 5,
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best_weights: bool = True,
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"patience is a number of epochs >= 1, got {patience}")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience is a number of epochs >= 1, or None, got {patience}")
         self.monitor = Monitor(monitor, mode, min_delta)
         self.patience, self.restore_best_weights = patience, restore_best_weights
         self.waited = 0
@@ -151,16 +154,22 @@ class EarlyStopping(Callback):
                 self.best_weights = copy_weights(trainer.model)
             return
         self.waited += 1
-        if self.waited >= self.patience:
-            trainer.stop(
-                f"early stop after epoch {trainer.epoch}: {self.monitor.name} has not improved for {self.waited} "
-                f"epochs; best {self.monitor.best} at epoch {self.best_epoch}"
-            )
+        if self.patience is not None and self.waited >= self.patience:
+            best = "no epoch had a finite one" if self.monitor.best is None else (
+                f"best {self.monitor.best:.4g} at epoch {self.best_epoch}")  # fmt: skip
+            trainer.stop(f"early stop after epoch {trainer.epoch}: {self.monitor.name} has not improved for "
+                         f"{self.waited} epochs; {best}")  # fmt: skip
 
     def after_fit(self, trainer: "Trainer") -> None:
-        if self.restore_best_weights and self.best_weights is not None and self.best_epoch != trainer.epoch:
-            restore_weights(trainer.model, self.best_weights)
+        if self.restore_best_weights and self.restore(trainer.model):
             trainer.say(f"best weights are back: epoch {self.best_epoch}, {self.monitor.name} {self.monitor.best:.4g}")
+
+    def restore(self, model: Any) -> bool:
+        """Give the model the weights of the best epoch; False if there are none yet."""
+        if self.best_weights is None:
+            return False
+        restore_weights(model, self.best_weights)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,42 @@
+"""The norm of all gradients together: the measure of whether a step is sane, and the handle to shorten it."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minires.backend import Array, array_module
+
+
+def gradient_norm(parameters: Iterable[Any]) -> float:
+    """sqrt(sum of g^2) over all elements of all gradients; parameters without one do not count.
+
+    The squares of a parameter are summed in its own type, and once more in float64 if that overflows: so the norm is
+    not finite only if a gradient is not.
+    """
+    return math.sqrt(sum(_sum_of_squares(p.grad.array) for p in parameters if p.grad is not None))
+
+
+def _sum_of_squares(array: Array) -> float:
+    flat = array.ravel(order="K")
+    xp = array_module(flat)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(xp.dot(flat, flat))
+    if math.isfinite(total) and array.dtype.itemsize >= 4:
+        return total
+    wide = flat.astype("float64")
+    return float(xp.dot(wide, wide))
+
+
+def clip_gradients(parameters: Iterable[Any], largest: float, norm: float) -> None:
+    """Shorten the gradients, as one long vector of the norm `norm`, to `largest` if they are longer.
+
+    As torch.nn.utils.clip_grad_norm_: g becomes g * min(1, largest / (norm + 1e-6)).
+    """
+    factor = largest / (norm + 1e-6)
+    if factor >= 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.array *= parameter.grad.dtype.type(factor)

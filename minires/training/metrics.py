@@ -1,0 +1,138 @@
+"""Metrics: figures of merit of a batch, averaged over samples and not over batches.
+
+The last batch of an epoch is often shorter than the others. A mean of the batches' means would give its samples more
+weight than theirs, so every figure is summed over samples and divided by their number in the end.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from minires.backend import Array, array_module
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure by its name. `per_sample(outputs, targets)`: arrays of the batch in, one number a sample (N,) out.
+
+    `finish`: applied to the mean over all samples (a square root makes rmse of mse).
+    """
+
+    name: str
+    per_sample: Callable[[Array, Array], Array]
+    finish: Callable[[float], float] = float
+
+    def total(self, outputs: Array, targets: Array) -> float:
+        """Sum over the samples of a batch. Raises ValueError if `per_sample` gives anything but one number a sample."""
+        values = self.per_sample(outputs, targets)
+        if values.shape != (len(outputs),):
+            shape = f"{values.shape} for a batch of {len(outputs)}"
+            raise ValueError(f"the metric {self.name!r} must give one number a sample, got the shape {shape}")
+        return float(values.sum(dtype="float64"))
+
+
+def accuracy(outputs: Array, targets: Array) -> Array:
+    """1 where the largest of the scores (N, K) is that of the class (N,), else 0. Of equal scores the first counts."""
+    _check_classes(outputs, targets)
+    return outputs.argmax(axis=1) == targets
+
+
+def top_k(k: int) -> Callable[[Array, Array], Array]:
+    """1 where the class is among the k largest scores. Of equal scores the one with the smaller index is larger."""
+
+    def per_sample(outputs: Array, targets: Array) -> Array:
+        _check_classes(outputs, targets)
+        xp = array_module(outputs)
+        own = outputs[xp.arange(len(outputs)), targets][:, None]
+        earlier = xp.arange(outputs.shape[1]) < targets[:, None]
+        ahead = (outputs > own) | ((outputs == own) & earlier)
+        return (ahead.sum(axis=1) < k) & xp.isfinite(own[:, 0])
+
+    return per_sample
+
+
+def squared_error(outputs: Array, targets: Array) -> Array:
+    """Mean of (f - y)^2 over the numbers of a sample."""
+    return (_difference(outputs, targets) ** 2).mean(axis=1)
+
+
+def absolute_error(outputs: Array, targets: Array) -> Array:
+    """Mean of |f - y| over the numbers of a sample."""
+    return abs(_difference(outputs, targets)).mean(axis=1)
+
+
+def _check_classes(outputs: Array, targets: Array) -> None:
+    if outputs.ndim != 2 or targets.shape != outputs.shape[:1] or targets.dtype.kind not in "iu":
+        raise ValueError("scores of the shape (N, K) and class indices of the shape (N,) are needed, got "
+                         f"{outputs.shape} and {targets.dtype} of the shape {targets.shape}")  # fmt: skip
+
+
+def _difference(outputs: Array, targets: Array) -> Array:
+    if outputs.shape != targets.shape:
+        raise ValueError(f"outputs and targets differ in shape: {outputs.shape} and {targets.shape}")
+    return (outputs.astype("float64") - targets).reshape(len(outputs), -1)
+
+
+NAMED = {
+    "accuracy": Metric("accuracy", accuracy),
+    "mse": Metric("mse", squared_error),
+    "rmse": Metric("rmse", squared_error, math.sqrt),
+    "mae": Metric("mae", absolute_error),
+}
+
+
+def make_metric(wish: Any) -> Metric:
+    """The metric that a name ("accuracy", "top5", "mse", "rmse", "mae"), a Metric or a function means.
+
+    A function gives one number a sample, and its name is the figure's. Raises ValueError for an unknown name.
+    """
+    if isinstance(wish, Metric):
+        return wish
+    if callable(wish):
+        return Metric(wish.__name__, wish)
+    if wish in NAMED:
+        return NAMED[wish]
+    if isinstance(wish, str) and (match := re.fullmatch(r"top([1-9]\d*)", wish)):
+        return Metric(wish, top_k(int(match[1])))
+    raise ValueError(f"no metric {wish!r}: known are {', '.join(NAMED)}, top5 (or any other number) and functions")
+
+
+class Averages:
+    """The running means of the loss and the metrics over the samples seen since `reset`."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = list(metrics)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self.samples = 0
+        self.totals = dict.fromkeys(self.names(), 0.0)
+
+    def names(self) -> list[str]:
+        """Names of the figures, the loss first."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
+    def add(self, loss: float, outputs: Array, targets: Array) -> None:
+        """Take in a batch; `loss` is the sum of its samples' losses. Changes nothing if a metric raises."""
+        totals = {metric.name: metric.total(outputs, targets) for metric in self.metrics}
+        for name, value in {"loss": loss, **totals}.items():
+            self.totals[name] += value
+        self.samples += len(outputs)
+
+    def means(self) -> dict[str, float]:
+        """The figures by name. Raises ZeroDivisionError if no sample was seen."""
+        finish = {metric.name: metric.finish for metric in self.metrics}
+        return {name: finish.get(name, float)(total / self.samples) for name, total in self.totals.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"samples": self.samples, "totals": dict(self.totals)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned. Raises ValueError for the sums of other figures."""
+        if list(state["totals"]) != self.names():
+            raise ValueError(f"the state has the figures {', '.join(state['totals'])}, not {', '.join(self.names())}")
+        self.samples, self.totals = state["samples"], dict(state["totals"])

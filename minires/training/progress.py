@@ -1,0 +1,116 @@
+"""What a person sees of a training: a bar that moves on a terminal, and one line for each epoch that stays.
+
+    epoch  3/20 ━━━━━━━━━━━━━━      28/40  loss 0.4123  accuracy 0.8712  lr 0.001  812 img/s  0:12 left
+    epoch  3/20  loss 0.4011  accuracy 0.8754  val_loss 0.5210  val_accuracy 0.8400  lr 0.001  790 img/s  2.1 s
+
+Where no terminal is (a file, a pipe, CI, TERM=dumb) there are no bars and no control codes: the lines of the epochs,
+and within a long epoch one line a minute. Nothing here is kept in the history: the same run shows other speeds.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm
+
+from minires.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from minires.training.trainer import Trainer
+
+MINUTE = 60.0
+BAR = "{desc} {bar:20} {n_fmt}/{total_fmt}{postfix}  {remaining} left"
+
+
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread that watches the bars: it would outlive them
+
+
+def bars_make_sense(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that a person looks at."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+
+
+def show_figure(name: str, value: float) -> str:
+    """A figure as in "loss 0.4123"; learning rates and other small numbers with what it takes."""
+    number = f"{value:.4g}" if name == "lr" or (value and abs(value) < 1e-3) or abs(value) >= 1e5 else f"{value:.4f}"
+    return f"{name} {number}"
+
+
+def show_figures(figures: dict[str, Any]) -> str:
+    """All figures in one line."""
+    return "  ".join(show_figure(name, value) for name, value in figures.items())
+
+
+def print_line(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Progress(Callback):
+    """Shows how a fit goes on. `say`: where lines go (default: stderr). `bars`: True, False, or None: on a terminal."""
+
+    order = 200
+
+    def __init__(self, say: Callable[[str], None] = print_line, bars: bool | None = None) -> None:
+        self.say, self.bars = say, bars
+        self.bar: Any = None
+        self.clock = time.monotonic
+        self.began = self.last_line = 0.0
+        self.samples, self.speed = 0, ""
+
+    def before_epoch(self, trainer: "Trainer") -> None:
+        self.began = self.last_line = self.clock()
+        self.samples, self.speed = 0, ""
+        if self.bars if self.bars is not None else bars_make_sense(sys.stderr):
+            self.bar = _Bar(
+                total=trainer.batches, initial=trainer.position, desc=self._title(trainer), bar_format=BAR, leave=False,
+                dynamic_ncols=True, mininterval=0.1, file=sys.stderr,
+            )  # fmt: skip
+
+    def after_step(self, trainer: "Trainer") -> None:
+        self.samples += trainer.batch_size
+        self.speed = f"{self.samples / max(self.clock() - self.began, 1e-9):.4g} img/s"
+        if self.bar is not None:
+            self.bar.set_postfix_str(self._figures(trainer), refresh=False)
+            self.bar.update(trainer.position - self.bar.n)
+        elif self.clock() - self.last_line >= MINUTE:
+            self.last_line = self.clock()
+            of = "" if trainer.batches is None else f"/{trainer.batches}"
+            self.say(f"  {self._title(trainer)}, step {trainer.position}{of}  {self._figures(trainer)}")
+
+    def before_evaluate(self, trainer: "Trainer") -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str("validation", refresh=True)
+
+    def after_epoch(self, trainer: "Trainer") -> None:
+        self._close()
+        row = trainer.history.rows[-1]
+        figures = show_figures({name: value for name, value in row.items() if name not in ("epoch", "step")})
+        speed = f"  {self.speed}" if self.speed else ""
+        title = f"epoch {row['epoch']:>{len(str(trainer.epochs))}}/{trainer.epochs}"
+        self.say(f"{title}  {figures}{speed}  {self.clock() - self.began:.1f} s")
+
+    def on_message(self, trainer: "Trainer", text: str) -> bool:
+        if self.bar is not None:
+            self.bar.clear()
+        self.say(text)
+        if self.bar is not None:
+            self.bar.refresh()
+        return True
+
+    def cleanup(self, trainer: "Trainer") -> None:
+        self._close()
+
+    def _title(self, trainer: "Trainer") -> str:
+        return f"epoch {trainer.epoch + 1:>{len(str(trainer.epochs))}}/{trainer.epochs}"
+
+    def _figures(self, trainer: "Trainer") -> str:
+        return show_figures({**trainer.running_figures(), "lr": trainer.last_lr}) + "  " + self.speed
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,297 @@
+"""The Trainer: the loop of every training, with the care around it that a long run needs. The loop itself is this:
+
+    for epoch in range(epochs):
+        for inputs, targets in train_loader:
+            optimizer.zero_grad()
+            loss = loss_fn(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+
+The care is: figures averaged over samples, validation, a schedule, callbacks, numbers that are not finite found and
+named, pauses between two steps, and a state that holds everything that the next step depends on. Draws of layers
+(dropout) come from the address (seed, "step"; step), and a loader's from (seed; epoch, sample): so a run that was
+interrupted and resumed ends with the same bits as one that was not.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from minires import random
+from minires.errors import DataError, UsageError
+from minires.io import RunFolder
+from minires.optim.lr_scheduler import ReduceLROnPlateau
+from minires.tensor import Tensor
+from minires.training import state
+from minires.training.batches import Batches, inputs_and_targets, length
+from minires.training.budget import Budget, Paused
+from minires.training.callbacks import Callback
+from minires.training.checkpoints import read_newest
+from minires.training.diagnostics import NotFiniteError, find_origin
+from minires.training.evaluation import add_up, measure, number, predict
+from minires.training.events import Events
+from minires.training.gradients import clip_gradients, gradient_norm
+from minires.training.history import History
+from minires.training.interrupts import Interrupts, held_back
+from minires.training.metrics import Averages, make_metric
+from minires.training.progress import Progress
+from minires.training.weights import copy_buffers, restore_weights
+
+
+class Trainer:
+    """Trains a model: `Trainer(model, optimizer, loss_fn).fit(train_loader, val_loader, epochs=10)`.
+
+    loss_fn: `loss_fn(outputs, targets)`, the mean over the samples of a batch (or their sum, if its `reduction` says
+    so). eval_loss_fn: the same for `evaluate` and validation (default: loss_fn), e.g. without label smoothing.
+    scheduler: moved on after every epoch (schedule_per="epoch") or every step ("step"). A ReduceLROnPlateau gets the
+    figure `plateau_on` after every epoch (default: val_loss, without validation loss).
+    metrics: names ("accuracy", "top5", "mse", "rmse", "mae"), functions or Metric. callbacks: see callbacks.py.
+    clip_grad: largest norm of all gradients together. seed: of the layers' draws; `manual_seed` has no say in a fit.
+    device: where the model goes (default: it stays). progress: show bars and lines on stderr.
+
+    epoch, step: numbers of finished epochs and steps. position: finished batches of the running epoch. history: a row
+    an epoch. status: "new", "running", "done", "early-stopped", "paused" or "failed". consistent: whether the state is
+    that between two steps. For callbacks, also: batch, loss (of the last step), batch_size, last_lr, evaluation,
+    epochs, batches (number in an epoch, or None), stop_reason.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: Any, loss_fn: Callable[[Any, Any], Tensor], *, scheduler: Any = None,
+        schedule_per: str = "epoch", plateau_on: str | None = None, metrics: Iterable[Any] = (),
+        callbacks: Iterable[Callback] = (), clip_grad: float | None = None, seed: int = 0, device: Any = None,
+        eval_loss_fn: Callable[[Any, Any], Tensor] | None = None, progress: bool = True,
+    ) -> None:  # fmt: skip
+        if schedule_per not in ("epoch", "step"):
+            raise ValueError(f"schedule_per is 'epoch' or 'step', got {schedule_per!r}")
+        if isinstance(scheduler, ReduceLROnPlateau) and schedule_per == "step":
+            raise ValueError("ReduceLROnPlateau looks at the figures of an epoch: schedule_per='epoch'")
+        if clip_grad is not None and not clip_grad > 0:
+            raise ValueError(f"clip_grad must be above 0, got {clip_grad}")
+        self.model = model if device is None else model.to(device)
+        self.device = next(model.parameters()).device
+        self.optimizer, self.loss_fn, self.eval_loss_fn = optimizer, loss_fn, eval_loss_fn or loss_fn
+        self.scheduler, self.schedule_per, self.plateau_on = scheduler, schedule_per, plateau_on
+        self.clip_grad, self.seed = clip_grad, seed
+        self.events = Events([*callbacks, *([Progress()] if progress else [])])
+        self.metrics = [make_metric(wish) for wish in metrics]
+        self.sums = Averages(self.metrics)
+        self.history = History()
+        self.epoch = self.step = self.position = 0
+        self.last_lr = float(optimizer.param_groups[0]["lr"])
+        self.stop_reason: str | None = None
+        self.status, self.consistent = "new", True
+        self.batch: Any = None
+        self.batch_size, self.loss = 0, math.nan
+        self.evaluation: dict[str, float] = {}
+        self.epochs, self.batches, self.validates = 0, None, False  # type: int, int | None, bool
+        self.batches_of_state: int | None = None  # of the epoch that a loaded state is in the midst of
+        self.resumed_from: str | None = None
+        self._budget, self._interrupts = Budget(), Interrupts()
+
+    # -------------------------------------------------------------------------------------------------------- fit
+
+    def fit(
+        self, train_loader: Any, val_loader: Any = None, epochs: int = 1, *, max_steps: int | None = None,
+        max_time: float | None = None,
+    ) -> History:  # fmt: skip
+        """Train until `epochs` epochs are finished, counted from the beginning of the run, or until `stop`.
+
+        max_steps, max_time (seconds): how much this call may do; then the run pauses and the next call goes on. The
+        first Ctrl-C or SIGTERM pauses between two steps, and then takes effect. Returns the history.
+        Raises NotFiniteError for a loss or gradient that is NaN or infinite, with the weights as before that step.
+        """
+        self._prepare(train_loader, val_loader, epochs)
+        self._budget = Budget(max_steps, max_time, self.step)
+        with held_back() as self._interrupts, self.events.around(self):
+            try:
+                self.status = "failed"  # if nothing better comes of it
+                if self.has_ended:
+                    self.say(f"this run has ended ({self._outcome()}): nothing is left to train")
+                while not self.has_ended:
+                    self._check_for_pause()
+                    self._train_epoch(train_loader)
+                    self._finish_epoch(val_loader)
+                self.status = "early-stopped" if self.stop_reason else "done"
+                self.events.call("after_fit", self)
+            except Paused as pause:
+                self.status = "paused"
+                self.events.call("on_pause", self)
+                self.say(f"paused after step {self.step}: {pause}")
+        return self.history
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no epoch is left, or the run was stopped early."""
+        return self.epoch >= self.epochs or self.stop_reason is not None
+
+    def stop(self, reason: str) -> None:
+        """Make the running epoch the last one, for good: a resumed run knows it, too."""
+        self.stop_reason = reason
+
+    def _prepare(self, train_loader: Any, val_loader: Any, epochs: int) -> None:
+        if not self.consistent:
+            raise RuntimeError("the last fit was broken off in the middle of a step: load a state or resume first")
+        if epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        self.epochs, self.batches, self.validates = epochs, length(train_loader), val_loader is not None
+        if self.position and self.batches_of_state not in (None, self.batches):
+            raise ValueError(f"the state is in the midst of an epoch of {self.batches_of_state} batches, and this "
+                             f"loader gives {self.batches}: a resumed run needs the same batches")  # fmt: skip
+        self.batches_of_state = self.batches
+
+    def _check_for_pause(self) -> None:
+        self._pause_for_signals()
+        reason = self._budget.spent(self.step)
+        if reason:
+            raise Paused(reason)
+
+    def _pause_for_signals(self) -> None:
+        if self._interrupts.pending:
+            raise Paused("interrupted")
+
+    # ----------------------------------------------------------------------------------------- an epoch and its steps
+
+    def _train_epoch(self, loader: Any) -> None:
+        self.events.call("before_epoch", self)
+        self.model.train()
+        batches = Batches(loader, self.epoch, self.position)
+        for batch in batches:
+            self._check_for_pause()
+            self.batch = batch
+            self.events.call("before_step", self)
+            self._make_step()
+            self.step, self.position = self.step + 1, batches.position
+            if self.scheduler is not None and self.schedule_per == "step":
+                self.scheduler.step()
+            self.events.call("after_step", self)
+            self.consistent = True
+            self._pause_for_signals()
+        if not self.position:
+            raise DataError("the training loader gives no batches", code="data.empty")
+
+    def _make_step(self) -> None:
+        """One step on `batch`. If it fails before the weights move, all is as it was before."""
+        inputs, targets = inputs_and_targets(self.batch, self.device)
+        self.batch_size = len(inputs)
+        self.last_lr = float(self.optimizer.param_groups[0]["lr"])
+        statistics = copy_buffers(self.model)
+        try:
+            with random.address(self.seed, "step", self.step):
+                self.optimizer.zero_grad()
+                outputs = self.model(inputs)
+                loss = self.loss_fn(outputs, targets)
+                self.loss = number(loss)
+                self._check(self.loss, f"the loss is {self.loss}", inputs, targets, statistics, False)
+                loss.backward()
+            norm = gradient_norm(self.model.parameters())
+            self._check(norm, f"the norm of the gradient is {norm}", inputs, targets, statistics, True)
+            if self.clip_grad is not None:
+                clip_gradients(self.model.parameters(), self.clip_grad, norm)
+            add_up(self.sums, self.loss, self.loss_fn, outputs, targets)
+        except BaseException:
+            restore_weights(self.model, statistics)
+            raise
+        self.consistent = False
+        self.optimizer.step()
+
+    def _check(
+        self, value: float, what: str, inputs: Tensor, targets: Tensor, statistics: Any, backward: bool
+    ) -> None:  # fmt: skip
+        """Raise NotFiniteError if `value` is not finite, after looking for the place where that begins."""
+        if math.isfinite(value):
+            return
+        restore_weights(self.model, statistics)
+        with random.address(self.seed, "step", self.step):
+            try:
+                place = find_origin(self.model, self.loss_fn, inputs, targets, backward)
+            except Exception as error:  # the search must not hide what was found
+                place = f"an unknown place: the search for it failed ({error})"
+        raise NotFiniteError(what, self.step + 1, self.epoch + 1, self.last_lr, place)
+
+    def _finish_epoch(self, val_loader: Any) -> None:
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step, **self.sums.means()}
+        if val_loader is not None:
+            self.events.call("before_evaluate", self)
+            self.evaluation = self._measure(val_loader, self.epoch, self._pause_for_signals)
+            self.consistent = False
+            self.events.call("after_evaluate", self)
+            row |= {f"val_{name}": value for name, value in self.evaluation.items()}
+        self.consistent = False
+        self.history.append({**row, "lr": self.last_lr})
+        self.epoch, self.position = self.epoch + 1, 0
+        self.sums.reset()
+        if self.scheduler is not None and self.schedule_per == "epoch":
+            self._move_schedule(row)
+        self.events.call("after_epoch", self)
+        self.consistent = True
+        if self.stop_reason is not None:
+            self.say(self.stop_reason)
+
+    def _move_schedule(self, row: dict[str, Any]) -> None:
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step()
+            return
+        name = self.plateau_on or ("val_loss" if "val_loss" in row else "loss")
+        if name not in row:
+            raise UsageError(f"no figure {name!r} for the schedule; this run makes {', '.join(self.column_names())}")
+        self.scheduler.step(row[name])
+
+    # ------------------------------------------------------------------------------------------ evaluate and predict
+
+    def evaluate(self, loader: Any) -> dict[str, float]:
+        """Loss and metrics over a loader, in eval mode. The model's modes and statistics stay as they are."""
+        return self._measure(loader, 0, lambda: None)
+
+    def _measure(self, loader: Any, epoch: int, between: Callable[[], None]) -> dict[str, float]:
+        batches = Batches(loader, epoch)
+        with random.address(self.seed, "evaluate"):
+            return measure(self.model, batches, self.eval_loss_fn, self.metrics, self.device, between)
+
+    def predict(self, loader: Any) -> Tensor:
+        """Outputs (N, ...) for all samples of a loader, in its order. Batches may have targets, which are ignored."""
+        with random.address(self.seed, "evaluate"):
+            return predict(self.model, Batches(loader, 0), self.device)
+
+    # --------------------------------------------------------------------------------------- figures and messages
+
+    def column_names(self) -> list[str]:
+        """The columns of the history that this fit writes."""
+        names = self.sums.names()
+        return ["epoch", "step", *names, *(f"val_{name}" for name in names if self.validates), "lr"]
+
+    def running_figures(self) -> dict[str, float]:
+        """Loss and metrics of the running epoch so far."""
+        return self.sums.means()
+
+    def say(self, text: str) -> None:
+        """One line for people. Progress shows it; without progress nobody does."""
+        self.events.say(text, self)
+
+    def _outcome(self) -> str:
+        return self.stop_reason or f"epoch {self.epoch} of {self.epochs} is done"
+
+    # ----------------------------------------------------------------------------------------------------- the state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on; see state.py. Arrays share memory with the trainer."""
+        return state.collect(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state of `state_dict`, whose arrays are copied. ValueError naming what does not fit."""
+        state.restore(self, state_dict)
+
+    def resume(self, folder: str | os.PathLike[str] | RunFolder, *, missing_ok: bool = False) -> bool:
+        """Load the newest intact checkpoint in `folder`, so that `fit` goes on from there.
+
+        Raises UsageError if there is none; with `missing_ok` returns False instead. FileFormatError if all are damaged.
+        """
+        found = read_newest(folder)
+        path = folder.checkpoints if isinstance(folder, RunFolder) else os.fspath(folder)
+        if found is None:
+            if missing_ok:
+                return False
+            raise UsageError(f"no checkpoint in {path}", code="run.missing", file=path)
+        self.load_state_dict(found)
+        self.resumed_from = os.path.realpath(path)
+        return True
