@@ -194,11 +194,11 @@ class _Check:
     # ---------------------------------------------------------------------------------- what finite differences say
 
     def values(self) -> list[Array]:
-        """The chosen results' values, computed without recording."""
+        """Copies of the chosen results (which may be views of the inputs), computed without recording."""
         with no_grad():
             outcome = self.func(*self.arguments)
         results = [y for y in (outcome if isinstance(outcome, tuple | list) else (outcome,)) if isinstance(y, Tensor)]
-        return [results[number].array for number in self.chosen]
+        return [results[number].array.copy(order="K") for number in self.chosen]
 
     def slope(self, name: str, direction: Array) -> float:
         """c . (f(x + eps v) - f(x - eps v)) / (2 eps)."""

@@ -72,7 +72,7 @@ def normalisation(training: bool) -> Draw:
     def draw(random: Random) -> Arguments:
         channels = int(random.integers(1, 4))
         x = normal(random, int(random.integers(2, 5)), channels, *shape(random, 0, 2, 3))
-        statistics = [normal(random, channels), positive(random, channels)]
+        statistics: list[Any] = [normal(random, channels), positive(random, channels)]
         if training and random.random() < 0.3:
             statistics = [None, None]
         learnt = [one_of(random, None, nonzero(random, channels), nonzero(random, channels)) for _ in range(2)]

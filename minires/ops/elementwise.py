@@ -255,8 +255,8 @@ class Convert(Function):
         return x.astype(dtype, copy=copy)
 
     @staticmethod
-    def backward(ctx: Node, grad: Array) -> Array:
-        return grad
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        return grad, None
 
 
 # ------------------------------------------------------------------------------------------- the functions users call

@@ -256,7 +256,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ValueError("expected a non-empty list of Tensors")
     if any(tensor.ndim == 0 for tensor in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
-    kept = [tensor for tensor in tensors if tensor.shape != (0,)] or list(tensors[:1])  # torch ignores empty vectors
+    kept = list(tensors)
+    if any(tensor.ndim > 1 for tensor in tensors):  # empty vectors may stand beside any shape, as in PyTorch
+        kept = [tensor for tensor in tensors if tensor.shape != (0,)]
     axis = axis_of(dim, kept[0].ndim)
     rest = kept[0].shape[:axis] + kept[0].shape[axis + 1 :]
     for number, tensor in enumerate(kept):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from minires import ops
 from minires.ops import draws, draws_network
 from minires.ops.draws import (
     Arguments,
@@ -28,17 +27,17 @@ from minires.ops.draws import (
     two,
 )
 from minires.random import address, philox
-from minires.tensor import Tensor
+from minires.tensor import OPERATIONS, Tensor
 
 
 @dataclass(frozen=True)
 class Entry:
     """One operation, or one way to call it.
 
-    name: the function's name in minires.ops. note: which way, where an operation has several entries.
+    name: the operation's registered name. note: which way, where an operation has several entries.
     draw: random arguments, (positional, by name), with float64 NumPy arrays where Tensors go, singly or in a list;
         where the function has kinks or poles, they are kept away from.
-    torch: the function's name within torch; "" where torch has none.
+    torch: the function's name within torch; "" where torch has none, or draws other numbers.
     fixed: arguments (a place or a name) that are arrays of real numbers, but have no gradient.
     """
 
@@ -56,7 +55,7 @@ class Entry:
     def call(self, positional: list[Any], named: dict[str, Any]) -> Any:
         """Run the operation, from one address, so that a random one (dropout) draws the same numbers each time."""
         with address(0, "table of operations"):
-            return getattr(ops, self.name)(*positional, **named)
+            return OPERATIONS[self.name](*positional, **named)
 
     def fill(self, arguments: Arguments, make: Callable[[np.ndarray, bool], Any]) -> Arguments:
         """The arguments with each array replaced by `make(array, has_gradient)`."""
@@ -87,7 +86,8 @@ class Entry:
 
 
 def _replace(value: Any, make: Callable[[np.ndarray, bool], Any], has_gradient: bool) -> Any:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):  # arithmetic on arrays without axes makes NumPy scalars
+        value = np.asarray(value)
         return make(value, has_gradient and value.dtype.kind == "f")
     if isinstance(value, list | tuple):
         return type(value)(_replace(item, make, has_gradient) for item in value)
@@ -139,7 +139,7 @@ TABLE: tuple[Entry, ...] = (
     entry("contiguous", lambda random: ([normal(random, 3, 4).T], {}), "Tensor.contiguous"),
     entry("convert", lambda random: ([normal(random, *shape(random))], {"copy": True}), ""),
     entry("copy_values", draws.copied, ""),
-    network("dropout", lambda random: ([normal(random, *shape(random)), one_of(random, 0.0, 0.3, 0.5, 1.0)], {})),
+    entry("dropout", lambda random: ([normal(random, *shape(random)), one_of(random, 0.0, 0.3, 0.5, 1.0)], {}), ""),
     # sums and their kin
     entry("sum", reduction(normal)),
     entry("mean", reduction(normal)),
@@ -200,7 +200,7 @@ TABLE: tuple[Entry, ...] = (
     network("l1_loss", draws_network.regression),
 )  # fmt: skip
 
-# Functions of minires.ops without an entry: their derivative is zero or does not exist.
+# Operations without an entry: their derivative is zero or does not exist.
 WITHOUT_GRADIENT = (
     "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "isnan", "isfinite", "isinf",
     "sign", "floor", "ceil", "round", "floor_divide", "remainder", "argmax", "argmin", "argsort", "all", "any",

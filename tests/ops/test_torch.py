@@ -1,0 +1,58 @@
+"""Every operation of the table that torch has too: the same results and gradients, in float32 and float64."""
+
+import functools
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from minires.random import philox
+from tests.ops.helpers import ENTRIES, cotangents, evaluate, few, floats, seeds
+
+torch = pytest.importorskip("torch")
+from tests.torch_tools import assert_close  # noqa: E402
+
+IN_TORCH = [label for label, entry in ENTRIES.items() if entry.torch]
+
+
+def evaluate_torch(entry, seed, dtype, computed_in=None):
+    """As `evaluate`, with torch's function; `computed_in` a wider type, from the same rounded numbers, if given."""
+    tensors, wide = [], computed_in or dtype
+
+    def make(array, has_gradient):
+        array = array.astype(dtype).astype(wide) if array.dtype.kind == "f" else array
+        tensors.append(torch.from_numpy(np.array(array)).requires_grad_(has_gradient))
+        return tensors[-1]
+
+    positional, named = entry.fill(entry.draw(philox(seed, entry.label)), make)
+    function = functools.reduce(getattr, entry.torch.split("."), torch)
+    outcome = function.__get__(*positional) if entry.torch == "Tensor.mT" else function(*positional, **named)
+    results = floats(outcome)
+    for y, c in zip(results, cotangents([y.shape for y in results], dtype, seed), strict=True):
+        if y.requires_grad:
+            y.backward(torch.from_numpy(c.astype(wide)), retain_graph=True)
+    results = outcome if isinstance(outcome, tuple | list) else (outcome,)
+    return results, [x.grad for x in tensors if x.requires_grad]
+
+
+@pytest.mark.parametrize("label", IN_TORCH)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(seed=seeds)
+@few
+def test_as_torch(label, dtype, seed):
+    ours, theirs = evaluate(ENTRIES[label], seed, dtype), evaluate_torch(ENTRIES[label], seed, dtype)
+    exact = evaluate_torch(ENTRIES[label], seed, dtype, computed_in=np.float64)
+    for kind, found, expected, true in zip(("result", "gradient"), ours, theirs, exact, strict=True):
+        for number, (a, b, c) in enumerate(zip(found, expected, true, strict=True)):
+            assert (a is None) == (b is None), f"{kind} {number}"
+            if a is not None:
+                assert_close(a, b, f"{kind} {number}", allowed(b, c))
+
+
+def allowed(theirs, exact):
+    """1e-5 in float32, 1e-10 in float64, relative to the largest value; and what torch itself is off, for values that
+    are small differences of large numbers (the gradient of a batch norm over two samples is nearly 0)."""
+    base = 1e-10 if theirs.dtype == torch.float64 else 1e-5
+    if theirs.dtype != torch.float32 or not theirs.numel():
+        return base
+    return base + float((theirs - exact).detach().abs().max() / theirs.detach().abs().max().clamp(min=1e-30))
