@@ -1,4 +1,4 @@
-"""Each kernel's formula once more, as loops over indices in Python floats: what the reference kernels are tested against.
+"""Each kernel's formula once more, as loops over indices in Python floats, to test the reference kernels against.
 
 Slow beyond use, and written from the definition rather than from the kernels.
 """

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minires import kernels
+
 ORDERS = ("nchw", "nhwc", "strided", "reversed")
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -49,3 +51,36 @@ def error_of(ours, expected):
 def assert_close(ours, expected, tolerance, name=""):
     error = error_of(ours, expected)
     assert error <= tolerance, f"{name}: off by {error:.3g} of the largest value, shapes {ours.shape} {expected.shape}"
+
+
+def copied(argument):
+    return argument.copy(order="K") if isinstance(argument, np.ndarray) else argument
+
+
+def compare(name, *arguments, tolerance=None, exact=False, writes=(), may_alias=False):
+    """Run the fast kernel and the reference on the same arguments; return the fast one's result.
+
+    Results must agree in shape, type and value (relative to the largest value of the reference; `exact`: all bits but
+    the sign of zero), hold no memory of the arguments (unless `may_alias`), and leave the arguments as they were, but
+    for those numbered in `writes`, which must agree as well.
+    """
+    given = [copied(argument) for argument in arguments]
+    expected_given = [copied(argument) for argument in arguments]
+    fast = kernels.implementation(name, "cpu")(*arguments)
+    slow = kernels.implementation(name, "reference")(*expected_given)
+    results = list(zip(as_tuple(fast), as_tuple(slow), strict=True))
+    results += [(arguments[n], expected_given[n]) for n in writes if arguments[n] is not None]
+    for number, (ours, expected) in enumerate(results):
+        assert ours.dtype == expected.dtype, f"{name}: result {number} is of type {ours.dtype}, not {expected.dtype}"
+        allowed = 0 if exact or ours.dtype.kind != "f" else tolerance or TOLERANCE[ours.dtype.name]
+        assert_close(ours, expected, allowed, f"{name}, result {number}")
+    for number, (argument, before) in enumerate(zip(arguments, given, strict=True)):
+        if isinstance(argument, np.ndarray) and number not in writes:
+            assert np.array_equal(argument, before, equal_nan=argument.dtype.kind == "f"), f"{name} wrote into {number}"
+            shared = [np.shares_memory(argument, result) for result in as_tuple(fast)]
+            assert may_alias or not any(shared), f"{name}: a result is a view of argument {number}"
+    return fast
+
+
+def as_tuple(result):
+    return () if result is None else result if isinstance(result, tuple) else (result,)

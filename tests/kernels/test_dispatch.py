@@ -68,7 +68,7 @@ def test_a_kernel_missing_from_the_fast_set_is_the_reference_one(monkeypatch):
 def test_wrong_names():
     with pytest.raises(ValueError, match=r"one of the kernel sets reference, cpu, got 'fast'"), kernels.use("fast"):
         pass
-    with pytest.raises(AttributeError, match="no kernel 'conv3d'; it has .*conv2d_forward"):
+    with pytest.raises(AttributeError, match=r"no kernel 'conv3d'; it has .*conv2d_forward"):
         kernels.conv3d  # noqa: B018
     with pytest.raises(TypeError, match="expected a NumPy or CuPy array, got list"):
         kernels.relu_forward([1.0])

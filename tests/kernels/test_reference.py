@@ -292,8 +292,11 @@ def test_cross_entropy_names_a_wrong_target(wrong):
 
 
 @kinds
-@pytest.mark.parametrize("shapes", [((2, 3), (3, 4)), ((2, 2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((0, 3), (3, 2)),
-                                    ((4, 1, 2, 3), (2, 3, 2)), ((2, 0), (0, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    "shapes",
+    [((2, 3), (3, 4)), ((2, 2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((0, 3), (3, 2)), ((4, 1, 2, 3), (2, 3, 2)),
+     ((2, 0), (0, 3))],
+)  # fmt: skip
 def test_matmul(shapes, dtype, order):
     a, b = (normal(seed, shape, dtype, order if len(shape) > 1 else "nchw") for seed, shape in enumerate(shapes))
     ours = matmul.matmul(a, b)

@@ -1,0 +1,97 @@
+"""Two-dimensional convolution and its gradients by matrix products over channels-last memory.
+
+Which way is taken depends on the layer: `pointwise` (1x1 windows: the image itself is the matrix), `depthwise` (one
+channel a group: no product at all), or `columns` (im2col; groups one after the other). The formulas stand in
+reference/conv.py.
+"""
+
+import numpy as np
+
+from minires.kernels.cpu import columns, depthwise, pointwise
+from minires.kernels.cpu.layout import channels_second
+from minires.kernels.cpu.windows import Geometry
+from minires.kernels.shapes import Pair, convolution_sizes
+
+__all__ = ["conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"]
+
+
+def images_last(x: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) seen as (N, H, W, C); weights (O, C, KH, KW) as (O, KH, KW, C)."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def is_pointwise(geometry: Geometry, groups: int) -> bool:
+    return geometry.kernel == (1, 1) and geometry.padding == (0, 0) and groups == 1
+
+
+def is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
+    return groups > 1 and weight_shape[:2] == (groups, 1)
+
+
+def conv2d_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> np.ndarray:
+    """As the reference; y is stored channels last."""
+    kernel = (weight.shape[2], weight.shape[3])
+    output = convolution_sizes((x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
+    geometry = Geometry(kernel, stride, padding, dilation, output)
+    filters = images_last(weight.astype(x.dtype, copy=False))
+    y = np.empty((x.shape[0], *output, weight.shape[0]), x.dtype)
+    if is_pointwise(geometry, groups):
+        pointwise.forward(images_last(x), filters, bias, geometry, y)
+    elif is_depthwise(weight.shape, groups):
+        depthwise.forward(images_last(x), filters, bias, geometry, y)
+    else:
+        columns.forward(images_last(x), filters, bias, geometry, groups, y)
+    return channels_second(y)
+
+
+def conv2d_input_gradient(
+    grad: np.ndarray,
+    weight: np.ndarray,
+    input_shape: tuple[int, int, int, int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> np.ndarray:
+    """As the reference; dx is stored channels last."""
+    batch, inputs, height, width = input_shape
+    kernel = (weight.shape[2], weight.shape[3])
+    geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
+    filters = images_last(weight.astype(grad.dtype, copy=False))
+    dx = np.empty((batch, height, width, inputs), grad.dtype)
+    if is_pointwise(geometry, groups):
+        pointwise.input_gradient(images_last(grad), filters, geometry, dx)
+    elif is_depthwise(weight.shape, groups):
+        depthwise.input_gradient(images_last(grad), filters, geometry, dx)
+    else:
+        columns.input_gradient(images_last(grad), filters, geometry, groups, dx)
+    return channels_second(dx)
+
+
+def conv2d_weight_gradient(
+    grad: np.ndarray,
+    x: np.ndarray,
+    weight_shape: tuple[int, int, int, int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> np.ndarray:
+    """As the reference; dweight (O, C/G, KH, KW) is stored as (O, KH, KW, C/G)."""
+    outputs, inputs, *kernel = weight_shape
+    geometry = Geometry((kernel[0], kernel[1]), stride, padding, dilation, (grad.shape[2], grad.shape[3]))
+    if is_pointwise(geometry, groups):
+        dweight = pointwise.weight_gradient(images_last(grad), images_last(x), geometry)
+    elif is_depthwise(weight_shape, groups):
+        dweight = depthwise.weight_gradient(images_last(grad), images_last(x), geometry)
+    else:
+        dweight = columns.weight_gradient(images_last(grad), images_last(x), geometry, groups)
+    return channels_second(dweight.reshape(outputs, *kernel, inputs))

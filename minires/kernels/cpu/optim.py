@@ -1,0 +1,125 @@
+"""One step of an optimiser: arithmetic in place, in the parameter's own type, a block that fits in the cache at a time.
+
+Numbers that depend on the step alone (the bias corrections) are computed in Python's double precision. The formulas
+stand in reference/optim.py.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from minires.kernels.cpu import parallel
+from minires.kernels.cpu.buffers import scratch
+
+__all__ = ["adam_step", "sgd_step"]
+
+BUDGET = 1 << 15  # values a block
+
+
+def is_dense(array: np.ndarray) -> bool:
+    """Whether the values lie side by side in memory, in whatever order of the axes."""
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return array.transpose(order).flags.c_contiguous
+
+
+def in_blocks(arrays: list[np.ndarray | None], update: Callable[..., None]) -> None:
+    """update(*parts), where the parts are the arrays' views of one stretch of memory, for every stretch.
+
+    Where the arrays are not all dense in one order of the axes, update(*arrays) once.
+    """
+    given = [array for array in arrays if array is not None]
+    first = given[0]
+    if any(array.strides != first.strides or array.dtype != first.dtype for array in given) or not is_dense(first):
+        update(*arrays)
+        return
+    flat = [None if array is None else array.ravel(order="K") for array in arrays]
+
+    def work(blocks: Sequence[slice]) -> None:
+        for block in blocks:
+            update(*(None if array is None else array[block] for array in flat))
+
+    parallel.over(parallel.ranges(first.size, BUDGET), work)
+
+
+def sgd_step(
+    parameter: np.ndarray,
+    grad: np.ndarray,
+    momentum_buffer: np.ndarray | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """As the reference."""
+
+    def update(p: np.ndarray, g: np.ndarray, buffer: np.ndarray | None) -> None:
+        step = scratch("step", p.shape, p.dtype)
+        np.multiply(g, -1 if maximize else 1, out=step)
+        if weight_decay != 0:
+            step += np.multiply(p, weight_decay, out=scratch("term", p.shape, p.dtype))
+        if momentum != 0 and buffer is not None:
+            follow(buffer, step)
+        step *= lr
+        p -= step
+
+    def follow(buffer: np.ndarray, step: np.ndarray) -> None:
+        """Let the buffer follow the gradient, and `step` become what the parameter moves by."""
+        if first:
+            buffer[...] = step
+        else:
+            buffer *= momentum
+            buffer += np.multiply(step, 1 - dampening, out=scratch("term", step.shape, step.dtype))
+        if nesterov:
+            step += np.multiply(buffer, momentum, out=scratch("term", step.shape, step.dtype))
+        else:
+            step[...] = buffer
+
+    in_blocks([parameter, grad, momentum_buffer], update)
+
+
+def adam_step(
+    parameter: np.ndarray,
+    grad: np.ndarray,
+    exp_avg: np.ndarray,
+    exp_avg_sq: np.ndarray,
+    max_exp_avg_sq: np.ndarray | None,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """As the reference."""
+    rate = lr / (1 - beta1**step)
+    correction = 1 / math.sqrt(1 - beta2**step)
+
+    def update(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, largest: np.ndarray | None) -> None:
+        direction, term = (scratch(name, p.shape, p.dtype) for name in ("step", "term"))
+        np.multiply(g, -1 if maximize else 1, out=direction)
+        if decoupled:
+            p *= 1 - lr * weight_decay
+        elif weight_decay != 0:
+            direction += np.multiply(p, weight_decay, out=term)
+        m *= beta1
+        m += np.multiply(direction, 1 - beta1, out=term)
+        v *= beta2
+        np.multiply(direction, direction, out=term)
+        term *= 1 - beta2
+        v += term
+        if largest is not None:
+            v = np.maximum(largest, v, out=largest)
+        np.sqrt(v, out=term)
+        term *= correction
+        term += eps
+        np.divide(m, term, out=term)
+        term *= rate
+        p -= term
+
+    in_blocks([parameter, grad, exp_avg, exp_avg_sq, max_exp_avg_sq], update)

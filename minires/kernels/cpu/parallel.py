@@ -1,0 +1,123 @@
+"""Work shared between threads: NumPy and BLAS release the interpreter while they compute.
+
+BLAS has threads of its own, but it uses them for its products only; additions, copies and comparisons would run on one
+core. Here a kernel's blocks of rows or images are divided between as many Python threads as BLAS would use at that
+moment, and BLAS is held to one thread meanwhile. So `OMP_NUM_THREADS=1`, or `threadpoolctl.threadpool_limits(1)` around
+a piece of code, keeps the kernels on one core as well, without a switch of their own.
+
+Each thread gets one unbroken range of blocks and results come back in the order of the ranges, so that the same number
+of threads gives the same bits. Several threads of a program may call kernels at once: they share the helpers.
+"""
+
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import threadpoolctl
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+
+class _State:
+    """The helpers, and how many calls of `over` are under way; made anew in a forked child, which has no threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.active = 0
+        self.threads = 1
+        self.helpers: ThreadPoolExecutor | None = None
+        self.inside = threading.local()
+
+
+_state = _State()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _state.__init__())  # type: ignore[misc]
+
+
+@functools.cache
+def _blas() -> list[Any]:
+    """The controls of the BLAS libraries of this process, found once: looking for them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def blas_threads() -> int:
+    """How many threads BLAS would use now; 1 where there is no BLAS whose threads can be set."""
+    return max((library.get_num_threads() or 1 for library in _blas()), default=1)
+
+
+def _set_blas_threads(count: int) -> None:
+    for library in _blas():
+        library.set_num_threads(count)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[int]:
+    """Hold BLAS to one thread; the first to come notes how many it had, the last to go gives them back."""
+    with _state.lock:
+        if _state.active == 0:
+            _state.threads = blas_threads()
+            if _state.threads > 1:
+                _set_blas_threads(1)
+        _state.active += 1
+        threads = _state.threads
+    try:
+        yield threads
+    finally:
+        with _state.lock:
+            _state.active -= 1
+            if _state.active == 0 and _state.threads > 1:
+                _set_blas_threads(_state.threads)
+
+
+def _helpers() -> ThreadPoolExecutor:
+    with _state.lock:
+        if _state.helpers is None:
+            _state.helpers = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1)), thread_name_prefix="kernel")
+        return _state.helpers
+
+
+def shares(blocks: Sequence[Block], count: int) -> list[Sequence[Block]]:
+    """`blocks` in at most `count` unbroken ranges, as equal as can be; none is empty unless there are no blocks."""
+    count = max(1, min(count, len(blocks)))
+    edges = [len(blocks) * index // count for index in range(count + 1)]
+    return [blocks[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+def over(blocks: Sequence[Block], work: Callable[[Sequence[Block]], Result]) -> list[Result]:
+    """[work(range of blocks) for each thread], computed at once. `work` must write to places of its own only.
+
+    A single block, and a call from within `work`, is done by the calling thread. An exception of any thread is raised
+    once all have ended.
+    """
+    if len(blocks) <= 1 or getattr(_state.inside, "yes", False):
+        return [work(blocks)]
+    with _one_blas_thread() as threads:
+        own, *others = shares(blocks, threads)
+        futures = [_helpers().submit(_inside, work, share) for share in others]
+        try:
+            first = _inside(work, own)
+        finally:
+            for future in futures:
+                future.exception()  # waits
+        return [first, *(future.result() for future in futures)]
+
+
+def _inside(work: Callable[[Sequence[Block]], Result], share: Sequence[Block]) -> Result:
+    """work(share), marked so that a call of `over` within it does not divide its work again."""
+    _state.inside.yes = True
+    try:
+        return work(share)
+    finally:
+        _state.inside.yes = False
+
+
+def ranges(count: int, size: int) -> list[slice]:
+    """slice(0, size), slice(size, 2 size), ... up to `count`; the last may be shorter."""
+    size = max(1, size)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
