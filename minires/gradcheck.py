@@ -226,7 +226,7 @@ class _Check:
             halves = halve(worst)
             excesses = [self.excess(float((gradient * half).sum()), self.slope(name, half)) for half in halves]
             worst = halves[0] if not excesses[0] <= excesses[1] else halves[1]
-        index = tuple(int(i[0]) for i in np.nonzero(worst))
+        index = tuple(int(i) for i in np.argwhere(worst)[0])
         size = float(worst[index])
         return self.describe(name, index, float(gradient[index]), self.slope(name, worst) / size)
 

@@ -47,6 +47,11 @@ def test_a_derivative_off_by_a_thousandth_fails(shape):
     assert gradcheck(off, leaf(3, 4), rtol=1e-2) is True
 
 
+def test_a_wrong_number_without_axes_fails():
+    with pytest.raises(GradcheckError, match=r"^input 0: analytical .*, numerical "):
+        gradcheck(faulty(SQUARE, lambda ctx, dy: dy), leaf())
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (20, 30)])
 def test_the_entry_at_fault_is_found(shape):
     def backward(ctx, dy):

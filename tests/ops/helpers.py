@@ -12,7 +12,7 @@ LAYOUTS = ("C", "F", "channels last", "gaps", "reversed")
 ENTRIES = {entry.label: entry for entry in TABLE}
 
 seeds = strategies.integers(0, 2**31 - 1)
-few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def laid_out(array: np.ndarray, layout: str) -> np.ndarray:

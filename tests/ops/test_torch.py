@@ -50,9 +50,10 @@ def test_as_torch(label, dtype, seed):
 
 
 def allowed(theirs, exact):
-    """1e-5 in float32, 1e-10 in float64, relative to the largest value; and what torch itself is off, for values that
-    are small differences of large numbers (the gradient of a batch norm over two samples is nearly 0)."""
-    base = 1e-10 if theirs.dtype == torch.float64 else 1e-5
+    """1e-5 in float32, 1e-10 in float64, relative to the largest value. In float32 also what torch itself is off, and
+    one rounding of 1: the gradient of a batch norm over two samples is nearly 0, a small difference of large numbers.
+    """
     if theirs.dtype != torch.float32 or not theirs.numel():
-        return base
-    return base + float((theirs - exact).detach().abs().max() / theirs.detach().abs().max().clamp(min=1e-30))
+        return 1e-10
+    off = float((theirs - exact).detach().abs().max()) + 2e-7
+    return 1e-5 + off / max(float(theirs.detach().abs().max()), 1e-30)
