@@ -53,7 +53,7 @@ def open_splits(settings: Settings, mode: str = "RGB") -> Splits:
     """
     source = settings.data
     assert source is not None
-    class_to_idx = data.read_class_map(settings.class_map) if settings.class_map else None
+    class_to_idx = read_class_map(settings.class_map) if settings.class_map else None
     if is_digits(source):
         if class_to_idx is not None:
             raise UsageError("--class-map does not go with the digits", code="usage.conflict")
@@ -70,6 +70,14 @@ def open_splits(settings: Settings, mode: str = "RGB") -> Splits:
         source, settings.train_split, settings.val_split, settings.test_split, settings.seed, class_to_idx, mode=mode,
         group_by=settings.group_by,
     )  # fmt: skip
+
+
+def read_class_map(path: str) -> dict[str, int]:
+    """Class name -> index from the file after --class-map. UsageError for a missing file and a senseless one."""
+    try:
+        return data.read_class_map(path)
+    except DataError as error:
+        raise UsageError(error.message, code=error.code, file=path) from error
 
 
 def _open_table(settings: Settings, mode: str, class_to_idx: dict[str, int] | None) -> Splits:

@@ -110,5 +110,6 @@ def open_folder(path: str | None, command: str, settings: Settings, overwrite: b
     try:
         return RunFolder.create(path, f"{command}-{settings.model}", overwrite=overwrite)
     except FileAccessError as error:
+        message = error.message if path is None else f"cannot make the run folder {path}: {error.message}"
         hint = error.hint or "choose another --output"
-        raise UsageError(error.message, code="run.unwritable", file=error.file, hint=hint) from error
+        raise UsageError(message, code="run.unwritable", file=error.file, hint=hint) from error

@@ -7,6 +7,7 @@ Each setting has a default, a range and one line of explanation. A default of No
 import dataclasses
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -182,9 +183,15 @@ def make_settings(values: Mapping[str, Any], source: str = "the arguments") -> S
 
 def unknown_name(name: str, known: Iterable[str], message: str) -> UsageError:
     """The error for a mistyped name."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return UsageError(message + (f"; did you mean {near[0]!r}?" if near else ""), code="usage.unknown",
-                      hint=f"did you mean {near[0]!r}?" if near else None)  # fmt: skip
+    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
+    if not near:
+        return UsageError(message, code="usage.unknown")
+
+    def likeness(other: str) -> tuple[float, int]:  # of equal ones the one that begins as the given name does
+        return difflib.SequenceMatcher(a=other, b=name).ratio(), len(os.path.commonprefix([other, name]))
+
+    hint = f"did you mean {max(near, key=likeness)!r}?"
+    return UsageError(f"{message}; {hint}", code="usage.unknown", hint=hint)
 
 
 def flag(name: str) -> str:

@@ -144,7 +144,7 @@ def test_paths_on_stdin_and_an_output_file(finished):
     names = b"photos/red/1.png\nphotos/blue/2.png\n"
     answer = minires("predict", "run", "-", "--format", "csv", "--output", "labels.csv", cwd=place, stdin=names)
     assert answer.returncode == 0 and answer.stdout == b"" and b"2 answers written to labels.csv" in answer.stderr
-    assert [row["path"] for row in csv.DictReader((place / "labels.csv").open())] == names.decode().split()
+    assert [row["path"] for row in csv.DictReader((place / "labels.csv").read_text().splitlines())] == names.decode().split()
     assert b"no paths on stdin" in minires("predict", "run", "-", cwd=place, stdin=b"").stderr
 
 
@@ -177,10 +177,11 @@ def test_a_name_that_is_no_text(finished, tmp_path):
 def test_stdout_closed_early(finished):
     place, _ = finished
     words = command("predict", "run", "photos", "--recursive", "--format", "csv", "-b", "1")
-    process = subprocess.Popen(words, cwd=place, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    err = process.stderr.read()
-    assert process.wait(60) == 0 and err == b""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=place, env=environment(), **pipes) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(60) == 0 and err == b""
 
 
 def test_doctor(capsys):

@@ -34,7 +34,8 @@ def stop(place, folder, number: int, checkpoints: int = 2) -> tuple[int, bytes]:
     while len(seen) < checkpoints and process.poll() is None and time.monotonic() < deadline:
         seen.update(path.name for path in (folder / "checkpoints").glob("step-*.safetensors"))
         time.sleep(0.002)
-    assert process.poll() is None, "the run ended before it could be stopped"
+    if process.poll() is not None:
+        pytest.fail(f"the run ended before it could be stopped: {process.communicate()[1].decode()}")
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     return process.returncode, err
@@ -59,8 +60,9 @@ def test_resume_gives_the_same_bits(finished, uninterrupted, tmp_path, number, s
 def test_a_second_process_in_the_same_folder_is_refused(finished, tmp_path):
     place, _ = finished
     folder = tmp_path / "run"
-    process = subprocess.Popen(command(*WORDS, "--output", folder), cwd=place, env=environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    long = [*WORDS, "--epochs", "4000", "--output", folder]
+    process = subprocess.Popen(command(*long), cwd=place, env=environment(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         deadline = time.monotonic() + 60
         while not list(folder.glob("checkpoints/step-*")) and time.monotonic() < deadline:

@@ -9,11 +9,13 @@ import pytest
 from minires import cli
 from tests.cli.helpers import tree
 from tests.data.helpers import make_folder
+from tests.finetune.helpers import make_weights
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     make_folder(tmp_path / "photos", {"cat": 6, "dog": 6})
+    make_weights(tmp_path / "weights")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MINIRES_DEBUG", raising=False)
     return tmp_path
@@ -72,7 +74,7 @@ def test_flags(place, capsys, words, expected):
         (["--model", "resnet21"], "did you mean 'resnet20'?"),
         (["--freeze", "layer9"], "did you mean 'layer"),
         (["--freeze", "stem,layer1,layer2,layer3,head"], "nothing is left to train"),
-        (["--head", "big"], "--head is \"linear\" or sizes"),
+        (["--head", "big"], '--head is "linear" or sizes'),
         (["--weights", "none.safetensors"], "no weights file"),
         (["--weights", "none", "--freeze", "all-but-head"], "gives none to keep"),
         (["--group-by", "("], "is not a regular expression"),
@@ -87,7 +89,7 @@ def test_flags(place, capsys, words, expected):
 )
 def test_values(place, capsys, words, expected):
     before = tree(place)
-    weights = [] if "--weights" in words else ["--weights", "none"]
+    weights = [] if "--weights" in words else ["--weights", "weights"]
     assert expected in refused(capsys, "finetune", "--data", "photos", *weights, *words)
     assert tree(place) == before
 
