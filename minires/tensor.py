@@ -340,6 +340,7 @@ class Tensor(Variable):
         return self.copy_(Tensor(array_module(self.array).asarray(values, dtype=self.dtype)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        """Write into the places that `index` names; the gradient flows to `value` and to what is left of this tensor."""
         self._become(lambda old: OPERATIONS["set_items"](old, index, value), "index assignment")
 
     # ------------------------------------------------------------------------------------------- copies, conversions
