@@ -290,6 +290,7 @@ def _share_versions(results: Sequence[Variable], inputs: Sequence[Variable]) -> 
         for tensor in inputs:
             if memory_owner(tensor.array) is owner:
                 result.version, result.is_view = tensor.version, True
+                result.is_inference_result |= tensor.is_inference_result
                 break
 
 

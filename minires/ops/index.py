@@ -26,12 +26,21 @@ def _is_basic(index: Any) -> bool:
     return all(isinstance(part, int | slice | type(None) | type(...)) and not isinstance(part, bool) for part in parts)
 
 
+def _kept(ctx: Node, index: Any) -> Any:
+    """The index with copies of its arrays, which the user may change before backward runs; None if nobody needs it."""
+    if not any(ctx.needs_input_grad):
+        return None
+    if isinstance(index, tuple):
+        return tuple(part.copy() if hasattr(part, "copy") else part for part in index)
+    return index.copy() if hasattr(index, "copy") else index
+
+
 class GetItem(Function):
     """y = x[index];  dx = 0 but for dx[index] += dy."""
 
     @staticmethod
     def forward(ctx: Node, x: Array, index: Any) -> Array:
-        ctx.shape, ctx.order, ctx.index = x.shape, axis_order(x), index
+        ctx.shape, ctx.order, ctx.index = x.shape, axis_order(x), _kept(ctx, index)
         return array_module(x).asarray(x[index])
 
     @staticmethod
@@ -52,9 +61,9 @@ class SetItems(Function):
 
     @staticmethod
     def forward(ctx: Node, x: Array, value: Array, index: Any) -> Array:
-        ctx.index, ctx.shape = index, getattr(value, "shape", ())
+        ctx.index, ctx.shape = _kept(ctx, index), value.shape
         y = x.copy(order="K")
-        y[index] = value
+        y[index] = value.reshape(()) if value.size == 1 else value
         return y
 
     @staticmethod
