@@ -31,6 +31,11 @@ class Series:
     y: Sequence[float | None]
     band: Sequence[tuple[float | None, float | None]] = ()
 
+    @property
+    def is_visible(self) -> bool:
+        """Whether any of its values is finite."""
+        return bool(_finite(self.y))
+
 
 @dataclass
 class Panel:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minires.cli import output
+from minires.cli import compare, output
 from minires.cli.options import Parser, add_common, add_setting, nearest
 from minires.errors import UsageError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "finetune": """  minires finetune --data digits --samples-per-class 20
+  minires finetune --data digits --samples-per-class 10 --compare     is the pretrained model worth it?
   minires finetune --data photos/ --epochs 30 --output runs/photos
   minires finetune --data photos/ --freeze all-but-head --head 256 --lr 0.003
   minires finetune --data ages.csv --task regression        columns path and label
@@ -35,7 +36,7 @@ GROUPS = {
     "pictures": ("img_size", "no_aug", "scale", "hflip", "vflip", "rotate", "color_jitter", "reprob"),
     "run": ("seed", "eval_metric", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist", "max_steps"),
 }  # fmt: skip
-RUN_KEYS = ("output", "overwrite", "resume")
+RUN_KEYS = ("output", "overwrite", "resume", "compare")
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -56,6 +57,9 @@ def run(name: str, words: Sequence[str]) -> int:
             group.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in --output")
             group.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with this run; alone: that "
                                'of --output; "auto": if it was begun, else begin')  # fmt: skip
+        if title == "run" and name == "finetune":
+            group.add_argument("--compare", metavar="SEEDS", nargs="?", const="", help="train from scratch, only the "
+                               "head, and everything, with so many seeds each (3), and print one table")  # fmt: skip
     given = parser.read(words)
     from minires.finetune import recipe
 
@@ -63,6 +67,8 @@ def run(name: str, words: Sequence[str]) -> int:
     json_wanted, quiet = values.pop("json", False), values.pop("quiet", False)
     progress = not (values.pop("no_progress", False) or quiet)
     values.pop("debug", None)
+    if "compare" in values:
+        return compare.run(name, values, json_wanted, quiet, progress)
     say = (lambda text: None) if quiet else output.say
     result = recipe.run_job(name, values, say=say, progress=progress)
     if json_wanted:

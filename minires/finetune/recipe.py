@@ -108,7 +108,8 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> Settin
 def open_folder(path: str | None, command: str, settings: Settings, overwrite: bool) -> RunFolder:
     """The new run folder. A place that cannot be written is wrong use: nothing has been created."""
     try:
-        return RunFolder.create(path, f"{command}-{settings.model}", overwrite=overwrite)
+        name = os.path.basename(os.path.normpath(str(settings.model)))  # of a folder, its last part
+        return RunFolder.create(path, f"{command}-{name}", overwrite=overwrite)
     except FileAccessError as error:
         message = error.message if path is None else f"cannot make the run folder {path}: {error.message}"
         hint = error.hint or "choose another --output"

@@ -6,8 +6,8 @@ Each setting has a default, a range and one line of explanation. A default of No
 
 import dataclasses
 import difflib
+import itertools
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ class Settings:
     workers: int = setting(0, "int", "threads that prepare batches (0: none)", "-j", low=0)
 
     # model
-    model: str | None = setting(None, "str", "name of the model, such as resnet20 or resnet18")
+    model: str | None = setting(None, "str", "name of the model, such as resnet20 or resnet18; "
+                                'with --weights none also a model directory or run that it is built like')  # fmt: skip
     weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .safetensors/.npz file, a model '
                                   'directory, a run, or "none"')  # fmt: skip
     head: str | None = setting(None, "str", 'new head: "linear", or sizes of hidden layers such as 1024,1024')
@@ -188,7 +189,8 @@ def unknown_name(name: str, known: Iterable[str], message: str) -> UsageError:
         return UsageError(message, code="usage.unknown")
 
     def likeness(other: str) -> tuple[float, int]:  # of equal ones the one that begins as the given name does
-        return difflib.SequenceMatcher(a=other, b=name).ratio(), len(os.path.commonprefix([other, name]))
+        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(other, name, strict=False)))
+        return difflib.SequenceMatcher(a=other, b=name).ratio(), shared
 
     hint = f"did you mean {max(near, key=likeness)!r}?"
     return UsageError(f"{message}; {hint}", code="usage.unknown", hint=hint)

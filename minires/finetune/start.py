@@ -35,16 +35,14 @@ def find_start(settings: Settings) -> Start:
     """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files."""
     name, weights = str(settings.model), settings.weights
     if name not in models.list_models():
+        if weights in (None, "none") and os.path.isdir(name):
+            like = _of_folder(name)
+            return Start(like.config, None, like.preprocessing, f"random numbers, built like {name}")
         raise unknown_name(name, models.list_models(), f"no model {name!r} among {', '.join(models.list_models())}")
     if weights in (None, "none"):
         return Start({"name": name}, None, usual_preprocessing(name), "random numbers")
     if os.path.isdir(weights):
-        parts = model_directory.load_parts(model_folder(weights))
-        try:
-            preprocessing = Preprocessing.from_config(parts["preprocessing"])
-        except (ValueError, TypeError) as error:
-            raise FileFormatError(os.path.join(weights, "preprocessing.json"), None, str(error)) from error
-        return Start(parts["config"], parts["tensors"], preprocessing, weights)
+        return _of_folder(weights)
     if os.path.isfile(weights):
         tensors = {key: tensor.array for key, tensor in load_weights(weights).items()}
         return Start({"name": name}, tensors, usual_preprocessing(name), weights)
@@ -54,6 +52,16 @@ def find_start(settings: Settings) -> Start:
     info = models.embedded_info(name, weights)
     preprocessing = Preprocessing.from_config(info["preprocessing"])
     return Start(info.get("config", {"name": name}), tensors, preprocessing, f"{weights} (built in)")
+
+
+def _of_folder(path: str) -> Start:
+    """The model in a model directory or run, with its weights."""
+    parts = model_directory.load_parts(model_folder(path))
+    try:
+        preprocessing = Preprocessing.from_config(parts["preprocessing"])
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(os.path.join(path, "preprocessing.json"), None, str(error)) from error
+    return Start(parts["config"], parts["tensors"], preprocessing, path)
 
 
 def usual_preprocessing(name: str) -> Preprocessing:

@@ -1,0 +1,263 @@
+"""What is the pretrained model worth? The same few labels, the same test pictures, and four ways to use them.
+
+    before       the pretrained model with a fresh head that has seen nothing
+    scratch      the same network, trained from random numbers
+    head         the pretrained model, only its head trained
+    full         the pretrained model, everything trained
+
+Each seed draws its own split, its own few labels, its own fresh head and its own order; within a seed the four share
+them. Every training is a run like any other, in a folder of its own; beside them lie comparison.json and .csv, and
+curves.svg and .png. An interrupted comparison goes on where it stopped (`resume`).
+
+Every way is trained as well as we know how: the rates below were chosen by hand among several on digits with other
+seeds than the default ones, and training from scratch gets twice as many steps as fine-tuning.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from minires.errors import UsageError
+from minires.finetune.job import Job
+from minires.finetune.pictures import is_digits
+from minires.finetune.recipe import find_folder, open_folder, run_job
+from minires.finetune.settings import Settings, flag, make_settings, shown
+from minires.io import RunFolder, files
+from minires.plots import Chart, Panel, Series, draw
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way: the command that it is, what makes it this way, and what it is trained with unless told otherwise."""
+
+    title: str
+    command: str
+    fixed: Mapping[str, Any]
+    usual: Mapping[str, Any]
+
+
+VARIANTS = {
+    "scratch": Variant("trained from scratch", "train", {"weights": "none", "freeze": "none"},
+                       {"epochs": 60, "opt": "adamw", "lr": 3e-3}),
+    "head": Variant("head only", "finetune", {"freeze": "all-but-head"}, {"epochs": 30, "opt": "adamw", "lr": 1e-2}),
+    "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, {"epochs": 30, "opt": "adamw", "lr": 3e-3}),
+}  # fmt: skip
+BEFORE = "before training"
+USUAL = {"patience": 0}  # all epochs: stopping early on few pictures is a matter of luck
+DIGITS_SPLITS = {"val_split": 0.2, "test_split": 0.5}  # few labels leave many for the test
+REFUSED = {"freeze": "it compares what is frozen", "max_steps": "each training must end",
+           "task": "it compares accuracies"}  # fmt: skip
+ALLOWED = {"freeze": "none", "task": "classification"}  # of these, the value that changes nothing
+SEEDS = 3
+COMMAND = "finetune --compare"
+
+
+@dataclass
+class Run:
+    """One training: its figures on the test pictures before and after, and its history."""
+
+    variant: str
+    seed: int
+    path: str
+    split: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    best_epoch: int
+    history: list[dict[str, Any]]
+    seconds: float | None  # None: interrupted in between
+
+
+@dataclass
+class Comparison:
+    """All runs. `table()` is what they come to, `model_path` the fully fine-tuned model of the first seed."""
+
+    path: str
+    data: str
+    seeds: list[int]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every way was trained with every seed."""
+        return len(self.runs) == len(self.seeds) * len(VARIANTS)
+
+    @property
+    def model_path(self) -> str:
+        """The run whose model is the one to use: fully fine-tuned, first seed."""
+        return next(run.path for run in self.runs if run.variant == "full" and run.seed == self.seeds[0])
+
+    def of(self, variant: str) -> list[Run]:
+        """The runs of one way, a seed each."""
+        return [run for run in self.runs if run.variant == variant]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each way: title, mean and spread (standard deviation; None for one seed) of top1, mean seconds."""
+        full = self.of("full")
+        rows = [_row(BEFORE, [run.before["top1"] for run in full], [])] if full else []
+        for name, variant in VARIANTS.items():
+            if own := self.of(name):
+                rows.append(_row(variant.title, [run.after["top1"] for run in own], [run.seconds for run in own]))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"data": self.data, "seeds": self.seeds, "complete": self.complete, "path": self.path,
+                "model_path": self.model_path if self.complete else None, "table": self.table(),
+                "runs": [dataclasses.asdict(run) for run in self.runs]}  # fmt: skip
+
+    def to_csv(self) -> str:
+        """A line for each run."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["variant", "seed", "before_top1", "top1", "loss", "best_epoch", "epochs", "seconds", "path"])
+        for run in self.runs:
+            writer.writerow([run.variant, run.seed, run.before["top1"], run.after["top1"], run.after["loss"],
+                             run.best_epoch, len(run.history), run.seconds, run.path])  # fmt: skip
+        return text.getvalue()
+
+    def chart(self) -> Chart:
+        """Accuracy and training loss over the epochs: the mean of the seeds, and from the lowest to the highest."""
+        column = "val_accuracy" if "val_accuracy" in self.runs[0].history[0] else "accuracy"
+        titles = {"val_accuracy": "accuracy, validation pictures", "accuracy": "accuracy, training pictures",
+                  "loss": "loss, training pictures"}  # fmt: skip
+        return draw([
+            Panel(titles[name], "epoch", [_series(variant.title, [run.history for run in self.of(key)], name)
+                                          for key, variant in VARIANTS.items()], percent=name != "loss")
+            for name in (column, "loss")
+        ], width=560)  # fmt: skip
+
+
+def _row(title: str, figures: Sequence[float], seconds: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in seconds if value is not None]
+    return {
+        "variant": title, "top1": statistics.fmean(figures),
+        "spread": statistics.stdev(figures) if len(figures) > 1 else None,
+        "seconds": statistics.fmean(known) if known else None,
+    }  # fmt: skip
+
+
+def _series(title: str, histories: Sequence[Sequence[Mapping[str, Any]]], column: str) -> Series:
+    """The mean of several runs at each epoch, as far as all of them go, and their range."""
+    epochs = range(min(len(history) for history in histories))
+    values = [[history[epoch][column] for history in histories] for epoch in epochs]
+    return Series(title, [epoch + 1 for epoch in epochs], [statistics.fmean(row) for row in values],
+                  [(min(row), max(row)) for row in values])  # fmt: skip
+
+
+def compare(
+    seeds: int | None = None, *, output: Any = None, resume: Any = None, overwrite: bool = False,
+    say: Say | None = None, progress: bool = False, **settings: Any,
+) -> Comparison:  # fmt: skip
+    """Train the three ways with `seeds` seeds each (default: 3): the settings' `seed` and the following ones.
+
+    Settings are those of `finetune`; what is given holds for every way. output: folder (default:
+    runs/compare-MODEL-N). resume, overwrite, say, progress: as in `finetune`; a resumed comparison keeps its settings.
+
+    Raises UsageError for settings that do not go with a comparison, and what `finetune` raises.
+    """
+    say = say or (lambda text: None)
+    path, resuming = find_folder(output, resume)
+    if resuming:
+        assert path is not None
+        with RunFolder.resume(path) as folder:
+            seeds, settings = _settings_of(folder, seeds, settings)
+            return _run_all(folder, seeds, settings, overwrite, say, progress)
+    seeds = _count(SEEDS if seeds is None else seeds)
+    settings = _checked(settings)
+    job = Job("finetune", _settings("full", settings, settings["seed"]).resolved("finetune"), say, progress)
+    job.prepare()  # what is wrong with the data or the weights is found before anything is made
+    with open_folder(path, "compare", job.settings, overwrite) as folder:
+        files.remove(folder.file("comparison.json"), missing_ok=True)
+        folder.write_args({"command": COMMAND, "compare": seeds, **settings})
+        say(job.describe())
+        return _run_all(folder, seeds, settings, overwrite, say, progress)
+
+
+def _settings(variant: str, given: Mapping[str, Any], seed: int) -> Settings:
+    """The settings of one training."""
+    way, weights = VARIANTS[variant], given.get("weights")
+    values = {**way.usual, **given, **way.fixed, "seed": seed}
+    if variant == "scratch" and weights is not None and os.path.isdir(weights):
+        values["model"] = weights  # the same network; only its weights are left behind
+    return make_settings(values).check()
+
+
+def _count(seeds: Any) -> int:
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 100:
+        raise UsageError(f"--compare takes the number of seeds, 1 to 100, got {seeds}", code="usage.value")
+    return seeds
+
+
+def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given, in their proper types, and the usual ones of a comparison."""
+    for name, reason in REFUSED.items():
+        if settings.get(name) not in (None, ALLOWED.get(name)):
+            raise UsageError(f"{flag(name)} does not go with --compare: {reason}", code="usage.conflict")
+    if settings.get("weights") == "none":
+        raise UsageError("--weights none leaves nothing to compare with", code="usage.conflict")
+    checked = make_settings(settings).check()
+    given = {name: getattr(checked, name) for name, value in settings.items() if value is not None}
+    splits = DIGITS_SPLITS if is_digits(given["data"]) else {}
+    return {**USUAL, **splits, **given, "seed": checked.seed}
+
+
+def _settings_of(folder: RunFolder, seeds: int | None, given: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Number of seeds and settings that the comparison in `folder` was begun with; what is given must agree."""
+    kept = folder.read_args()
+    if kept.pop("command", None) != COMMAND:
+        raise UsageError(f"{folder.path} is no comparison", code="run.command", file=folder.path,
+                         hint=f"minires finetune --resume {folder.path}")  # fmt: skip
+    count, kept = _count(kept.pop("compare", None)), _checked(kept)
+    wishes = {"compare": count if seeds is None else seeds, **_checked({**kept, **given})}
+    for name, wish in wishes.items():
+        old = {"compare": count, **kept}.get(name)
+        if wish != old:
+            message = f"a resumed comparison keeps its settings: {folder.path} has {flag(name)} {shown(old)}"
+            raise UsageError(f"{message}, not {shown(wish)}", code="run.settings", hint="leave the flag out")
+    return count, kept
+
+
+def _run_all(
+    folder: RunFolder, seeds: int, settings: dict[str, Any], overwrite: bool, say: Say, progress: bool
+) -> Comparison:  # fmt: skip
+    """Every run that is not there yet, and after each what all of them come to so far."""
+    first = settings["seed"]
+    comparison = Comparison(folder.path, settings["data"], list(range(first, first + seeds)))
+    if os.path.isfile(folder.file("comparison.json")):
+        comparison.runs = [Run(**run) for run in folder.read_json("comparison.json")["runs"]]
+    done = {(run.variant, run.seed) for run in comparison.runs}
+    for seed in comparison.seeds:
+        for name, variant in VARIANTS.items():
+            if (name, seed) in done:
+                continue
+            values = _settings(name, settings, seed)
+            run = _run_one(name, values, folder.file(f"seed-{seed}", name), overwrite, progress)
+            comparison.runs.append(run)
+            folder.write_json("comparison.json", comparison.to_dict())
+            took = "" if run.seconds is None else f"  {run.seconds:.1f} s"
+            say(f"seed {seed}  {variant.title:<20}  {run.split} accuracy {run.after['top1']:.4f}{took}")
+    folder.write_text("comparison.csv", comparison.to_csv())
+    chart = comparison.chart()
+    files.write_atomic(folder.file("curves.svg"), chart.svg())
+    files.write_atomic(folder.file("curves.png"), chart.png())
+    return comparison
+
+
+def _run_one(name: str, settings: Settings, path: str, overwrite: bool, progress: bool) -> Run:
+    """One training in its folder; one that was interrupted goes on."""
+    begun = os.path.isfile(os.path.join(path, "args.toml")) and not overwrite
+    ways = {"resume": "auto"} if begun else {"overwrite": overwrite}
+    values = {key: value for key, value in settings.to_dict().items() if value is not None}
+    started = time.monotonic()
+    result = run_job(VARIANTS[name].command, {**values, "output": path, **ways}, progress=progress)
+    seconds = None if begun else round(time.monotonic() - started, 2)
+    return Run(name, settings.seed, path, result.split, result.before, result.after, result.best_epoch,
+               result.history, seconds)  # fmt: skip

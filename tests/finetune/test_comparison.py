@@ -1,0 +1,163 @@
+"""`compare`: four ways on the same few pictures, one table, a picture of the curves; interrupted and resumed."""
+
+import csv
+import json
+import statistics
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from PIL import Image
+
+from minires.errors import UsageError
+from minires.finetune import comparison
+from minires.finetune.comparison import Comparison, Run, compare
+from minires.finetune.inference import load_model
+from minires.io import RunFolder, model_directory, toml
+from tests.finetune.helpers import make_photos, make_weights
+
+QUICK = {"samples_per_class": 3, "batch_size": 8, "epochs": 2, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    place = tmp_path_factory.mktemp("comparison")
+    return {"data": str(make_photos(place / "photos")), "weights": str(make_weights(place / "weights"))}
+
+
+@pytest.fixture(scope="module")
+def compared(material, tmp_path_factory):
+    said: list[str] = []
+    folder = tmp_path_factory.mktemp("runs") / "compared"
+    return compare(2, **material, **QUICK, output=folder, say=said.append), folder, said
+
+
+def test_every_way_is_a_run_of_its_own(compared, material):
+    result, _, said = compared
+    assert [(run.variant, run.seed) for run in result.runs] == [
+        (name, seed) for seed in (7, 8) for name in ("scratch", "head", "full")
+    ]
+    for run in result.runs:
+        args = toml.load_file(f"{run.path}/args.toml")
+        assert (args["seed"], args["samples_per_class"], args["patience"], args["epochs"]) == (run.seed, 3, 0, 2)
+        assert len(run.history) == 2 and run.seconds > 0
+        assert load_model(run.path).classes == ["blue", "green", "red"]
+    assert sum(line.startswith("seed ") for line in said) == 6 and said[0].startswith("data")
+
+
+def test_the_ways_share_pictures_and_differ_in_what_is_trained(compared, material):
+    result, folder, _ = compared
+    for seed in (7, 8):
+        own = [folder / f"seed-{seed}" / name for name in ("scratch", "head", "full")]
+        splits = {(path / "splits.csv").read_bytes() for path in own}
+        assert len(splits) == 1, "the same few labels, the same test pictures"
+    given = model_directory.load_parts(material["weights"])
+    scratch, head, full = (model_directory.load_parts(folder / "seed-7" / name / "model")
+                           for name in ("scratch", "head", "full"))  # fmt: skip
+    kept = [name for name in given["tensors"] if not name.startswith("fc")]
+    same = {key: all((part["tensors"][name] == given["tensors"][name]).all() for name in kept)
+            for key, part in {"scratch": scratch, "head": head, "full": full}.items()}  # fmt: skip
+    assert same == {"scratch": False, "head": True, "full": False}
+    assert scratch["config"]["depth"] == head["config"]["depth"] == 8, "from scratch it is the same network"
+    assert scratch["preprocessing"] == head["preprocessing"] == given["preprocessing"]
+    before = {run.variant: run.before for run in result.runs if run.seed == 7}
+    assert before["head"] == before["full"] != before["scratch"]
+
+
+def test_the_table_is_mean_and_deviation_over_the_seeds(compared):
+    result, _, _ = compared
+    table = {row["variant"]: row for row in result.table()}
+    assert list(table) == ["before training", "trained from scratch", "head only", "fully fine-tuned"]
+    figures = [run.after["top1"] for run in result.of("full")]
+    assert table["fully fine-tuned"]["top1"] == statistics.fmean(figures)
+    assert table["fully fine-tuned"]["spread"] == statistics.stdev(figures)
+    assert table["before training"]["top1"] == statistics.fmean(run.before["top1"] for run in result.of("full"))
+    assert table["before training"]["seconds"] is None and table["head only"]["seconds"] > 0
+    assert result.complete and result.model_path.endswith("full") and "seed-7" in result.model_path
+
+
+def test_files_of_a_comparison(compared):
+    result, folder, _ = compared
+    kept = json.loads((folder / "comparison.json").read_text())
+    assert kept == json.loads(json.dumps(result.to_dict()))
+    rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
+    assert [float(row["top1"]) for row in rows] == [run.after["top1"] for run in result.runs]
+    text = (folder / "curves.svg").read_text()
+    assert ElementTree.fromstring(text).tag.endswith("svg")
+    for title in ("trained from scratch", "head only", "fully fine-tuned", "accuracy, validation pictures"):
+        assert f">{title}</text>" in text
+    assert text.count("<polygon") == 6, "a band for each way in both panels"
+    with Image.open(folder / "curves.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_interrupted_and_resumed(material, compared, tmp_path, monkeypatch):
+    expected, _, _ = compared
+    job, calls = comparison.run_job, []
+
+    def interrupted(command, values, **more):
+        calls.append(values["output"])
+        if len(calls) == 3:
+            job(command, {**values, "max_steps": 1}, **more)  # begun, and then:
+            raise KeyboardInterrupt
+        return job(command, values, **more)
+
+    monkeypatch.setattr(comparison, "run_job", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(2, **material, **QUICK, output=tmp_path / "run")
+    assert len(json.loads((tmp_path / "run" / "comparison.json").read_text())["runs"]) == 2
+    with pytest.raises(UsageError, match=r"has --epochs 2, not 5"):
+        compare(resume=tmp_path / "run", epochs=5)
+    with pytest.raises(UsageError, match=r"has --compare 2, not 3"):
+        compare(3, resume=tmp_path / "run")
+    ended = compare(resume=True, output=tmp_path / "run", data=material["data"])
+    assert len(calls) == 3 + 4, "what was finished is not trained again"
+    assert ended.complete and [run.seconds is None for run in ended.runs] == [False, False, True, False, False, False]
+    assert [run.after for run in ended.runs] == [run.after for run in expected.runs]
+    assert compare(resume=tmp_path / "run").to_dict() == ended.to_dict() and len(calls) == 7
+
+
+def test_resume_wants_a_comparison(material, compared, tmp_path):
+    with pytest.raises(UsageError, match="is no comparison"):
+        compare(resume=compared[0].runs[0].path)
+    with pytest.raises(UsageError, match="is not a run folder"):
+        compare(resume=tmp_path)
+
+
+def test_overwrite_starts_afresh(material, tmp_path):
+    with RunFolder.create(tmp_path / "run") as folder:
+        folder.write_json("comparison.json", {"runs": [], "data": "of another day"})
+    with pytest.raises(UsageError, match="is not empty"):
+        compare(1, **material, **QUICK, output=tmp_path / "run")
+    first = compare(1, **material, **QUICK, output=tmp_path / "run", overwrite=True)
+    again = compare(1, **material, **{**QUICK, "epochs": 1}, output=tmp_path / "run", overwrite=True)
+    assert [len(run.history) for run in first.runs + again.runs] == [2, 2, 2, 1, 1, 1]
+    assert again.table()[1]["spread"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"seeds": 0}, "--compare takes the number of seeds"), ({"seeds": 101}, "1 to 100, got 101"),
+        ({"seeds": True}, "got True"), ({"freeze": "all-but-head"}, "--freeze does not go with --compare"),
+        ({"max_steps": 3}, "--max-steps does not go"), ({"task": "regression"}, "--task does not go"),
+        ({"weights": "none"}, "nothing to compare with"), ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"data": "nowhere"}, "no such folder"), ({"weights": "of_nobody"}, "no weights 'of_nobody'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_with_a_comparison_creates_nothing(material, tmp_path, more, message):
+    with pytest.raises(UsageError, match=message):
+        compare(**{**material, **QUICK, **more}, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_from_scratch_is_trained_for_at_least_as_long():
+    epochs = {name: variant.usual["epochs"] for name, variant in comparison.VARIANTS.items()}
+    assert epochs["scratch"] >= 2 * max(epochs["head"], epochs["full"])
+
+
+def test_without_validation_the_curves_are_of_the_training_pictures():
+    history = [{"epoch": 1, "step": 2, "loss": 1.0, "accuracy": 0.5, "lr": 0.1}]
+    figures = {"top1": 0.5, "samples": 4, "loss": 1.0}
+    runs = [Run(name, 1, "p", "train", figures, figures, 1, history, 1.0) for name in comparison.VARIANTS]
+    text = Comparison("p", "d", [1], runs).chart().svg()
+    assert "accuracy, training pictures" in text and "polygon" not in text
