@@ -70,7 +70,9 @@ class ScanReport:
         for split, counts in self.counts.items():
             line = f"{split}: {sum(counts.values())} pictures"
             if list(counts) != [""]:
-                line += f", {len(counts)} classes ({min(counts.values())} to {max(counts.values())} pictures each)"
+                least, most = min(counts.values()), max(counts.values())
+                each = f"{least} to {most}" if least < most else f"{least}"
+                line += f", {len(counts)} classes ({each} pictures each)"
             if split in self.missing_classes:
                 line += f", none of {_few(self.missing_classes[split], most=10)}"
             lines.append(line)
@@ -102,7 +104,7 @@ def scan(
     """
     if not isinstance(splits, Mapping):
         splits = {"data": splits}
-    report = ScanReport(counts={name: _count(dataset) for name, dataset in splits.items()}, verified=verify)
+    report = ScanReport(counts={name: count_classes(dataset) for name, dataset in splits.items()}, verified=verify)
     samples = [
         (split, path, dataset.label(target), dataset.loader if verify else None)
         for split, dataset in splits.items()
@@ -176,7 +178,7 @@ def _content_hash(path: str) -> str:
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-def _count(dataset: Any) -> dict[str, int]:
+def count_classes(dataset: Any) -> dict[str, int]:
     """Class -> number of pictures, in class order; {"": n} where there are no classes."""
     if not dataset.classes:
         return {"": len(dataset)}

@@ -59,7 +59,12 @@ def fit(job: "Job", folder: RunFolder) -> Fit:
     if trainer.resume(folder, missing_ok=True):
         job.say(f"going on after epoch {trainer.epoch}, step {trainer.step}")
     assert settings.epochs is not None
-    trainer.fit(train, val, settings.epochs, max_steps=settings.max_steps)
+    try:
+        trainer.fit(train, val, settings.epochs, max_steps=settings.max_steps)
+    except BaseException:
+        if trainer.status == "paused":  # by a signal, which has taken effect now
+            job.say(f"everything is saved: minires {job.command} --resume {folder.path} goes on from here")
+        raise
     best.restore(job.model)  # a paused run, too, is measured with its best weights; its newest are in the checkpoint
     return Fit(trainer.status, best.best_epoch, trainer.epoch, trainer.history.rows)
 

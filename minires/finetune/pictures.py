@@ -11,6 +11,7 @@ from minires import data
 from minires.data import Preprocessing, ScanReport, transforms
 from minires.data.folder import DEFAULT_FRACTIONS
 from minires.data.images import convert_mode
+from minires.data.scan import count_classes
 from minires.data.table import read_rows
 from minires.errors import DataError, UsageError
 from minires.finetune.settings import DIGITS, Settings
@@ -133,10 +134,15 @@ def _regression_or_not(splits: Splits, settings: Settings) -> Splits:
 def check_pictures(splits: Splits, on_bad_image: str = "error") -> ScanReport:
     """Decode every picture once. Bad ones are named in a DataError, or taken out of the splits and reported."""
     report = data.scan(splits, verify=True)
-    report.check(on_bad_image)
-    for part in splits.values():
+    try:
+        report.check(on_bad_image)
+    except DataError as error:
+        error.hint = "mend or remove such files, or leave them out: --on-bad-image skip"
+        raise
+    for name, part in splits.items():
         if report.unreadable and hasattr(part, "exclude"):
             part.exclude(report.unreadable)
+            report.counts[name] = count_classes(part)
     empty = [name for name, part in splits.items() if len(part) == 0]
     if empty:
         raise DataError(f"no readable picture is left in the split {empty[0]}", code="data.empty")

@@ -161,7 +161,7 @@ class EarlyStopping(Callback):
                          f"{self.waited} epochs; {best}")  # fmt: skip
 
     def after_fit(self, trainer: "Trainer") -> None:
-        if self.restore_best_weights and self.restore(trainer.model):
+        if self.restore_best_weights and self.best_epoch != trainer.epoch and self.restore(trainer.model):
             trainer.say(f"best weights are back: epoch {self.best_epoch}, {self.monitor.name} {self.monitor.best:.4g}")
 
     def restore(self, model: Any) -> bool:

@@ -8,6 +8,8 @@ with a watcher at every layer. Draws have addresses (minires/random.py), so that
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minires.autograd import enable_grad
 from minires.backend import array_module, is_floating
 from minires.errors import NumericalError
@@ -29,18 +31,18 @@ def find_origin(
 ) -> str:  # fmt: skip
     """The first place that is not finite, in the order of the computation, such as "the output of layer1.0.conv1".
 
-    Looked at in turn: the batch, the weights and buffers, the outputs of all modules, the loss, and if `backward` the
+    Looked at in turn: the batch, the weights, the outputs of all modules, the loss, and if `backward` the
     gradients. Run it under the address of the step. It changes gradients and, in training, running statistics.
     """
     for name, tensor in (("the inputs of the batch", inputs), ("the targets of the batch", targets)):
         if not is_finite(tensor):
             return name
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if not is_finite(tensor):
+    for name, parameter in model.named_parameters():
+        if not is_finite(parameter):
             return f"the values of {name}, which are not finite before the step"
     watch = _Watch(model)
     try:
-        with enable_grad():
+        with enable_grad(), np.errstate(all="ignore"):
             model.zero_grad()
             loss = loss_fn(model(inputs), targets)
             if watch.outputs:

@@ -1,6 +1,6 @@
 """What a person sees of a training: a bar that moves on a terminal, and one line for each epoch that stays.
 
-    epoch  3/20 ━━━━━━━━━━━━━━      28/40  loss 0.4123  accuracy 0.8712  lr 0.001  812 img/s  0:12 left
+    epoch  3/20 ████████     28/40  00:12 left  loss 0.4123  accuracy 0.8712  lr 0.001  812 img/s
     epoch  3/20  loss 0.4011  accuracy 0.8754  val_loss 0.5210  val_accuracy 0.8400  lr 0.001  790 img/s  2.1 s
 
 Where no terminal is (a file, a pipe, CI, TERM=dumb) there are no bars and no control codes: the lines of the epochs,
@@ -21,11 +21,19 @@ if TYPE_CHECKING:
     from minires.training.trainer import Trainer
 
 MINUTE = 60.0
-BAR = "{desc} {bar:20} {n_fmt}/{total_fmt}{postfix}  {remaining} left"
+BAR = "{desc} {bar:12} {n_fmt}/{total_fmt}  {remaining} left{figures}"  # a narrow terminal cuts the end off
+STEPS_TO_JUDGE_BY = 10
 
 
 class _Bar(tqdm):
+    """tqdm's bar with a field for our figures."""
+
     monitor_interval = 0  # no thread that watches the bars: it would outlive them
+    figures = ""
+
+    @property
+    def format_dict(self) -> Any:
+        return {**super().format_dict, "figures": f"  {self.figures}" if self.figures else ""}
 
 
 def bars_make_sense(stream: TextIO) -> bool:
@@ -44,6 +52,14 @@ def show_figures(figures: dict[str, Any]) -> str:
     return "  ".join(show_figure(name, value) for name, value in figures.items())
 
 
+def show_duration(seconds: float) -> str:
+    """A duration such as 45 s, 12 min or 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / MINUTE)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def print_line(text: str) -> None:
     """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
@@ -60,10 +76,12 @@ class Progress(Callback):
         self.clock = time.monotonic
         self.began = self.last_line = 0.0
         self.samples, self.speed = 0, ""
+        self.steps, self.has_estimated = 0, False
 
     def before_epoch(self, trainer: "Trainer") -> None:
         self.began = self.last_line = self.clock()
         self.samples, self.speed = 0, ""
+        self.steps = 0
         if self.bars if self.bars is not None else bars_make_sense(sys.stderr):
             self.bar = _Bar(
                 total=trainer.batches, initial=trainer.position, desc=self._title(trainer), bar_format=BAR, leave=False,
@@ -72,9 +90,13 @@ class Progress(Callback):
 
     def after_step(self, trainer: "Trainer") -> None:
         self.samples += trainer.batch_size
-        self.speed = f"{self.samples / max(self.clock() - self.began, 1e-9):.4g} img/s"
+        seconds = self.clock() - self.began
+        self.speed = f"{self.samples / max(seconds, 1e-9):.3g} img/s"
+        self.steps += 1
+        if self.steps == STEPS_TO_JUDGE_BY and trainer.batches is not None:
+            self._estimate(trainer, seconds / self.steps)
         if self.bar is not None:
-            self.bar.set_postfix_str(self._figures(trainer), refresh=False)
+            self.bar.figures = self._figures(trainer)
             self.bar.update(trainer.position - self.bar.n)
         elif self.clock() - self.last_line >= MINUTE:
             self.last_line = self.clock()
@@ -83,7 +105,8 @@ class Progress(Callback):
 
     def before_evaluate(self, trainer: "Trainer") -> None:
         if self.bar is not None:
-            self.bar.set_postfix_str("validation", refresh=True)
+            self.bar.figures = "validation"
+            self.bar.refresh()
 
     def after_epoch(self, trainer: "Trainer") -> None:
         self._close()
@@ -103,6 +126,14 @@ class Progress(Callback):
 
     def cleanup(self, trainer: "Trainer") -> None:
         self._close()
+
+    def _estimate(self, trainer: "Trainer", seconds_a_step: float) -> None:
+        """Once a fit, early in it: how long the rest will take, if that is worth a line."""
+        left = (trainer.epochs - trainer.epoch) * (trainer.batches or 0) - trainer.position
+        if not self.has_estimated and left * seconds_a_step >= MINUTE:
+            self.on_message(trainer, f"  {1000 * seconds_a_step:.0f} ms a step: the training takes about "
+                            f"{show_duration(left * seconds_a_step)} more, without validation")  # fmt: skip
+        self.has_estimated = True
 
     def _title(self, trainer: "Trainer") -> str:
         return f"epoch {trainer.epoch + 1:>{len(str(trainer.epochs))}}/{trainer.epochs}"

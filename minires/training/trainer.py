@@ -18,6 +18,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from minires import random
 from minires.errors import DataError, UsageError
 from minires.io import RunFolder
@@ -177,7 +179,8 @@ class Trainer:
         self.last_lr = float(self.optimizer.param_groups[0]["lr"])
         statistics = copy_buffers(self.model)
         try:
-            with random.address(self.seed, "step", self.step):
+            # what NumPy would warn of, overflow and invalid values, is looked for in the loss and the gradients
+            with random.address(self.seed, "step", self.step), np.errstate(over="ignore", invalid="ignore"):
                 self.optimizer.zero_grad()
                 outputs = self.model(inputs)
                 loss = self.loss_fn(outputs, targets)

@@ -144,7 +144,8 @@ def test_paths_on_stdin_and_an_output_file(finished):
     names = b"photos/red/1.png\nphotos/blue/2.png\n"
     answer = minires("predict", "run", "-", "--format", "csv", "--output", "labels.csv", cwd=place, stdin=names)
     assert answer.returncode == 0 and answer.stdout == b"" and b"2 answers written to labels.csv" in answer.stderr
-    assert [row["path"] for row in csv.DictReader((place / "labels.csv").read_text().splitlines())] == names.decode().split()
+    rows = csv.DictReader((place / "labels.csv").read_text().splitlines())
+    assert [row["path"] for row in rows] == names.decode().split()
     assert b"no paths on stdin" in minires("predict", "run", "-", cwd=place, stdin=b"").stderr
 
 
