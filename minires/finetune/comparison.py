@@ -244,7 +244,7 @@ def _run_all(
             folder.write_json("comparison.json", comparison.to_dict())
             took = "" if run.seconds is None else f"  {run.seconds:.1f} s"
             say(f"seed {seed}  {variant.title:<20}  {run.split} accuracy {run.after['top1']:.4f}{took}")
-    folder.write_text("comparison.csv", comparison.to_csv())
+    files.write_atomic(folder.file("comparison.csv"), comparison.to_csv())
     chart = comparison.chart()
     files.write_atomic(folder.file("curves.svg"), chart.svg())
     files.write_atomic(folder.file("curves.png"), chart.png())

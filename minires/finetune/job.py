@@ -15,7 +15,8 @@ from minires.finetune.inference import Evaluation, evaluate, predictions_csv
 from minires.finetune.settings import Settings
 from minires.finetune.start import Start, build_model, find_start
 from minires.finetune.targets import TargetScale
-from minires.io import RunFolder, environment, model_directory
+from minires.io import RunFolder, environment, files, model_directory
+from minires.training.curves import history_chart
 from minires.training.weights import copy_weights, restore_weights
 
 Say = Callable[[str], None]
@@ -203,7 +204,9 @@ class Job:
         last = found[split] if split in found else self.measure(split)
         if fitted.status != "paused":
             for name, evaluation in found.items():
-                folder.write_text(f"predictions_{name}.csv", predictions_csv(self.splits[name], evaluation))
+                table = predictions_csv(self.splits[name], evaluation)
+                files.write_atomic(folder.file(f"predictions_{name}.csv"), table)
+        _write_curves(folder, fitted.history)
         if self.scale is not None:
             self.scale.fold_into(self.model)
         figures = {f"{split}_{name}": value for name, value in last.metrics.items() if isinstance(value, int | float)}
@@ -216,6 +219,14 @@ class Job:
         )  # fmt: skip
         folder.write_json("metrics.json", {**result.to_dict(), "val": found["val"].metrics if "val" in found else None})
         return result
+
+
+def _write_curves(folder: RunFolder, history: list[dict[str, Any]]) -> None:
+    """plots/curves.svg, as soon as there is an epoch to show."""
+    chart = history_chart(history)
+    if chart is not None:
+        files.make_folder(folder.plots)
+        files.write_atomic(os.path.join(folder.plots, "curves.svg"), chart.svg())
 
 
 HEADLINES = {

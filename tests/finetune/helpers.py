@@ -40,6 +40,7 @@ def contents(folder: pathlib.Path, *names: str) -> dict[str, bytes]:
 
 
 SAME_IN_EQUAL_RUNS = (
-    "history.csv", "splits.csv", "predictions_val.csv", "predictions_test.csv", "model/model.safetensors",
+    "history.csv", "splits.csv", "predictions_val.csv", "predictions_test.csv", "plots/curves.svg",
+    "model/model.safetensors",
     "model/metrics.json",
 )  # fmt: skip
