@@ -10,7 +10,7 @@ from minires.kernels.cpu.layout import channels_last, channels_second
 
 __all__ = ["relu_backward", "relu_forward"]
 
-BUDGET = 1 << 15  # values a block: its few arrays stay in the cache between one pass and the next
+BUDGET = 1 << 16  # values a block: its few arrays stay in the cache between one pass and the next
 ZEROS = {dtype: np.zeros(BUDGET, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 

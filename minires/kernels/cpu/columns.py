@@ -14,10 +14,11 @@ import numpy as np
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
-from minires.kernels.cpu.windows import Block, Geometry, add_to_taps, blocks_of, cut, windows
+from minires.kernels.cpu.windows import Block, Cuts, Geometry, add_to_taps, blocks_of
 from minires.kernels.shapes import Pair
 
-BUDGET = 1 << 17  # values of a block's matrix
+BUDGET = 1 << 19  # values of a block's matrix
+PLACES = 512  # a block has about as many rows even where they are long: the filters are read again for every block
 
 
 def channel_groups(inputs: int, outputs: int, groups: int) -> list[tuple[slice, slice]]:
@@ -26,15 +27,22 @@ def channel_groups(inputs: int, outputs: int, groups: int) -> list[tuple[slice, 
     return [(slice(g * i, (g + 1) * i), slice(g * o, (g + 1) * o)) for g in range(groups)]
 
 
-def filter_matrix(filters: np.ndarray) -> np.ndarray:
-    """(O, KH, KW, C) as (O, KH KW C), contiguous."""
+def as_matrix(filters: np.ndarray) -> np.ndarray:
+    """(A, ..., B, C) as the matrix (A, rest) where that is how the layer's product reads its filters."""
     return np.ascontiguousarray(filters).reshape(filters.shape[0], math.prod(filters.shape[1:]))
 
 
-def im2col(x: np.ndarray, block: Block, geometry: Geometry) -> np.ndarray:
+def column_blocks(images: int, geometry: Geometry, channels: int) -> list[Block]:
+    """Blocks of output rows whose matrix im2col(x) holds about BUDGET values, but at least about PLACES rows."""
+    values_a_place = math.prod(geometry.kernel) * max(1, channels)
+    budget = max(BUDGET, PLACES * values_a_place)
+    return blocks_of(images, geometry.output[0], geometry.output[1] * values_a_place, budget)
+
+
+def im2col(cuts: Cuts, block: Block) -> np.ndarray:
     """(places of the block, KH KW C) in scratch memory: each row holds what one window meets."""
-    view = windows(cut(x, block, geometry), block.shape[1], geometry)
-    matrix = scratch("im2col", view.shape, x.dtype)
+    view = cuts.windows(block)
+    matrix = scratch("im2col", view.shape, view.dtype)
     np.copyto(matrix, view)
     return matrix.reshape(math.prod(view.shape[:3]), math.prod(view.shape[3:]))
 
@@ -49,45 +57,42 @@ def rows_of_block(y: np.ndarray, block: Block) -> np.ndarray:
     return part.reshape(math.prod(part.shape[:3]), part.shape[3])
 
 
-def column_blocks(images: int, geometry: Geometry, channels: int) -> list[Block]:
-    values_a_row = geometry.output[1] * math.prod(geometry.kernel) * max(1, channels)
-    return blocks_of(images, geometry.output[0], values_a_row, BUDGET)
-
-
 def forward(
     x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, groups: int, y: np.ndarray
 ) -> None:
     """Fills y (N, OH, OW, O)."""
     for ins, outs in channel_groups(x.shape[3], y.shape[3], groups):
-        correlate(x[..., ins], filter_matrix(filters[outs]), geometry, y[..., outs])
-    if bias is not None:
-        y += bias
+        part_of_bias = None if bias is None else bias[outs]
+        correlate(x[..., ins], as_matrix(filters[outs]).T, part_of_bias, geometry, y[..., outs])
 
 
-def correlate(x: np.ndarray, matrix: np.ndarray, geometry: Geometry, y: np.ndarray) -> None:
-    """y = im2col(x) matrix^T, block by block; matrix (O, KH KW C)."""
-    right = matrix.T
+def correlate(x: np.ndarray, right: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
+    """y = im2col(x) right (+ bias), block by block; right (KH KW C, O)."""
 
     def work(blocks: Sequence[Block]) -> None:
+        cuts = Cuts(x, geometry)
         for block in blocks:
-            left, part = im2col(x, block, geometry), y[block.place]
+            left, part = im2col(cuts, block), y[block.place]
             if part.flags.c_contiguous:
                 np.matmul(left, right, out=part.reshape(left.shape[0], y.shape[3]))
             else:
                 part[...] = (left @ right).reshape(part.shape)
+            if bias is not None:
+                part += bias
 
     parallel.over(column_blocks(len(y), geometry, x.shape[3]), work)
 
 
 def input_gradient(grad: np.ndarray, filters: np.ndarray, geometry: Geometry, groups: int, dx: np.ndarray) -> None:
     """Fills dx (N, H, W, C)."""
+    back = transposed_geometry(geometry, (dx.shape[1], dx.shape[2]))
     for ins, outs in channel_groups(dx.shape[3], grad.shape[3], groups):
-        back = transposed_geometry(geometry, (dx.shape[1], dx.shape[2]))
         if back is not None:
-            flipped = filters[outs, ::-1, ::-1].transpose(3, 1, 2, 0)
-            correlate(grad[..., outs], filter_matrix(flipped), back, dx[..., ins])
+            flipped = filters[outs, ::-1, ::-1].transpose(1, 2, 0, 3)  # (KH, KW, O, C)
+            right = np.ascontiguousarray(flipped).reshape(math.prod(flipped.shape[:3]), flipped.shape[3])
+            correlate(grad[..., outs], right, None, back, dx[..., ins])
         else:
-            scatter(grad[..., outs], filter_matrix(filters[outs]), geometry, dx[..., ins])
+            scatter(grad[..., outs], as_matrix(filters[outs]), geometry, dx[..., ins])
 
 
 def transposed_geometry(geometry: Geometry, image: Pair) -> Geometry | None:
@@ -105,25 +110,26 @@ def transposed_geometry(geometry: Geometry, image: Pair) -> Geometry | None:
 def scatter(grad: np.ndarray, matrix: np.ndarray, geometry: Geometry, dx: np.ndarray) -> None:
     """col2im: grad matrix gives each window's share, which is added onto the places that the window met.
 
-    Neighbouring rows of windows overlap, so that one image stays with one thread.
+    Windows overlap, so that a group of images stays with one thread; of large images some rows at a time.
     """
     height, width, channels = dx.shape[1:]
-    (ph, pw), ow = geometry.padding, geometry.output[1]
+    (ph, pw), (oh, ow) = geometry.padding, geometry.output
+    taps = math.prod(geometry.kernel)
 
-    def work(images: Sequence[int]) -> None:
-        for image in images:
-            padded = scratch("padded", (1, height + 2 * ph, width + 2 * pw, channels), dx.dtype)
+    def work(groups: Sequence[slice]) -> None:
+        for group in groups:
+            images = group.stop - group.start
+            padded = scratch("padded", (images, height + 2 * ph, width + 2 * pw, channels), dx.dtype)
             padded[...] = 0
-            for block in column_blocks(1, geometry, channels):
-                rows = rows_of_block(grad[image : image + 1], block)
+            for block in blocks_of(images, oh, images * ow * taps * channels, BUDGET):
+                rows = rows_of_block(grad[group], block)
                 shares = scratch("im2col", (rows.shape[0], matrix.shape[1]), dx.dtype)
                 np.matmul(rows, matrix, out=shares)
-                met = padded[:, block.top * geometry.stride[0] :]
-                by_tap = shares.reshape(1, block.shape[1], ow, math.prod(geometry.kernel), channels)
-                add_to_taps(met, block.shape[1], geometry, by_tap)
-            dx[image] = padded[0, ph : ph + height, pw : pw + width]
+                met = padded[block.first : block.last, block.top * geometry.stride[0] :]
+                add_to_taps(met, block.shape[1], geometry, shares.reshape(*block.shape, ow, taps, channels))
+            dx[group] = padded[:, ph : ph + height, pw : pw + width]
 
-    parallel.over(range(len(dx)), work)
+    parallel.over(parallel.ranges(len(dx), BUDGET // max(1, oh * ow * taps * channels)), work)
 
 
 def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
@@ -131,20 +137,19 @@ def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry, groups:
     outputs, inputs = grad.shape[3], x.shape[3] // groups
     dweight = np.empty((outputs, math.prod(geometry.kernel) * inputs), grad.dtype)
     for ins, outs in channel_groups(x.shape[3], outputs, groups):
-        dweight[outs] = summed_products(grad[..., outs], x[..., ins], geometry)
+        dweight[outs] = summed_products(x[..., ins], grad[..., outs], geometry).T
     return dweight
 
 
-def summed_products(grad: np.ndarray, x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """grad^T im2col(x) over all places, each thread's blocks first, then over the threads."""
+def summed_products(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """im2col(x)^T grad (KH KW C, O) over all places: each thread's blocks first, then over the threads."""
+    shape = (math.prod(geometry.kernel) * x.shape[3], grad.shape[3])
 
     def work(blocks: Sequence[Block]) -> np.ndarray:
-        total = np.zeros((grad.shape[3], math.prod(geometry.kernel) * x.shape[3]), grad.dtype)
+        cuts, total = Cuts(x, geometry), np.zeros(shape, grad.dtype)
+        product = scratch("product", shape, grad.dtype)
         for block in blocks:
-            total += rows_of_block(grad, block).T @ im2col(x, block, geometry)
+            total += np.matmul(im2col(cuts, block).T, rows_of_block(grad, block), out=product)
         return total
 
-    first, *others = parallel.over(column_blocks(len(grad), geometry, x.shape[3]), work)
-    for other in others:
-        first += other
-    return first
+    return parallel.added(parallel.over(column_blocks(len(grad), geometry, x.shape[3]), work))

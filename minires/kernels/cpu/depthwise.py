@@ -7,7 +7,7 @@ import numpy as np
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
-from minires.kernels.cpu.windows import Block, Geometry, blocks_of, cut, tap_views
+from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of, tap_views
 
 BUDGET = 1 << 16  # values of the output a block
 
@@ -22,12 +22,12 @@ def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometr
     weights = per_tap(filters)
 
     def work(blocks: Sequence[Block]) -> None:
+        cuts = Cuts(x, geometry)
         for block in blocks:
-            views = tap_views(cut(x, block, geometry), block.shape[1], geometry)
             part = y[block.place]
             term = scratch("term", part.shape, y.dtype)
             part[...] = 0 if bias is None else bias
-            for view, row in zip(views, weights, strict=True):
+            for view, row in zip(cuts.taps(block), weights, strict=True):
                 part += np.multiply(view, row, out=term)
 
     parallel.over(blocks_of(y.shape[0], y.shape[1], y.shape[2] * y.shape[3], BUDGET), work)
@@ -56,12 +56,12 @@ def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry) -> np.n
     channels = grad.shape[3]
 
     def work(blocks: Sequence[Block]) -> np.ndarray:
-        total = np.zeros((math.prod(geometry.kernel), channels), grad.dtype)
+        cuts, total = Cuts(x, geometry), np.zeros((math.prod(geometry.kernel), channels), grad.dtype)
         for block in blocks:
             part = grad[block.place]
-            for number, view in enumerate(tap_views(cut(x, block, geometry), block.shape[1], geometry)):
+            for number, view in enumerate(cuts.taps(block)):
                 total[number] += np.einsum("nhwc,nhwc->c", part, view)
         return total
 
-    results = parallel.over(blocks_of(grad.shape[0], grad.shape[1], grad.shape[2] * channels, BUDGET), work)
-    return np.ascontiguousarray(sum(results[1:], results[0]).T)
+    blocks = blocks_of(grad.shape[0], grad.shape[1], grad.shape[2] * channels, BUDGET)
+    return np.ascontiguousarray(parallel.added(parallel.over(blocks, work)).T)

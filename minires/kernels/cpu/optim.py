@@ -14,7 +14,7 @@ from minires.kernels.cpu.buffers import scratch
 
 __all__ = ["adam_step", "sgd_step"]
 
-BUDGET = 1 << 15  # values a block
+BUDGET = 1 << 16  # values a block
 
 
 def is_dense(array: np.ndarray) -> bool:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import threadpoolctl
 
 Block = TypeVar("Block")
@@ -118,6 +119,24 @@ def _inside(work: Callable[[Sequence[Block]], Result], share: Sequence[Block]) -
 
 
 def ranges(count: int, size: int) -> list[slice]:
-    """slice(0, size), slice(size, 2 size), ... up to `count`; the last may be shorter."""
-    size = max(1, size)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    """`count` things in ranges of up to `size`, of equal lengths and as many for each thread: [slice(0, k), ...]."""
+    threads = current_threads()
+    number = -(-count // max(1, size))
+    if number > 1:
+        number = min(count, -(-number // threads) * threads)
+    step = -(-count // max(1, number))
+    return [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]
+
+
+def current_threads() -> int:
+    """Among how many threads `over` would divide its work now."""
+    with _state.lock:
+        return _state.threads if _state.active else blas_threads()
+
+
+def added(results: Sequence[np.ndarray]) -> np.ndarray:
+    """The sum of the threads' results, in their order; written to the first of them."""
+    total, *others = results
+    for other in others:
+        total += other
+    return total

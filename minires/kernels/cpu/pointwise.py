@@ -8,7 +8,7 @@ import numpy as np
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.windows import Geometry
 
-BUDGET = 1 << 17  # values of a block of rows on its wider side
+BUDGET = 1 << 18  # values of a block of rows on its wider side
 
 
 def picked(x: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -66,7 +66,4 @@ def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry) -> np.n
             total += upstream[block].T @ rows[block]
         return total
 
-    first, *others = parallel.over(row_blocks(rows.shape[0], rows.shape[1], upstream.shape[1]), work)
-    for other in others:
-        first += other
-    return first
+    return parallel.added(parallel.over(row_blocks(rows.shape[0], rows.shape[1], upstream.shape[1]), work))

@@ -8,7 +8,7 @@ from minires.kernels.cpu import parallel
 from minires.kernels.cpu.activation import keep_bits
 from minires.kernels.cpu.buffers import scratch
 from minires.kernels.cpu.layout import channels_last, channels_second
-from minires.kernels.cpu.windows import Block, Geometry, blocks_of, cut, tap_views
+from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of, tap_views
 from minires.kernels.reference.pool import divisors, frame, winner_type
 from minires.kernels.shapes import Pair, adaptive_windows, pooling_sizes
 
@@ -21,7 +21,7 @@ __all__ = [
     "max_pool2d_forward",
 ]
 
-BUDGET = 1 << 15  # values of the output a block
+BUDGET = 1 << 16  # values of the output a block
 
 
 def blocks_like(y: np.ndarray) -> list[Block]:
@@ -57,8 +57,9 @@ def max_pool2d_forward(
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
 
     def work(blocks: Sequence[Block]) -> None:
+        cuts = Cuts(images, geometry, lowest)
         for block in blocks:
-            views = tap_views(cut(images, block, geometry, lowest), block.shape[1], geometry)
+            views = cuts.taps(block)
             best, won = y[block.place], winner[block.place]
             won[...] = start[:, block.place[1]]
             run_of_maxima(views, best, won, watch_nan=False)
@@ -84,7 +85,7 @@ def run_of_maxima(views: list[np.ndarray], best: np.ndarray, won: np.ndarray, wa
         if watch_nan:
             better |= np.isnan(view)
         np.maximum(best, view, out=best)
-        np.multiply(better, won.dtype.type(number), out=number_if_better)
+        np.multiply(better.view(np.uint8), won.dtype.type(number), out=number_if_better)
         np.maximum(won, number_if_better, out=won)
 
 
@@ -159,9 +160,10 @@ def avg_pool2d_forward(
     factor = (1 / count).astype(x.dtype)[None, :, :, None]
 
     def work(blocks: Sequence[Block]) -> None:
+        cuts = Cuts(images, geometry)
         for block in blocks:
             total = y[block.place]
-            first, *others = tap_views(cut(images, block, geometry), block.shape[1], geometry)
+            first, *others = cuts.taps(block)
             total[...] = first
             for view in others:
                 total += view
