@@ -127,6 +127,14 @@ class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
         return super().__call__(function)
 
 
+def quiet() -> np.errstate:
+    """A `with` block without NumPy's warnings: as in PyTorch, 1/0 is inf and 0/0 is NaN, and nothing is said.
+
+    Whoever trains finds out where it matters: a loss or gradient that is not finite stops the Trainer.
+    """
+    return np.errstate(all="ignore")
+
+
 # ------------------------------------------------------------------------------------------------------------ graph
 
 
@@ -269,7 +277,8 @@ class Function:
         )
         ctx = Node(cls, needs)
         arrays = [argument.array if isinstance(argument, Variable) else argument for argument in arguments]
-        outcome = cls.forward(ctx, *arrays, **settings)
+        with quiet():
+            outcome = cls.forward(ctx, *arrays, **settings)
         several = isinstance(outcome, tuple)
         results = [tensors[0].make_result(array) for array in (outcome if several else (outcome,))]
         _share_versions(results, tensors)
@@ -359,15 +368,16 @@ def run_backward(root: Variable, gradient: Array, retain_graph: bool = False) ->
         pending[target][output_index].add(array, owned)
 
     deliver(root if root.node is None else root.node, root.output_index, gradient, False)
-    while queue:
-        node = heapq.heappop(queue)[1]
-        incoming = _incoming_gradients(node, pending.pop(node))
-        for edge, array, owned in _outgoing_gradients(node, incoming):
-            deliver(edge.target, edge.output_index, array, owned)
-        if not retain_graph:
-            node.free()
-    for leaf, total in leaves.values():
-        _accumulate(leaf, total)
+    with quiet():
+        while queue:
+            node = heapq.heappop(queue)[1]
+            incoming = _incoming_gradients(node, pending.pop(node))
+            for edge, array, owned in _outgoing_gradients(node, incoming):
+                deliver(edge.target, edge.output_index, array, owned)
+            if not retain_graph:
+                node.free()
+        for leaf, total in leaves.values():
+            _accumulate(leaf, total)
 
 
 def _incoming_gradients(node: Node, sums: list[_Sum]) -> list[Array]:

@@ -41,6 +41,18 @@ def operation(name: str, reflected: bool = False) -> Any:
     return method
 
 
+def comparison(name: str) -> Any:
+    """As `operation`, for == and !=: what is neither a tensor nor an array nor a number is simply not equal."""
+    compute = operation(name)
+
+    def method(self: "Tensor", other: Any) -> Any:
+        comparable = isinstance(other, Tensor | bool | int | float) or hasattr(other, "dtype")
+        return compute(self, other) if comparable else NotImplemented
+
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", compute.__doc__
+    return method
+
+
 def in_place(name: str) -> Any:
     """A method that computes the registered operation `name` and writes the result into the tensor itself."""
 
@@ -420,9 +432,10 @@ class Tensor(Variable):
     __truediv__, __rtruediv__ = operation("div"), operation("div", reflected=True)
     __pow__, __rpow__ = operation("pow"), operation("pow", reflected=True)
     __matmul__, __rmatmul__ = operation("matmul"), operation("matmul", reflected=True)
-    __floordiv__, __mod__ = operation("floor_divide"), operation("remainder")
+    __floordiv__, __rfloordiv__ = operation("floor_divide"), operation("floor_divide", reflected=True)
+    __mod__, __rmod__ = operation("remainder"), operation("remainder", reflected=True)
     __neg__, __abs__, __invert__ = operation("neg"), operation("abs"), operation("logical_not")
-    __eq__, __ne__ = operation("eq"), operation("ne")
+    __eq__, __ne__ = comparison("eq"), comparison("ne")
     __lt__, __le__, __gt__, __ge__ = operation("lt"), operation("le"), operation("gt"), operation("ge")
     __and__, __or__ = operation("logical_and"), operation("logical_or")
     __getitem__ = operation("getitem")

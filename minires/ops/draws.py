@@ -108,6 +108,17 @@ def powered(random: Random) -> Arguments:
     return [nonzero(random, *shape(random)), one_of(random, 0, 1, 2, 3, -1, -2)], {}
 
 
+def divided(random: Random) -> Arguments:
+    """remainder(a, b), no quotient close to a whole number."""
+    first, second = pair(random, nonzero, nonzero)
+    quotient = first / second
+    near = abs(quotient - np.round(quotient)) < 0.05
+    return [np.asarray(first), np.asarray(second * one_of(random, 1, 2))] if not near.any() else [
+        first * 0 + 1.3,
+        0.7,
+    ], {}
+
+
 def apart(random: Random) -> Arguments:
     """maximum and minimum(a, b) of numbers that never tie."""
     return pair(random, distinct, lambda random, *sizes: distinct(random, *sizes) + 0.05), {}

@@ -7,8 +7,8 @@ In the formulas, y is the result, dy its gradient, dx the gradient of x.
 
 from typing import Any
 
-from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, device_of, is_floating, move
+from minires.autograd import Function, Node, quiet
+from minires.backend import Array, array_module, boolean, default_dtype, device_of, is_floating, move
 from minires.ops.broadcast import operands, sum_to_shape
 from minires.tensor import Tensor, register
 
@@ -181,7 +181,32 @@ class Abs(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> Array:
         (x,) = ctx.saved_arrays
-        return grad * array_module(x).sign(x)
+        return grad * _sign(x)
+
+
+def _sign(x: Array) -> Array:
+    """-1, 0 or 1; 0 for NaN, as in PyTorch."""
+    return x if x.dtype.kind == "b" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+class Remainder(Function):
+    """y = a - b floor(a / b);  da = dy, db = -dy floor(a / b)."""
+
+    @staticmethod
+    def forward(ctx: Node, a: Array, b: Array) -> Array:
+        ctx.shapes = _shape(a), _shape(b)
+        xp = array_module(a if hasattr(a, "dtype") else b)
+        ctx.save_for_backward(xp.floor_divide(a, b) if ctx.needs_input_grad[1] else None)
+        return xp.remainder(a, b)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        (quotient,) = ctx.saved_arrays
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            sum_to_shape(grad, ctx.shapes[0]) if need_a else None,
+            sum_to_shape(-grad * quotient, ctx.shapes[1]) if need_b else None,
+        )
 
 
 class Clamp(Function):
@@ -271,7 +296,14 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 @register
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input - alpha * other."""
-    return Sub.apply(*operands(input, other if alpha == 1 else mul(other, alpha)))
+    first, second = operands(input, other if alpha == 1 else mul(other, alpha))
+    if _is_boolean(input) or _is_boolean(other):
+        raise RuntimeError("subtraction with a boolean tensor is not supported: use logical_not or logical_and")
+    return Sub.apply(first, second)
+
+
+def _is_boolean(operand: Any) -> bool:
+    return isinstance(operand, bool) or getattr(operand, "dtype", None) == boolean
 
 
 @register
@@ -301,13 +333,16 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 @register
 def square(input: Tensor) -> Tensor:
-    """input * input."""
+    """input * input; booleans become int64."""
+    input = input.long() if input.dtype.kind == "b" else input
     return Mul.apply(input, input)
 
 
 @register
 def neg(input: Tensor) -> Tensor:
-    """-input."""
+    """-input. RuntimeError for booleans."""
+    if input.dtype.kind == "b":
+        raise RuntimeError("negation of a boolean tensor is not supported: use logical_not")
     return Neg.apply(input)
 
 
@@ -347,6 +382,14 @@ def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> 
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of min and max must be given")
     return Clamp.apply(input, min, max)
+
+
+@register
+def remainder(input: Any, other: Any) -> Tensor:
+    """Remainder with the sign of the divisor. RuntimeError for a whole number divided by 0."""
+    first, second = operands(input, other)
+    _refuse_zero(second, "remainder")
+    return Remainder.apply(first, second)
 
 
 @register
@@ -395,28 +438,60 @@ def _real(input: Tensor) -> Tensor:
 # ----------------------------------------------------------------------------------------- without a gradient
 
 
-def _plain(name: str, function: str, summary: str) -> Any:
-    """A function of one or two operands whose derivative is zero almost everywhere: never recorded."""
+def _of_one(name: str, function: str, summary: str) -> Any:
+    """A function of one operand whose derivative is zero almost everywhere: never recorded."""
 
-    def apply(input: Any, other: Any = None) -> Tensor:
-        if other is None:
+    def apply(input: Tensor) -> Tensor:
+        with quiet():
             return Tensor(getattr(array_module(input.array), function)(input.array))
-        one, two = (value.array if isinstance(value, Tensor) else value for value in operands(input, other))
-        return Tensor(getattr(array_module(one if hasattr(one, "dtype") else two), function)(one, two))
 
     apply.__name__, apply.__doc__ = name, summary
     return register(apply)
 
 
-eq, ne = _plain("eq", "equal", "input == other."), _plain("ne", "not_equal", "input != other.")
-lt, le = _plain("lt", "less", "input < other."), _plain("le", "less_equal", "input <= other.")
-gt, ge = _plain("gt", "greater", "input > other."), _plain("ge", "greater_equal", "input >= other.")
-logical_and = _plain("logical_and", "logical_and", "Both are true.")
-logical_or = _plain("logical_or", "logical_or", "At least one is true.")
-logical_not = _plain("logical_not", "logical_not", "Not true.")
-isnan, isfinite = _plain("isnan", "isnan", "Is it NaN?"), _plain("isfinite", "isfinite", "Neither NaN nor infinite?")
-isinf = _plain("isinf", "isinf", "Is it infinite?")
-sign, floor = _plain("sign", "sign", "-1, 0 or 1."), _plain("floor", "floor", "Rounded down.")
-ceil, round = _plain("ceil", "ceil", "Rounded up."), _plain("round", "round", "Rounded, halves to even.")
-floor_divide = _plain("floor_divide", "floor_divide", "Quotient rounded down.")
-remainder = _plain("remainder", "remainder", "Remainder with the divisor's sign.")
+def _of_two(name: str, function: str, summary: str) -> Any:
+    """The same of two operands."""
+
+    def apply(input: Any, other: Any) -> Tensor:
+        one, two = (value.array if isinstance(value, Tensor) else value for value in operands(input, other))
+        with quiet():
+            return Tensor(getattr(array_module(one if hasattr(one, "dtype") else two), function)(one, two))
+
+    apply.__name__, apply.__doc__ = name, summary
+    return register(apply)
+
+
+eq, ne = _of_two("eq", "equal", "input == other."), _of_two("ne", "not_equal", "input != other.")
+lt, le = _of_two("lt", "less", "input < other."), _of_two("le", "less_equal", "input <= other.")
+gt, ge = _of_two("gt", "greater", "input > other."), _of_two("ge", "greater_equal", "input >= other.")
+logical_and = _of_two("logical_and", "logical_and", "Both are true.")
+logical_or = _of_two("logical_or", "logical_or", "At least one is true.")
+logical_not = _of_one("logical_not", "logical_not", "Not true.")
+isnan, isfinite = _of_one("isnan", "isnan", "Is it NaN?"), _of_one("isfinite", "isfinite", "Neither NaN nor infinite?")
+isinf = _of_one("isinf", "isinf", "Is it infinite?")
+floor = _of_one("floor", "floor", "Rounded down.")
+ceil, round = _of_one("ceil", "ceil", "Rounded up."), _of_one("round", "round", "Rounded, halves to even.")
+
+
+@register
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; 0 for NaN."""
+    return Tensor(_sign(input.array))
+
+
+@register
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """Quotient rounded down. RuntimeError for a whole number divided by 0."""
+    first, second = operands(input, other)
+    _refuse_zero(second, "floor_divide")
+    one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
+    with quiet():
+        return Tensor(array_module(one if hasattr(one, "dtype") else two).floor_divide(one, two))
+
+
+def _refuse_zero(divisor: Any, name: str) -> None:
+    """Real numbers divided by 0 are inf or NaN; whole numbers know neither."""
+    array = divisor.array if isinstance(divisor, Tensor) else divisor
+    whole = not is_floating(array.dtype) if hasattr(array, "dtype") else isinstance(array, int)
+    if whole and not (array.all() if hasattr(array, "dtype") else array):
+        raise RuntimeError(f"ZeroDivisionError: {name} of whole numbers by 0")

@@ -119,6 +119,7 @@ TABLE: tuple[Entry, ...] = (
     entry("div", two(normal, nonzero)),
     entry("pow", two(positive, normal)),
     entry("pow", draws.powered, note="number"),
+    entry("remainder", draws.divided),
     entry("maximum", draws.apart),
     entry("minimum", draws.apart),
     entry("where", draws.conditional),
@@ -203,5 +204,5 @@ TABLE: tuple[Entry, ...] = (
 # Operations without an entry: their derivative is zero or does not exist.
 WITHOUT_GRADIENT = (
     "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "isnan", "isfinite", "isinf",
-    "sign", "floor", "ceil", "round", "floor_divide", "remainder", "argmax", "argmin", "argsort", "all", "any",
+    "sign", "floor", "ceil", "round", "floor_divide", "argmax", "argmin", "argsort", "all", "any",
 )  # fmt: skip

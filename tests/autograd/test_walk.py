@@ -232,7 +232,7 @@ def test_saved_arrays_are_freed_by_backward():
 
 
 def peak_of_backward(retain_graph: bool) -> int:
-    """Bytes that backward of a chain of 30 exponentials needs at most, beyond what the graph holds before; 8 MB each."""
+    """Bytes that backward of a chain of 30 sigmoids needs at most, beyond what the graph holds before; 8 MB each."""
     x = Tensor(np.zeros(1_000_000), requires_grad=True)
     y = x
     for _ in range(30):
