@@ -36,9 +36,11 @@ class FolderLock:
             raise files.explain(error, self.path, f"cannot lock {self.path}") from error
         try:
             self._take(self._descriptor)
-        except BaseException:
+        except BaseException as error:
             files.system.close(self._descriptor)
             self._descriptor = None
+            if isinstance(error, OSError):  # the disk is full: there is no room for our name
+                raise files.explain(error, self.path, f"cannot lock {self.path}") from error
             raise
 
     def _take(self, descriptor: int) -> None:

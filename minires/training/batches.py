@@ -1,7 +1,7 @@
 """Batches from any loader, from any place of an epoch, on the model's device."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from minires.data import DataLoader
@@ -19,7 +19,7 @@ class Batches:
     def __init__(self, loader: Any, epoch: int, position: int = 0) -> None:
         self.loader, self.epoch, self.position = loader, epoch, position
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         jumps = isinstance(self.loader, DataLoader)
         if jumps:
             self.loader.load_state_dict({"epoch": self.epoch, "position": self.position})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.errors import UsageError
-from minires.io import RunFolder, checkpoint, files, safetensors
+from minires.io import RunFolder, checkpoint, files, safetensors, strict_json
 from minires.io.lock import FolderLock
 from minires.training.callbacks import Callback, Monitor
 from minires.training.weights import copy_weights
@@ -156,7 +156,8 @@ class ModelCheckpoint(Callback):
     def _save_best(self, trainer: "Trainer", value: float) -> None:
         assert self.monitor is not None
         weights, _ = pack(copy_weights(trainer.model))
-        metadata = {"format": "pt", "epoch": str(trainer.epoch), self.monitor.name: repr(value)}
+        record = {"epoch": trainer.epoch, self.monitor.name: value}
+        metadata = {"minires_best": strict_json.dumps(record)}  # one entry: the order of several is left to chance
         safetensors.save_file(weights, os.path.join(self.folder, BEST), metadata)
 
     def state_dict(self) -> dict[str, Any]:

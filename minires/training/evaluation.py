@@ -8,7 +8,7 @@ from minires.autograd import inference_mode
 from minires.backend import array_module
 from minires.errors import DataError
 from minires.tensor import Tensor
-from minires.training.batches import inputs_and_targets, only_inputs
+from minires.training.batches import Batches, inputs_and_targets, only_inputs
 from minires.training.metrics import Averages, Metric
 
 
@@ -26,13 +26,13 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def measure(
-    model: Any, batches: Iterable[Any], loss_fn: Callable[[Any, Any], Tensor], metrics: Iterable[Metric], device: Any,
+    model: Any, batches: Batches, loss_fn: Callable[[Any, Any], Tensor], metrics: Iterable[Metric], device: Any,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:  # fmt: skip
     """Loss and metrics over all samples of the batches. `between` is called after each batch, and may raise."""
     sums = Averages(metrics)
-    with evaluating(model):
-        for batch in batches:
+    with evaluating(model), contextlib.closing(iter(batches)) as stream:
+        for batch in stream:
             inputs, targets = inputs_and_targets(batch, device)
             outputs = model(inputs)
             add_up(sums, number(loss_fn(outputs, targets)), loss_fn, outputs, targets)
@@ -42,10 +42,10 @@ def measure(
     return sums.means()
 
 
-def predict(model: Any, batches: Iterable[Any], device: Any) -> Tensor:
+def predict(model: Any, batches: Batches, device: Any) -> Tensor:
     """Outputs (N, ...) for all samples of the batches."""
-    with evaluating(model):
-        outputs = [model(only_inputs(batch, device)).array for batch in batches]
+    with evaluating(model), contextlib.closing(iter(batches)) as stream:
+        outputs = [model(only_inputs(batch, device)).array for batch in stream]
     if not outputs:
         raise DataError("the loader to predict on gives no batches", code="data.empty")
     return Tensor(array_module(outputs[0]).concatenate(outputs))

@@ -13,6 +13,7 @@ named, pauses between two steps, and a state that holds everything that the next
 interrupted and resumed ends with the same bits as one that was not.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -53,7 +54,7 @@ class Trainer:
     device: where the model goes (default: it stays). progress: show bars and lines on stderr.
 
     epoch, step: numbers of finished epochs and steps. position: finished batches of the running epoch. history: a row
-    an epoch. status: "new", "running", "done", "early-stopped", "paused" or "failed". consistent: whether the state is
+    an epoch. status: "new", "done", "early-stopped", "paused" or "failed". consistent: whether the state is
     that between two steps. For callbacks, also: batch, loss (of the last step), batch_size, last_lr, evaluation,
     epochs, batches (number in an epoch, or None), stop_reason.
     """
@@ -105,21 +106,21 @@ class Trainer:
         """
         self._prepare(train_loader, val_loader, epochs)
         self._budget = Budget(max_steps, max_time, self.step)
+        self.status = "failed"  # if nothing better comes of it
         with held_back() as self._interrupts, self.events.around(self):
             try:
-                self.status = "failed"  # if nothing better comes of it
                 if self.has_ended:
                     self.say(f"this run has ended ({self._outcome()}): nothing is left to train")
                 while not self.has_ended:
                     self._check_for_pause()
                     self._train_epoch(train_loader)
                     self._finish_epoch(val_loader)
-                self.status = "early-stopped" if self.stop_reason else "done"
                 self.events.call("after_fit", self)
+                self.status = "early-stopped" if self.stop_reason else "done"
             except Paused as pause:
-                self.status = "paused"
                 self.events.call("on_pause", self)
                 self.say(f"paused after step {self.step}: {pause}")
+                self.status = "paused"
         return self.history
 
     @property
@@ -158,17 +159,17 @@ class Trainer:
         self.events.call("before_epoch", self)
         self.model.train()
         batches = Batches(loader, self.epoch, self.position)
-        for batch in batches:
-            self._check_for_pause()
-            self.batch = batch
-            self.events.call("before_step", self)
-            self._make_step()
-            self.step, self.position = self.step + 1, batches.position
-            if self.scheduler is not None and self.schedule_per == "step":
-                self.scheduler.step()
-            self.events.call("after_step", self)
-            self.consistent = True
-            self._pause_for_signals()
+        with contextlib.closing(iter(batches)) as stream:
+            for self.batch in stream:
+                self._check_for_pause()
+                self.events.call("before_step", self)
+                self._make_step()
+                self.step, self.position = self.step + 1, batches.position
+                if self.scheduler is not None and self.schedule_per == "step":
+                    self.scheduler.step()
+                self.events.call("after_step", self)
+                self.consistent = True
+                self._pause_for_signals()
         if not self.position:
             raise DataError("the training loader gives no batches", code="data.empty")
 
