@@ -34,8 +34,11 @@ def normal(seed, shape, dtype="float64", order="nchw"):
     return arranged(np.random.default_rng(seed).standard_normal(shape).astype(dtype), order)
 
 
-def error_of(ours, expected):
-    """The largest difference over the largest expected value; infinite where shapes or NaN or infinities differ."""
+def error_of(ours, expected, scale=1e-30):
+    """The largest difference over the largest expected value, or over `scale` where that is larger.
+
+    Infinite where shapes, NaN or infinities differ.
+    """
     ours, expected = np.asarray(ours), np.asarray(expected)
     if ours.shape != expected.shape or not np.array_equal(np.isnan(ours), np.isnan(expected)):
         return np.inf
@@ -45,11 +48,11 @@ def error_of(ours, expected):
     if not finite.any():
         return 0.0
     difference = np.abs(ours[finite].astype(np.float64) - expected[finite]).max()
-    return float(difference / max(np.abs(expected[finite]).max(), 1e-30))
+    return float(difference / max(np.abs(expected[finite]).max(), scale))
 
 
-def assert_close(ours, expected, tolerance, name=""):
-    error = error_of(ours, expected)
+def assert_close(ours, expected, tolerance, name="", scale=1e-30):
+    error = error_of(ours, expected, scale)
     assert error <= tolerance, f"{name}: off by {error:.3g} of the largest value, shapes {ours.shape} {expected.shape}"
 
 
@@ -57,12 +60,13 @@ def copied(argument):
     return argument.copy(order="K") if isinstance(argument, np.ndarray) else argument
 
 
-def compare(name, *arguments, tolerance=None, exact=False, writes=(), may_alias=False):
+def compare(name, *arguments, tolerance=None, exact=False, scale=1e-30, writes=(), may_alias=False):
     """Run the fast kernel and the reference on the same arguments; return the fast one's result.
 
-    Results must agree in shape, type and value (relative to the largest value of the reference; `exact`: all bits but
-    the sign of zero), hold no memory of the arguments (unless `may_alias`), and leave the arguments as they were, but
-    for those numbered in `writes`, which must agree as well.
+    Results must agree in shape, type and value: relative to the largest value of the reference, or to `scale` where
+    they are tiny differences of numbers of that size; `exact`: all bits but the sign of zero. They must hold no memory
+    of the arguments (unless `may_alias`), and leave the arguments as they were, but for those numbered in `writes`,
+    which must agree as well.
     """
     given = [copied(argument) for argument in arguments]
     expected_given = [copied(argument) for argument in arguments]
@@ -73,7 +77,7 @@ def compare(name, *arguments, tolerance=None, exact=False, writes=(), may_alias=
     for number, (ours, expected) in enumerate(results):
         assert ours.dtype == expected.dtype, f"{name}: result {number} is of type {ours.dtype}, not {expected.dtype}"
         allowed = 0 if exact or ours.dtype.kind != "f" else tolerance or TOLERANCE[ours.dtype.name]
-        assert_close(ours, expected, allowed, f"{name}, result {number}")
+        assert_close(ours, expected, allowed, f"{name}, result {number}", scale)
     for number, (argument, before) in enumerate(zip(arguments, given, strict=True)):
         if isinstance(argument, np.ndarray) and number not in writes:
             assert np.array_equal(argument, before, equal_nan=argument.dtype.kind == "f"), f"{name} wrote into {number}"

@@ -147,9 +147,11 @@ def summed_products(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> np.n
 
     def work(blocks: Sequence[Block]) -> np.ndarray:
         cuts, total = Cuts(x, geometry), np.zeros(shape, grad.dtype)
-        product = scratch("product", shape, grad.dtype)
-        for block in blocks:
-            total += np.matmul(im2col(cuts, block).T, rows_of_block(grad, block), out=product)
+        for number, block in enumerate(blocks):
+            product = scratch("product", shape, grad.dtype) if number else total
+            np.matmul(im2col(cuts, block).T, rows_of_block(grad, block), out=product)
+            if number:
+                total += product
         return total
 
     return parallel.added(parallel.over(column_blocks(len(grad), geometry, x.shape[3]), work))

@@ -2,7 +2,7 @@
 
 With m values a channel: z = weight (x - mean) inverse_std + bias, y = z, or z + residual, or the ReLU of either.
 In training mean and variance are those of the batch itself, so that the gradient flows through them too; at inference
-they are constants. Source: Ioffe and Szegedy, Batch Normalization, 2015.
+they are constants. Source: Ioffe and Szegedy, Batch Normalization, 2015. Group normalisation: reference/group_norm.py.
 """
 
 import numpy as np
