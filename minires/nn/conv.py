@@ -1,4 +1,4 @@
-"""Conv2d: the layer around ops.conv2d."""
+"""Conv2d: the layer around ops.conv2d; and the same with standardised weights."""
 
 import math
 from typing import Any
@@ -78,3 +78,22 @@ class Conv2d(Module):
         if self.groups != 1:
             text += f", groups={self.groups}"
         return text if self.bias is not None else text + ", bias=False"
+
+
+class StdConv2d(Conv2d):
+    """Conv2d with weight standardisation (Qiao et al. 2019): each window has mean 0 and variance 1.
+
+    Each output channel's window is used as (w - mean) / sqrt(variance + eps), of all its in_channels / groups * kh * kw
+    values. Meant for group norm, which then does as well as batch norm. Not in PyTorch; timm's has this name and eps.
+    """
+
+    def __init__(self, *arguments: Any, eps: float = 1e-6, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.eps = eps
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = ops.group_norm(self.weight, 1, eps=self.eps)  # one window is to it what a picture is to a layer
+        return ops.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, eps={self.eps}"

@@ -7,6 +7,7 @@ from minires.ops import (
     conv2d,
     cross_entropy,
     dropout,
+    group_norm,
     linear,
     log_softmax,
     max_pool2d,
@@ -20,6 +21,6 @@ from minires.ops import (
 )
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "linear", "log_softmax",
-    "max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "group_norm", "linear",
+    "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 elementwise   + - * /, powers, exp, clamp, where, comparison     reduce    sums, means, extremes, norms
 shape         reshape, permute, cat, split, pad                  index     x[...], gather, sorting
 linalg        matrix products, linear                            window    convolution, pooling
-activation    relu, sigmoid, tanh, softmax, dropout              norm      batch normalisation
+activation    relu, sigmoid, tanh, softmax, dropout              norm, group_norm   normalisation
 loss          cross entropy and other losses                     creation  tensor, zeros, randn, ...
 """
 
@@ -66,6 +66,7 @@ from minires.ops.elementwise import (
     sub,
     where,
 )
+from minires.ops.group_norm import group_norm
 from minires.ops.index import argsort, gather, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
@@ -109,8 +110,8 @@ from minires.ops.shape import (
 from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool2d
 
 IN_NN_FUNCTIONAL = (
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "l1_loss", "linear",
-    "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "group_norm", "l1_loss",
+    "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh",
 )  # fmt: skip
 
 CREATION = (

@@ -93,6 +93,16 @@ def normalisation_and_more(training: bool) -> Draw:
     return draw
 
 
+def group_normalisation(random: Random) -> Arguments:
+    """group_norm(x, num_groups, weight or None, bias or None, eps)."""
+    groups, channels = (int(n) for n in random.integers(1, 4, 2))
+    channels *= groups
+    x = normal(random, int(random.integers(2, 5)), channels, *shape(random, 1, 2, 4))
+    weight, bias = nonzero(random, channels), nonzero(random, channels)
+    learnt = one_of(random, (weight, bias), (weight, None), (None, None))
+    return [x, groups, *learnt, one_of(random, 1e-2, 0.1)], {}
+
+
 def labelled(random: Random, logarithms: bool) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Scores (N, K, ...), targets (N, ...) and the settings of a loss: class weights, an ignored class, reduction."""
     classes, rest = int(random.integers(2, 5)), shape(random, 0, 2, 3)

@@ -27,6 +27,12 @@ LAYERS = [
     ("BatchNorm2d", (3,), {"track_running_stats": False}, [(4, 3, 5, 2)]),
     ("BatchNorm1d", (6,), {}, [(7, 6)]),
     ("BatchNorm1d", (6,), {}, [(4, 6, 3)]),
+    ("GroupNorm", (2, 6), {}, [(4, 6, 5, 2)]),
+    ("GroupNorm", (6, 6), {"eps": 1e-2}, [(4, 6, 5)]),
+    ("GroupNorm", (1, 4), {"affine": False}, [(2, 4, 3, 3)]),
+    ("GroupNorm", (3, 6), {"bias": False}, [(2, 6, 3, 3)]),
+    ("ConstantPad2d", (1, 0.0), {}, [(2, 3, 4, 5)]),
+    ("ConstantPad2d", ((1, 0, 2, 3), 1.5), {}, [(2, 3, 4, 5)]),
     ("ReLU", (), {}, [(3, 4)]),
     ("ReLU", (), {"inplace": True}, [(3, 4)]),
     ("Sigmoid", (), {}, [(3, 4)]),
@@ -215,6 +221,13 @@ def test_dropout():
         (lambda: nn.Conv2d(4, 3, 3, 2, padding="same"), ValueError, "not supported for strided"),
         (lambda: nn.Conv2d(4, 3, 3, padding_mode="reflect"), ValueError, "padding_mode='reflect' is not supported"),
         (lambda: nn.Conv2d(4, 3, (3, 3, 3)), ValueError, "kernel_size must be a number or two"),
+        (lambda: nn.GroupNorm(3, 4), ValueError, r"num_channels \(4\) must be divisible by num_groups \(3\)"),
+        (lambda: F.group_norm(Tensor(np.zeros((2, 4))), 3), RuntimeError, "divisible by num_groups"),
+        (lambda: F.group_norm(Tensor(np.zeros(4)), 2), RuntimeError, "at least 2 dimensions"),
+        (lambda: F.group_norm(Tensor(np.zeros((1, 4))), 4), ValueError, "more than 1 value"),
+        (lambda: nn.GroupNorm(2, 4)(Tensor(np.zeros((2, 6), np.float32))), RuntimeError, "weight should contain 6"),
+        (lambda: nn.GroupNorm(2, 4)(Tensor(np.zeros((2, 4)))), RuntimeError, "the input is float64, weight is float32"),
+        (lambda: nn.ConstantPad2d((1, 2), 0.0), ValueError, "left, right, top, bottom"),
         (lambda: nn.MaxPool2d(2, return_indices=True), NotImplementedError, "return_indices"),
         (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError, "not a valid value for reduction"),
         (lambda: nn.CrossEntropyLoss(size_average=True), ValueError, "size_average is not supported"),
@@ -239,6 +252,27 @@ def test_device_and_dtype_arguments():
     assert layer.weight.dtype == layer.bias.dtype == np.float64
     assert nn.BatchNorm2d(2, dtype=np.float64).running_var.dtype == np.float64
     assert nn.Linear(2, 3, dtype="float64").weight.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["float", "double"])
+@pytest.mark.parametrize("settings", [{}, {"eps": 1e-2, "groups": 2, "bias": False, "stride": 2, "padding": 1}])
+def test_weight_standardisation(dtype, settings):
+    """As timm's StdConv2d computes it: each window normalised as batch norm normalises a channel."""
+
+    class Standardised(torch.nn.Conv2d):
+        eps = settings.get("eps", 1e-6)
+
+        def forward(self, x):
+            rows = self.weight.reshape(1, self.out_channels, -1)
+            weight = torch.nn.functional.batch_norm(rows, None, None, training=True, eps=self.eps)
+            return self._conv_forward(x, weight.reshape_as(self.weight), self.bias)
+
+    ours = getattr(nn.StdConv2d(4, 6, (3, 2), **settings), dtype)()
+    theirs = Standardised(4, 6, (3, 2), **{key: value for key, value in settings.items() if key != "eps"})
+    getattr(theirs, dtype)()
+    load_into_torch(ours, theirs)
+    compare_modules(ours, theirs, [(2, 4, 6, 5)], seed=1)
+    assert repr(ours).endswith(f"eps={theirs.eps})") and repr(ours).startswith("StdConv2d(4, 6, kernel_size=(3, 2)")
 
 
 def test_functional_as_torch():

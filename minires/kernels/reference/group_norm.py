@@ -1,4 +1,4 @@
-"""Group normalisation: each picture by itself, over groups of neighbouring channels. Wu and He, Group Normalization, 2018.
+"""Group normalisation: each picture by itself, over groups of neighbouring channels. Wu and He 2018.
 
 With G groups of C / G channels, and m = C / G times the pixels values a group of one picture:
 n = (x - mean) inverse_std, y = weight n + bias; mean and variance are a group's, weight and bias a channel's.
