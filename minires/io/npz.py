@@ -3,20 +3,18 @@ checked against what the file holds, and nothing is ever unpickled."""
 
 import io
 import math
+import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from minires.errors import FileFormatError
 from minires.io import files
+from minires.io.zip_reader import Member, ZipReader
 
-_MOST_INFLATION = 100  # times the file's size: beyond this (and beyond _SMALL) a member is taken for a bomb
-_SMALL = 256 << 20
-# what zipfile and NumPy raise for damaged files; RuntimeError: encrypted, NotImplementedError: unknown compression
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError, NotImplementedError)
+_LONGEST_HEADER = 10_000  # bytes; NumPy's own limit
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -34,51 +32,56 @@ def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def load_file(path: files.PathLike) -> dict[str, np.ndarray]:
     """The arrays of an .npz file. FileFormatError for one that is damaged, lies about itself or holds objects."""
-    data = files.read_bytes(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            _check_members(members, len(data), path)
-            return {member.filename.removesuffix(".npy"): _array(archive, member, path) for member in members}
-    except _DAMAGED as error:
-        raise FileFormatError(path, None, f"not a valid .npz file: {error}") from error
+    return from_bytes(files.read_bytes(path), path)
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int, path: files.PathLike) -> None:
-    names = [member.filename for member in members]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise FileFormatError(path, None, f"two members have the name {repeated[0]!r}")
-    other = [name for name in names if not name.endswith(".npy")]
+def from_bytes(data: bytes, path: files.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file's content; `path` only names it in FileFormatError."""
+    archive = ZipReader(data, path)
+    other = [member for member in archive.members.values() if not member.name.endswith(".npy")]
     if other:
-        raise FileFormatError(path, None, f"the member {other[0]!r} is not an .npy array")
-    if sum(member.file_size for member in members) > max(_SMALL, _MOST_INFLATION * size):
-        raise FileFormatError(path, None, f"the members claim to be over {_MOST_INFLATION} times as large as the file")
-    end, last = 0, ""
-    for member in sorted(members, key=lambda member: member.header_offset):
-        if member.header_offset < end:
-            raise FileFormatError(path, member.header_offset, f"{member.filename!r} overlaps {last!r}")
-        end, last = member.header_offset + member.compress_size, member.filename
-    if end > size:
-        raise FileFormatError(path, size, f"{last!r} claims to end at byte {end}, after the end of the file")
+        raise FileFormatError(path, other[0].header, f"the member {other[0].name!r} is not an .npy array")
+    return {name.removesuffix(".npy"): _array(archive.read(name), member, path)
+            for name, member in archive.members.items()}  # fmt: skip
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: files.PathLike) -> np.ndarray:
-    name, place = member.filename, member.header_offset
-    with archive.open(member) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            if version not in read_header:
-                raise ValueError(f"version {version} of the .npy format")
-            shape, fortran_order, dtype = read_header[version](stream)
-        except (ValueError, TypeError, SyntaxError) as error:
-            raise FileFormatError(path, place, f"{name!r}: {error}") from error
-        if dtype.hasobject:
-            raise FileFormatError(path, place, f"{name!r} holds Python objects, which are never loaded")
-        values = stream.read()  # as many as are there, whatever the header claims
-    claimed = math.prod(shape) * dtype.itemsize
-    if len(values) != claimed:
-        raise FileFormatError(path, place, f"{name!r} claims {claimed} bytes of values, but {len(values)} are there")
-    array = np.frombuffer(bytearray(values), dtype).reshape(shape, order="F" if fortran_order else "C")
+# a header is Python's notation of a dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }
+_ENTRY = r"\s*'(descr|fortran_order|shape)'\s*:\s*('[^']{1,20}'|True|False|\([\d\sL,]{0,2000}\))\s*"
+_HEADER = re.compile(rf"\s*\{{{_ENTRY},{_ENTRY},{_ENTRY},?\s*\}}\s*")
+_TYPE = re.compile(r"'([<>|=]?[?biufcSU]\d{0,6})'")
+_LENGTHS = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}  # version -> how the length of the header is written
+
+
+def _array(content: memoryview, member: Member, path: files.PathLike) -> np.ndarray:
+    try:
+        dtype, fortran_order, shape, start = _header(content)
+        values = content[start:]  # as many as are there, whatever the header claims
+        claimed = math.prod(shape) * dtype.itemsize
+        if len(values) != claimed or dtype.itemsize == 0:
+            raise ValueError(f"claims {claimed} bytes of values, but {len(values)} are there")
+        array = np.frombuffer(bytearray(values), dtype).reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FileFormatError(path, member.header, f"{member.name!r} {error}") from error
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _header(content: memoryview) -> tuple[np.dtype, bool, tuple[int, ...], int]:
+    """Type, memory order, shape and where the values begin. ValueError or TypeError says what is wrong."""
+    version = (content[6], content[7]) if len(content) > 7 else (0, 0)
+    if bytes(content[:6]) != b"\x93NUMPY" or version not in _LENGTHS:
+        raise ValueError(f"is not an .npy array of a known version, {version[0]}.{version[1]}")
+    layout = _LENGTHS[version]
+    start = 8 + struct.calcsize(layout)
+    end = start + (struct.unpack_from(layout, content, 8)[0] if len(content) >= start else len(content))
+    if end > min(len(content), start + _LONGEST_HEADER):
+        raise ValueError(f"claims a header up to byte {end} of {len(content)}")
+    found = _HEADER.fullmatch(bytes(content[start:end]).decode("latin-1"))
+    entries = dict(zip(found.groups()[::2], found.groups()[1::2], strict=True)) if found else {}
+    if entries.get("fortran_order") not in ("True", "False") or not entries.get("shape", "").startswith("("):
+        raise ValueError("has a header that is none of a plain array")
+    kind = _TYPE.fullmatch(entries.get("descr", ""))
+    if kind is None:
+        raise ValueError(f"holds values of the type {entries.get('descr')}; Python objects and records are not loaded")
+    numbers = [part.strip().removesuffix("L") for part in entries["shape"][1:-1].split(",")]
+    shape = tuple(int(part) for part in numbers if part)
+    return np.dtype(kind[1]), entries["fortran_order"] == "True", shape, end
