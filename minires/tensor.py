@@ -152,7 +152,10 @@ class Tensor(Variable):
         return bool((self.array == _raw(element)).any())
 
     def __repr__(self) -> str:
-        values = np.array2string(self._on_cpu(), separator=", ", precision=4, prefix="tensor(", threshold=1000)
+        array = self._on_cpu()
+        broken = is_floating(array.dtype) and bool(((array != np.rint(array)) & np.isfinite(array)).any())
+        values = np.array2string(array, separator=", ", precision=4, prefix="tensor(", threshold=1000,
+                                 floatmode="fixed" if broken else "maxprec")  # fmt: skip
         notes = [] if self.dtype.name in ("float32", "int64", "bool") else [f"dtype=minires.{self.dtype.name}"]
         if self.array.size == 0 and self.ndim != 1:
             notes.insert(0, f"size={self.shape}")

@@ -20,36 +20,44 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index of numbers, slices, None and ... alone picks every element at most once, as a view."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(part, int | slice | type(None) | type(...)) and not isinstance(part, bool) for part in parts)
+Steps = tuple[tuple[Any, ...], ...]  # an index as one or two NumPy indices that are applied one after the other
 
 
-def _kept(ctx: Node, index: Any) -> Any:
+def _is_basic(part: Any) -> bool:
+    """Whether a part of an index (a number, a slice, None, ...) picks every element at most once, as a view."""
+    return isinstance(part, int | slice | type(None) | type(...))
+
+
+def _inner(array: Array, steps: Steps) -> Array:
+    """The view of an array to which the last step applies."""
+    for step in steps[:-1]:
+        array = array[step]
+    return array
+
+
+def _kept(ctx: Node, steps: Steps) -> Steps | None:
     """The index with copies of its arrays, which the user may change before backward runs; None if nobody needs it."""
     if not any(ctx.needs_input_grad):
         return None
-    if isinstance(index, tuple):
-        return tuple(part.copy() if hasattr(part, "copy") else part for part in index)
-    return index.copy() if hasattr(index, "copy") else index
+    return tuple(tuple(part if _is_basic(part) else part.copy() for part in step) for step in steps)
 
 
 class GetItem(Function):
     """y = x[index];  dx = 0 but for dx[index] += dy."""
 
     @staticmethod
-    def forward(ctx: Node, x: Array, index: Any) -> Array:
-        ctx.shape, ctx.order, ctx.index = x.shape, axis_order(x), _kept(ctx, index)
-        return array_module(x).asarray(x[index])
+    def forward(ctx: Node, x: Array, steps: Steps) -> Array:
+        ctx.shape, ctx.order, ctx.steps = x.shape, axis_order(x), _kept(ctx, steps)
+        return array_module(x).asarray(_inner(x, steps)[steps[-1]])
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         dx = new_array(grad, ctx.shape, ctx.order)
-        if _is_basic(ctx.index):
-            dx[ctx.index] = grad
+        target, last = _inner(dx, ctx.steps), ctx.steps[-1]
+        if all(_is_basic(part) for part in last):
+            target[last] = grad
         else:
-            array_module(grad).add.at(dx, ctx.index, grad)
+            array_module(grad).add.at(target, last, grad)
         return dx, None
 
 
@@ -60,10 +68,12 @@ class SetItems(Function):
     """
 
     @staticmethod
-    def forward(ctx: Node, x: Array, value: Array, index: Any) -> Array:
-        ctx.index, ctx.shape = _kept(ctx, index), value.shape
+    def forward(ctx: Node, x: Array, value: Array, steps: Steps) -> Array:
+        ctx.steps, ctx.shape = _kept(ctx, steps), value.shape
         y = x.copy(order="K")
-        y[index] = value.reshape(()) if value.size == 1 else value
+        while value.ndim and value.shape[0] == 1:  # leading axes of length 1 change nothing, but NumPy may refuse them
+            value = value[0]
+        _inner(y, steps)[steps[-1]] = value
         return y
 
     @staticmethod
@@ -71,10 +81,10 @@ class SetItems(Function):
         dx = dvalue = None
         if ctx.needs_input_grad[0]:
             dx = grad.copy(order="K")
-            dx[ctx.index] = 0
+            _inner(dx, ctx.steps)[ctx.steps[-1]] = 0
         if ctx.needs_input_grad[1]:
-            picked = array_module(grad).asarray(grad[ctx.index])
-            leading = len(ctx.shape) - picked.ndim  # axes of length 1 that NumPy drops from a value that has too many
+            picked = array_module(grad).asarray(_inner(grad, ctx.steps)[ctx.steps[-1]])
+            leading = len(ctx.shape) - picked.ndim  # axes of length 1 that the value has too many
             dvalue = sum_to_shape(picked, ctx.shape[max(leading, 0) :]).reshape(ctx.shape)
         return dx, dvalue, None
 
@@ -125,7 +135,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
     IndexError for an index out of range or of another type, ValueError for a slice that goes backwards.
     """
-    return GetItem.apply(input, _as_arrays(index))
+    return GetItem.apply(input, _steps(index, input.ndim))
 
 
 @register
@@ -133,7 +143,7 @@ def set_items(input: Tensor, index: Any, value: Any) -> Tensor:
     """A copy of `input` in which the places `index` hold `value`, which is broadcast to them."""
     value = value if isinstance(value, Tensor) else Tensor(array_module(input.array).asarray(value, input.dtype))
     try:
-        return SetItems.apply(input, value.to(input.dtype), _as_arrays(index))
+        return SetItems.apply(input, value.to(input.dtype), _steps(index, input.ndim))
     except ValueError as error:
         raise RuntimeError(f"index assignment: {error}") from error
 
@@ -205,24 +215,56 @@ def _picked(input: Tensor, axis: int, indices: Tensor) -> ValuesAndIndices:
     return ValuesAndIndices(gather(input, axis, indices) if input.ndim else input, indices)
 
 
-def _as_arrays(index: Any) -> Any:
-    """An index with arrays in place of tensors and lists, as NumPy expects it."""
-    if isinstance(index, tuple):
-        return tuple(_as_array(part) for part in index)
-    return _as_array(index)
+def _steps(index: Any, ndim: int) -> Steps:
+    """An index of an array with `ndim` axes, with arrays in place of tensors and lists: x[first][second].
+
+    As in PyTorch the numbers come first, and arrays beside each other put their axes where they stand. NumPy takes a
+    number beside an array for an array, and arrays with a mere ... between them for separated ones.
+    """
+    parts = [_as_part(part) for part in (index if isinstance(index, tuple) else (index,))]
+    gaps = [place for place, part in enumerate(parts) if part is ...]
+    if len(gaps) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    if all(_is_basic(part) for part in parts):
+        return (tuple(parts),)
+    for place in gaps:
+        parts[place : place + 1] = [slice(None)] * (ndim - sum(_axes_taken(part) for part in parts))
+    if not any(isinstance(part, int) for part in parts):
+        return (tuple(parts),)
+    first: list[Any] = []
+    second: list[Any] = []
+    for part in parts:
+        if isinstance(part, int):
+            first.append(part)
+        elif _is_basic(part):
+            first.append(part)
+            second.append(slice(None))
+        else:
+            first += [slice(None)] * _axes_taken(part)
+            second.append(part)
+    return tuple(first), tuple(second)
 
 
-def _as_array(part: Any) -> Any:
-    if isinstance(part, Tensor):
-        if part.dtype.kind not in "iub":
-            raise IndexError(f"tensors used as indices must hold integers or booleans, not {part.dtype}")
-        return part.array
+def _axes_taken(part: Any) -> int:
+    """How many axes of an array a part of its index stands for."""
+    if part is None or part is ...:
+        return 0
+    return part.ndim if hasattr(part, "dtype") and part.dtype.kind == "b" else 1
+
+
+def _as_part(part: Any) -> Any:
+    """One part of an index: a number, a slice, None, ..., or an array of whole numbers or booleans."""
     if isinstance(part, slice):
         if part.step is not None and part.step <= 0:
             raise ValueError("step must be greater than zero")
         return slice(*(None if bound is None else bound.__index__() for bound in (part.start, part.stop, part.step)))
-    if isinstance(part, list | tuple):
-        return Tensor(part).array if len(part) else Tensor(part).array.astype(int64)
-    if isinstance(part, int | type(None) | type(...)) or hasattr(part, "dtype"):
+    if _is_basic(part) and not isinstance(part, bool):
         return part
-    raise IndexError(f"cannot index a tensor with {type(part).__name__}")
+    if not isinstance(part, Tensor | list | tuple | bool) and not hasattr(part, "dtype"):
+        raise IndexError(f"cannot index a tensor with {type(part).__name__}")
+    array = part.array if isinstance(part, Tensor) else Tensor(part).array
+    if isinstance(part, list | tuple) and not array.size:
+        array = array.astype(int64)
+    if array.dtype.kind not in "iub":
+        raise IndexError(f"tensors used as indices must hold integers or booleans, not {array.dtype}")
+    return int(array) if array.ndim == 0 and array.dtype.kind in "iu" else array
