@@ -21,16 +21,29 @@ def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:
     return gradient.sum(axis=axes, keepdims=True).reshape(shape) if axes else gradient.reshape(shape)
 
 
+def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to which these broadcast. RuntimeError, as in PyTorch, if they do not."""
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise RuntimeError(f"the shapes {', '.join(map(str, shapes))} do not broadcast: counted from the last axis, "
+                           "lengths must be equal or 1") from None  # fmt: skip
+
+
 def operands(first: Any, second: Any) -> tuple[Any, Any]:
     """Two operands ready for a NumPy function: of one type, at least one of them a Tensor.
 
     Python numbers stay as they are where NumPy treats them as PyTorch does. Anything that is neither a Tensor, an array
-    nor a number raises TypeError.
+    nor a number raises TypeError, shapes that do not broadcast RuntimeError.
     """
     first, second = _as_operand(first), _as_operand(second)
     one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
-    if isinstance(first, Tensor) and isinstance(second, Tensor) and one.dtype == two.dtype:
-        return first, second
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        common_shape(one.shape, two.shape)
+        if one.dtype == two.dtype:
+            return first, second
     dtype = result_type(one, two)
     return _cast(first, dtype), _cast(second, dtype)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from minires.autograd import Function, Node, quiet
 from minires.backend import Array, array_module, boolean, default_dtype, device_of, is_floating, move
-from minires.ops.broadcast import operands, sum_to_shape
+from minires.ops.broadcast import common_shape, operands, sum_to_shape
 from minires.tensor import Tensor, register
 
 
@@ -411,7 +411,9 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """`input` where the condition (a boolean tensor) holds, `other` elsewhere."""
     if condition.dtype.kind != "b":
         raise TypeError(f"where: the condition must be boolean, not {condition.dtype}")
-    return Where.apply(condition, *operands(input, other))
+    first, second = operands(input, other)
+    common_shape(*(value.shape for value in (condition, first, second) if isinstance(value, Tensor)))
+    return Where.apply(condition, first, second)
 
 
 @register

@@ -172,7 +172,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
         raise RuntimeError(f"gather(): the index of shape {index.shape} does not fit the input of shape {input.shape}")
     length = input.shape[axis]
     if index.numel() and (index.array.min() < 0 or index.array.max() >= length):
-        raise IndexError(f"gather(): an index is out of range for axis {axis} with length {length}")
+        raise RuntimeError(f"gather(): an index is out of range for axis {axis} with length {length}")
     return Gather.apply(input, index, axis)
 
 

@@ -72,7 +72,9 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Array]:
         raise RuntimeError(f"{name}: targets must be class numbers, not {target.dtype}")
     if not is_floating(input.dtype):
         raise RuntimeError(f"{name}: the input must be of floating point type, got {input.dtype}")
-    if input.ndim == 1 and target.ndim == 0:
+    if input.ndim == 1:
+        if target.shape not in ((), (1,)):
+            raise ValueError(f"{name}: an input of one axis takes one target, got shape {target.shape}")
         return input.reshape(1, -1), target.array.reshape(1)
     if input.ndim < 2:
         raise RuntimeError(f"{name}: input of shape {input.shape} and target of shape {target.shape} do not fit")

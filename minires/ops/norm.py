@@ -99,8 +99,9 @@ def batch_norm_act(
     statistics: list[Array] = []
     y = BatchNormTraining.apply(input, weight, bias, residual, eps, relu, statistics)
     mean, variance = statistics
-    _move_towards(running_mean, mean, momentum)
-    _move_towards(running_var, variance * (count / max(count - 1, 1)), momentum)
+    if count:  # an empty batch has no statistics
+        _move_towards(running_mean, mean, momentum)
+        _move_towards(running_var, variance * (count / max(count - 1, 1)), momentum)
     return y
 
 
