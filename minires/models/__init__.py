@@ -1,33 +1,30 @@
 """Floor 5: the models.
 
-resnet     the networks, in one file          heads      what stands behind them, as data
-registry   the models by name, and their weights
+resnet     the networks that most others vary, in one file
+base       what every model knows about itself     heads   what stands behind the features, as data
+norms      the norms they can be built with        registry   the models by name, and their weights
+
+Every name of `list_models()` is a function here too: `models.resnet50(num_classes=10)`.
 """
 
-from minires.models.registry import (
-    create,
-    embedded_info,
-    list_models,
-    plain20,
-    plain32,
-    plain44,
-    plain56,
-    plain110,
-    resnet18,
-    resnet20,
-    resnet32,
-    resnet34,
-    resnet44,
-    resnet50,
-    resnet56,
-    resnet101,
-    resnet110,
-    resnet152,
-)
+import difflib
+from typing import Any
+
+from minires.models.base import ImageModel
+from minires.models.registry import builder, create, embedded_info, list_models
 from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, PadShortcut, PlainBlock, ResNet
 
 __all__ = [
-    "BasicBlock", "Bottleneck", "CifarResNet", "PadShortcut", "PlainBlock", "ResNet", "create", "embedded_info",
-    "list_models", "plain20", "plain32", "plain44", "plain56", "plain110", "resnet18", "resnet20", "resnet32",
-    "resnet34", "resnet44", "resnet50", "resnet56", "resnet101", "resnet110", "resnet152",
+    "BasicBlock", "Bottleneck", "CifarResNet", "ImageModel", "PadShortcut", "PlainBlock", "ResNet", "create",
+    "embedded_info", "list_models",
 ]  # fmt: skip
+
+_BUILDERS = {name: builder(name) for name in list_models()}
+globals().update(_BUILDERS)
+__all__ += list(_BUILDERS)
+
+
+def __getattr__(name: str) -> Any:
+    near = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(f"minires.models has no {name!r}{hint}")

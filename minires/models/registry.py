@@ -1,5 +1,7 @@
 """The models by name, and their weights."""
 
+import fnmatch
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -8,25 +10,21 @@ from typing import Any
 from minires.errors import UsageError
 from minires.io import files
 from minires.io import weights as weight_files
-from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, ResNet
+from minires.models.base import ImageModel
+from minires.models.resnet import CifarResNet, ResNet
 from minires.tensor import Tensor
 
-Model = ResNet | CifarResNet
+Model = ImageModel
 
-_IMAGENET: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
-    "resnet152": (Bottleneck, [3, 8, 36, 3]),
-}
-_CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+FAMILIES: tuple[type[ImageModel], ...] = (ResNet, CifarResNet)
+_BY_NAME = {name: family for family in FAMILIES for name in family.names}
+_BY_PARTS = {family.parts_name: family for family in FAMILIES if family.parts_name not in _BY_NAME}
 _FOLDER = os.path.join(os.path.dirname(__file__), "weights")
 
 
-def list_models() -> list[str]:
-    """Names that `create` knows."""
-    return [*_IMAGENET, *(f"{family}{depth}" for family in ("resnet", "plain") for depth in _CIFAR_DEPTHS)]
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names that `create` knows; with a pattern such as "*resnet50*" those that match it."""
+    return [name for name in _BY_NAME if pattern is None or fnmatch.fnmatchcase(name, pattern)]
 
 
 def create(name: str, *, num_classes: int | None = None, weights: Any = None, **options: Any) -> Model:
@@ -48,18 +46,11 @@ def create(name: str, *, num_classes: int | None = None, weights: Any = None, **
 
 
 def _build(name: str, options: dict[str, Any]) -> Model:
-    if name in _IMAGENET:
-        block, layers = _IMAGENET[name]
-        return ResNet(block, layers, name=name, **options)
-    if name == "resnet" and "block" in options:
-        blocks = {block.__name__: block for block in (BasicBlock, Bottleneck)}
-        return ResNet(**{**options, "block": blocks.get(options["block"], options["block"])})
-    if name == "cifar_resnet":
-        return CifarResNet(**options)
-    if name in list_models():
-        plain = name.startswith("plain")
-        usual = {"shortcut": None} if plain else {}
-        return CifarResNet(int(name.removeprefix("plain").removeprefix("resnet")), name=name, **{**usual, **options})
+    if name in _BY_NAME:
+        family = _BY_NAME[name]
+        return family(**{**family.names[name], **options}, name=name)
+    if name in _BY_PARTS:
+        return _BY_PARTS[name](**options)
     raise ValueError(f"there is no model {name!r}; models are {', '.join(list_models())}")
 
 
@@ -86,9 +77,7 @@ def _embedded_names() -> str:
     return ", ".join(f"{kind!r} for {model}" for model, kind in found) or "none"
 
 
-def _classes_to_build(
-    state: Mapping[str, Tensor], asked: int | None, source: Any, has_own_head: bool
-) -> int | None:
+def _classes_to_build(state: Mapping[str, Tensor], asked: int | None, source: Any, has_own_head: bool) -> int | None:
     """The number of classes of the weights (as asked, if their head is not one Linear). UsageError if they differ."""
     if has_own_head or "fc.weight" not in state:
         return asked
@@ -102,30 +91,19 @@ def _classes_to_build(
     return found
 
 
-def _builder(name: str, summary: str) -> Callable[..., Model]:
+def builder(name: str) -> Callable[..., Model]:
     """The function `resnet50(...)` of one name, as torchvision has them."""
+    family = _BY_NAME[name]
+    usual = inspect.signature(family).parameters["num_classes"].default
 
-    def build(
-        *, weights: Any = None, progress: bool = True, num_classes: int | None = None, **options: Any
-    ) -> Model:
+    def build(*, weights: Any = None, progress: bool = True, num_classes: int | None = None, **options: Any) -> Model:
         return create(name, num_classes=num_classes, weights=weights, **options)
 
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{summary}
+    build.__doc__ = f"""{name}: a {family.__name__}.
 
     weights: path of a .safetensors or .npz file, or the name of weights that come with minires. num_classes: by
-    default those of the weights, else {1000 if name in _IMAGENET else 10}. Nothing is downloaded, so that torchvision's
-    `progress` has nothing to show. options: see {"ResNet" if name in _IMAGENET else "CifarResNet"}.
+    default those of the weights, else {usual}. Nothing is downloaded, so that torchvision's `progress` has nothing
+    to show. options: see {family.__name__}.
     """
     return build
-
-
-resnet18, resnet34, resnet50, resnet101, resnet152 = (
-    _builder(name, f"{name} for large pictures (v1.5).") for name in _IMAGENET
-)
-resnet20, resnet32, resnet44, resnet56, resnet110 = (
-    _builder(f"resnet{depth}", f"ResNet of {depth} layers for small pictures, as for CIFAR.") for depth in _CIFAR_DEPTHS
-)
-plain20, plain32, plain44, plain56, plain110 = (
-    _builder(f"plain{depth}", f"resnet{depth} without its shortcuts.") for depth in _CIFAR_DEPTHS
-)

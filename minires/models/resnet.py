@@ -4,6 +4,9 @@ Two families from the same parts:
     resnet18/34/50/101/152    for large pictures: 7x7 stem of stride 2, max-pooling, four layers (table 1 of the paper).
         Names, shapes and initial values are torchvision's, so that its weights load. "v1.5": in a Bottleneck the
         stride is on the 3x3 convolution, not on the first 1x1 as in the paper.
+        Of the same class: resnext50_32x4d etc. with grouped 3x3 convolutions (Xie et al. 2017, "Aggregated residual
+        transformations"), wide_resnet50_2 etc. with twice the inner channels (Zagoruyko and Komodakis 2016), and
+        resnet50_gn with group normalisation (Wu and He 2018).
     resnet20/32/44/56/110     for CIFAR: 3x3 stem, three layers of 16, 32, 64 channels (section 4.2);
     plain20/...               the same depths without shortcuts, which the paper compares with.
 
@@ -11,15 +14,14 @@ A model knows its parts: `forward_features`, `forward_head`, `stages()`, `reset_
 JSON that `minires.models.create(**config)` rebuilds it from.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from minires import nn, ops
-from minires.models.heads import build_head, describe_head
-from minires.nn import init, norm_act
+from minires.models.base import ImageModel
+from minires.models.norms import Norm, find_norm, standardise_weights
+from minires.nn import norm_act
 from minires.tensor import Tensor
-
-Norm = Callable[[int], nn.Module]
 
 
 def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -39,6 +41,7 @@ class BasicBlock(nn.Module):
     """
 
     expansion = 1  # channels that come out, as a multiple of `planes`
+    last = "bn2"  # the layer before the shortcut is added
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
@@ -68,6 +71,7 @@ class Bottleneck(nn.Module):
     """1x1 to `planes` channels, 3x3 (with the stride), 1x1 to four times as many, plus the shortcut."""
 
     expansion = 4
+    last = "bn3"
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, groups: int = 1,
@@ -115,117 +119,65 @@ class PadShortcut(nn.Module):
         return f"stride={self.stride}, extra_channels={self.extra_channels}"
 
 
-class _ResNetBase(nn.Module):
-    """What both families share: the way through the layers, the head, and the description of oneself."""
-
-    layer_names: tuple[str, ...] = ()
-    fc: nn.Module
-    _options: dict[str, Any]
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Pictures (N, in_channels, H, W) to the last feature map (N, num_features, h, w)."""
-        x = self.forward_stem(x)
-        for name in self.layer_names:
-            x = getattr(self, name)(x)
-        return x
-
-    def forward_stem(self, x: Tensor) -> Tensor:
-        """Pictures to the input of layer1."""
-        raise NotImplementedError
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """A feature map to logits (N, num_classes); to the pooled features (N, num_features) if pre_logits."""
-        x = ops.flatten(self.avgpool(x), 1)
-        return x if pre_logits else self.fc(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
-    def stages(self) -> dict[str, list[nn.Module]]:
-        """The modules that hold parameters, from the picture to the logits: "stem", "layer1", ..., "head"."""
-        layers = {name: [getattr(self, name)] for name in self.layer_names}
-        return {"stem": [self.conv1, self.bn1], **layers, "head": [self.fc]}
-
-    def reset_head(self, head: int | nn.Module) -> None:
-        """Replace the head: a new Linear with so many outputs, or a module that takes (N, num_features)."""
-        if isinstance(head, nn.Module):
-            self.fc = head
-            return
-        self.fc = nn.Linear(self.num_features, head).to(self.conv1.weight).train(self.training)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What `minires.models.create(**config)` needs to build this model: name, num_classes, other settings.
-
-        A head that is not one Linear stands under "head" (see minires/models/heads.py). ValueError for a head or a
-        norm_layer that cannot be written down.
-        """
-        if "norm_layer" in self._options:
-            raise ValueError("config: a model with a norm_layer of your own cannot be written down")
-        return {**self._options, **describe_head(self.fc, self.num_features)}
-
-    def _finish(self, name: str, num_classes: int, head: Any, zero_init_residual: bool, **options: Any) -> None:
-        """Make the head, draw initial values, and remember the settings, given as (value, default), that matter."""
-        self.fc = nn.Linear(self.num_features, num_classes) if head is None else build_head(head)
-        options["zero_init_residual"] = (zero_init_residual, False)
-        self._options = {"name": name, **{key: value for key, (value, usual) in options.items() if value != usual}}
-        self._initialise(zero_init_residual)
-
-    def _initialise(self, zero_init_residual: bool) -> None:
-        """He et al. 2015 for convolutions, 1 and 0 for norms; optionally 0 for the last norm of each block.
-
-        With that 0 every block starts as the identity (Goyal et al. 2017, section 5.1).
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.BatchNorm2d):
-                init.ones_(module.weight)
-                init.zeros_(module.bias)
-        for module in self.modules() if zero_init_residual else ():
-            if isinstance(module, BasicBlock | Bottleneck):
-                init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
-
-
-class ResNet(_ResNetBase):
+class ResNet(ImageModel):
     """ResNet for large pictures. `layers`: number of blocks in each of the four layers; the rest as in torchvision.
 
     replace_stride_with_dilation: for layers 2 to 4, whether a dilated convolution stands in for the stride.
+    norm: one of minires.models.norms.NORMS; norm_layer: torchvision's way to give any other, goes before `norm`.
     in_channels: 3 for colour pictures (torchvision has no other). head: see minires/models/heads.py.
     name: under which `create` finds the model; "resnet" names its parts in the config.
     """
 
+    names: ClassVar = {
+        "resnet18": {"block": BasicBlock, "layers": [2, 2, 2, 2]},
+        "resnet34": {"block": BasicBlock, "layers": [3, 4, 6, 3]},
+        "resnet50": {"block": Bottleneck, "layers": [3, 4, 6, 3]},
+        "resnet101": {"block": Bottleneck, "layers": [3, 4, 23, 3]},
+        "resnet152": {"block": Bottleneck, "layers": [3, 8, 36, 3]},
+        "resnext50_32x4d": {"block": Bottleneck, "layers": [3, 4, 6, 3], "groups": 32, "width_per_group": 4},
+        "resnext101_32x8d": {"block": Bottleneck, "layers": [3, 4, 23, 3], "groups": 32, "width_per_group": 8},
+        "resnext101_64x4d": {"block": Bottleneck, "layers": [3, 4, 23, 3], "groups": 64, "width_per_group": 4},
+        "wide_resnet50_2": {"block": Bottleneck, "layers": [3, 4, 6, 3], "width_per_group": 128},
+        "wide_resnet101_2": {"block": Bottleneck, "layers": [3, 4, 23, 3], "width_per_group": 128},
+        "resnet50_gn": {"block": Bottleneck, "layers": [3, 4, 6, 3], "norm": "group"},
+    }
+    parts_name = "resnet"
+    blocks = (BasicBlock, Bottleneck)
     layer_names = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(
         self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], num_classes: int = 1000,
         zero_init_residual: bool = False, groups: int = 1, width_per_group: int = 64,
         replace_stride_with_dilation: Sequence[bool] | None = None, norm_layer: Norm | None = None,
-        in_channels: int = 3, head: Any = None, name: str = "resnet",
+        in_channels: int = 3, head: Any = None, name: str | None = None, norm: str = "batch",
     ) -> None:  # fmt: skip
         super().__init__()
         dilate = list(replace_stride_with_dilation or (False, False, False))
         if len(dilate) != 3:
             raise ValueError(f"replace_stride_with_dilation should be None or a 3-element tuple, got {dilate}")
-        self._norm_layer = norm_layer or nn.BatchNorm2d
+        block = self.find_block(block)
+        self._norm_layer = norm_layer or find_norm(norm)
         self.inplanes, self.dilation, self.groups, self.base_width = 64, 1, groups, width_per_group
         self.num_features = 512 * block.expansion
-        self.conv1 = nn.Conv2d(in_channels, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = self._norm_layer(self.inplanes)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self._make_stem(in_channels)
         self.layer1 = self._make_layer(block, 64, layers[0])
         self.layer2 = self._make_layer(block, 128, layers[1], 2, dilate[0])
         self.layer3 = self._make_layer(block, 256, layers[2], 2, dilate[1])
         self.layer4 = self._make_layer(block, 512, layers[3], 2, dilate[2])
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        of_parts = name == "resnet"
+        if norm == "group_ws":
+            standardise_weights(self)
         self._finish(
-            name, num_classes, head, zero_init_residual,
-            block=(block.__name__ if of_parts else None, None), layers=(list(layers) if of_parts else None, None),
-            groups=(groups, 1), width_per_group=(width_per_group, 64), norm_layer=(norm_layer, None),
-            replace_stride_with_dilation=(dilate, [False] * 3), in_channels=(in_channels, 3),
+            name, num_classes, head, block=block, layers=list(layers), zero_init_residual=zero_init_residual,
+            groups=groups, width_per_group=width_per_group, norm_layer=norm_layer, in_channels=in_channels,
+            replace_stride_with_dilation=dilate if any(dilate) else None, norm=norm,
         )  # fmt: skip
+
+    def _make_stem(self, in_channels: int) -> None:
+        self.conv1 = nn.Conv2d(in_channels, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = self._norm_layer(self.inplanes)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def _make_layer(
         self, block: type[BasicBlock] | type[Bottleneck], planes: int, blocks: int, stride: int = 1,
@@ -238,7 +190,7 @@ class ResNet(_ResNetBase):
             stride = 1
         out, downsample = planes * block.expansion, None
         if stride != 1 or self.inplanes != out:
-            downsample = nn.Sequential(conv1x1(self.inplanes, out, stride), norm(out))
+            downsample = self._make_shortcut(self.inplanes, out, stride)
         first = block(self.inplanes, planes, stride, downsample, self.groups, self.base_width, before, norm)
         self.inplanes = out
         rest = [
@@ -247,22 +199,37 @@ class ResNet(_ResNetBase):
         ]
         return nn.Sequential(first, *rest)
 
+    def _make_shortcut(self, in_planes: int, out_planes: int, stride: int) -> nn.Sequential:
+        """What brings the input of a layer's first block to the shape of its output."""
+        return nn.Sequential(conv1x1(in_planes, out_planes, stride), self._norm_layer(out_planes))
+
     def forward_stem(self, x: Tensor) -> Tensor:
         """Pictures to the input of layer1, a quarter of their height and width."""
         return self.maxpool(norm_act(self.bn1, self.relu, self.conv1(x)))
 
 
-class CifarResNet(_ResNetBase):
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+
+
+class CifarResNet(ImageModel):
     """ResNet for small pictures (section 4.2): 6n + 2 layers, with n blocks in each of the three layers.
 
     shortcut: "A" (PadShortcut) or "B" (1x1 convolution and norm) where the shape changes, None for a plain network.
+    The other arguments as in ResNet.
     """
 
+    names: ClassVar = {
+        **{f"resnet{depth}": {"depth": depth} for depth in CIFAR_DEPTHS},
+        **{f"plain{depth}": {"depth": depth, "shortcut": None} for depth in CIFAR_DEPTHS},
+    }
+    parts_name = "cifar_resnet"
+    blocks = (BasicBlock,)
     layer_names = ("layer1", "layer2", "layer3")
 
     def __init__(
         self, depth: int, num_classes: int = 10, shortcut: str | None = "A", zero_init_residual: bool = False,
-        norm_layer: Norm | None = None, in_channels: int = 3, head: Any = None, name: str = "cifar_resnet",
+        norm_layer: Norm | None = None, in_channels: int = 3, head: Any = None, name: str | None = None,
+        norm: str = "batch",
     ) -> None:  # fmt: skip
         super().__init__()
         if (depth - 2) % 6 != 0 or depth < 8:
@@ -270,7 +237,7 @@ class CifarResNet(_ResNetBase):
         if shortcut not in ("A", "B", None):
             raise ValueError(f"shortcut must be 'A', 'B' or None, not {shortcut!r}")
         blocks = (depth - 2) // 6
-        self.shortcut, self._norm_layer = shortcut, norm_layer or nn.BatchNorm2d
+        self.shortcut, self._norm_layer = shortcut, norm_layer or find_norm(norm)
         self.num_features = 64
         self.conv1 = conv3x3(in_channels, 16)
         self.bn1 = self._norm_layer(16)
@@ -279,10 +246,11 @@ class CifarResNet(_ResNetBase):
         self.layer2 = self._make_layer(16, 32, blocks, 2)
         self.layer3 = self._make_layer(32, 64, blocks, 2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        if norm == "group_ws":
+            standardise_weights(self)
         self._finish(
-            name, num_classes, head, zero_init_residual, depth=(depth if name == "cifar_resnet" else None, None),
-            shortcut=(shortcut, None if name.startswith("plain") else "A"), norm_layer=(norm_layer, None),
-            in_channels=(in_channels, 3),
+            name, num_classes, head, depth=depth, shortcut=shortcut, zero_init_residual=zero_init_residual,
+            norm_layer=norm_layer, in_channels=in_channels, norm=norm,
         )  # fmt: skip
 
     def _make_layer(self, in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

@@ -2,11 +2,14 @@
 
 Every function fills its tensor in place, without recording, and returns it. Draws come from
 `minires.random.generator(generator)`: the generator given, else the address in force, else the one that `manual_seed`
-starts. Same laws as PyTorch's, not the same numbers.
+starts. Same laws as PyTorch's, not the same numbers. Within `without_draws()` the uniform and normal ones fill with 0.
 """
 
 import math
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,16 +19,36 @@ from minires.random import Generator
 from minires.random import generator as draws_from
 from minires.tensor import Tensor
 
+_mode = threading.local()
+
+
+@contextmanager
+def without_draws() -> Iterator[None]:
+    """Within this block, in this thread, random weights are zeros: for a model that is only counted, or loaded next.
+
+    Drawing is most of the work of making a large model. Ours, not in PyTorch.
+    """
+    before = getattr(_mode, "without_draws", False)
+    _mode.without_draws = True
+    try:
+        yield
+    finally:
+        _mode.without_draws = before
+
 
 @no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform on [a, b)."""
+    if getattr(_mode, "without_draws", False):
+        return zeros_(tensor)
     return tensor.uniform_(a, b, generator=generator)
 
 
 @no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with this mean and standard deviation."""
+    if getattr(_mode, "without_draws", False):
+        return zeros_(tensor)
     return tensor.normal_(mean, std, generator=generator)
 
 

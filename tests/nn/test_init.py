@@ -134,3 +134,17 @@ def test_filling_is_not_recorded_and_noticed():
     with pytest.raises(RuntimeError, match="in-place operation"):
         used.backward()
     assert isinstance(init.ones_(Tensor(np.zeros((2, 2)))), Tensor)
+
+
+def test_without_draws():
+    manual_seed(3)
+    expected = nn.Linear(2, 3).weight.array
+    manual_seed(3)
+    with init.without_draws():
+        layer = nn.Conv2d(3, 4, 3)
+        with init.without_draws():
+            pass
+        init.xavier_normal_(layer.weight)
+        assert not layer.weight.array.any() and not layer.bias.array.any()
+        assert (nn.BatchNorm2d(3).weight.array == 1).all()
+    assert np.array_equal(nn.Linear(2, 3).weight.array, expected), "nothing has been taken from the generator"
