@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels import shapes
-from minires.kernels.cpu import activation, columns, norm, parallel, pool, windows
+from minires.kernels.cpu import activation, columns, norm, parallel, pool, windows, winograd
 from tests.kernels.helpers import DTYPES, ORDERS, compare, normal
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -25,17 +25,20 @@ def pairs(low, high):
 
 
 @contextlib.contextmanager
-def threads_and_blocks(count, budget):
+def threads_and_blocks(count, budget, prefer_winograd):
     """Kernels on `count` threads, in blocks so small that even tiny arrays take several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "blas_threads", lambda: count)
-        for module in (columns, pool, norm, activation):
+        patch.setattr(parallel, "_set_blas_threads", lambda count: None)
+        for module in (columns, pool, norm, activation, winograd):
             patch.setattr(module, "BUDGET", budget)
         patch.setattr(columns, "PLACES", 1)
+        patch.setattr(winograd, "TILES", 1)
+        patch.setattr(winograd, "CHANNELS", 0 if prefer_winograd else 1000)
         yield
 
 
-machines = st.builds(threads_and_blocks, st.integers(1, 3), st.sampled_from([16, 200, 1 << 16]))
+machines = st.builds(threads_and_blocks, st.integers(1, 3), st.sampled_from([16, 200, 1 << 16]), st.booleans())
 
 
 @st.composite
@@ -63,6 +66,15 @@ def check_convolution(layer, dtype, order, seed):
 @settings(quick, max_examples=150)
 @given(convolutions(), dtypes, orders, seeds, machines)
 def test_convolution(layer, dtype, order, seed, machine):
+    with machine:
+        check_convolution(layer, dtype, order, seed)
+
+
+@settings(quick, max_examples=80)
+@given(st.integers(0, 5), pairs(1, 12), pairs(0, 2), pairs(3, 14), dtypes, orders, seeds, machines)
+def test_winograd(batch, channels, padding, size, dtype, order, seed, machine):
+    """3x3 windows with stride 1, which the settings above rarely draw; by either algorithm."""
+    layer = ((batch, channels[0], *size), (channels[1], channels[0], 3, 3), (1, 1), padding, (1, 1), 1)
     with machine:
         check_convolution(layer, dtype, order, seed)
 
@@ -214,6 +226,13 @@ def test_filters_that_are_not_flipped_are_caught(monkeypatch):
     caught(check_convolution, ROOMY)
 
 
+def test_a_wrong_transform_of_winograd_is_caught(monkeypatch):
+    monkeypatch.setattr(winograd, "CHANNELS", 0)
+    check_convolution(ROOMY, "float64", "nhwc", 7)
+    monkeypatch.setattr(winograd, "FILTER", winograd.FILTER * (1 + 1e-6 * np.eye(36, 9)))
+    caught(check_convolution, ROOMY)
+
+
 def test_borders_that_are_not_cleared_are_caught(monkeypatch):
     make = windows.Cuts._make
     monkeypatch.setattr(windows.Cuts, "_make", lambda self, block: make(self, block)._replace(borders=[]))
@@ -221,8 +240,8 @@ def test_borders_that_are_not_cleared_are_caught(monkeypatch):
     caught(check_convolution, ROOMY)
 
 
-def test_a_lost_thread_is_caught(monkeypatch):
-    monkeypatch.setattr(parallel, "blas_threads", lambda: 2)
+def test_a_lost_thread_is_caught(monkeypatch, pretend_threads):
+    pretend_threads(2)
     monkeypatch.setattr(columns, "BUDGET", 100)
     monkeypatch.setattr(columns, "PLACES", 1)
     check_convolution(ROOMY, "float64", "nhwc", 7)

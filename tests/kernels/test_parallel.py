@@ -14,8 +14,8 @@ from tests.kernels.helpers import normal
 
 
 @pytest.fixture
-def three_threads(monkeypatch):
-    monkeypatch.setattr(parallel, "blas_threads", lambda: 3)
+def three_threads(pretend_threads):
+    pretend_threads(3)
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -118,7 +118,7 @@ def test_scratch_memory_belongs_to_its_thread_and_is_used_again():
 
 
 def compute_in_child(queue):
-    parallel.blas_threads = lambda: 2
+    parallel.blas_threads = lambda: 2  # the child's copy
     queue.put(parallel.over(range(4), list))
 
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from minires.kernels import reference, shapes
+from minires.kernels import shapes
+from minires.kernels.reference import activation, conv, loss, matmul, norm, optim, pool
 from tests.kernels import definitions
 from tests.kernels.cases import ADAPTIVE_POOLS, AVG_POOLS, CONVOLUTIONS, CROSS_ENTROPIES, MAX_POOLS
 from tests.kernels.helpers import DTYPES, ORDERS, assert_close, normal
 
-conv, pool, norm, activation, loss, matmul, optim = reference.FAMILIES
 ROUNDED = {"float32": 1e-6, "float64": 1e-13}  # computed in float64, rounded once
 
 kinds = pytest.mark.parametrize(("dtype", "order"), [(d, o) for d in DTYPES for o in ORDERS])

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from minires.kernels import reference
+from minires.kernels.reference import activation, conv, loss, matmul, norm, pool
 from tests.kernels.cases import ADAPTIVE_POOLS, AVG_POOLS, CONVOLUTIONS, CROSS_ENTROPIES, MAX_POOLS
 from tests.kernels.helpers import DTYPES, ORDERS, TOLERANCE, assert_close, normal
 
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
-conv, pool, norm, activation, loss, matmul, optim = reference.FAMILIES
 kinds = pytest.mark.parametrize(("dtype", "order"), [(d, o) for d in DTYPES for o in ORDERS])
 
 

@@ -1,13 +1,13 @@
 """Two-dimensional convolution and its gradients by matrix products over channels-last memory.
 
 Which way is taken depends on the layer: `pointwise` (1x1 windows: the image itself is the matrix), `depthwise` (one
-channel a group: no product at all), or `columns` (im2col; groups one after the other). The formulas stand in
-reference/conv.py.
+channel a group: no product at all), `winograd` (most 3x3 windows), or `columns` (im2col; groups one after the other).
+The formulas stand in reference/conv.py.
 """
 
 import numpy as np
 
-from minires.kernels.cpu import columns, depthwise, pointwise
+from minires.kernels.cpu import columns, depthwise, pointwise, winograd
 from minires.kernels.cpu.layout import channels_second
 from minires.kernels.cpu.windows import Geometry
 from minires.kernels.shapes import Pair, convolution_sizes
@@ -47,6 +47,8 @@ def conv2d_forward(
         pointwise.forward(images_last(x), filters, bias, geometry, y)
     elif is_depthwise(weight.shape, groups):
         depthwise.forward(images_last(x), filters, bias, geometry, y)
+    elif winograd.suits(geometry, groups, len(x), x.shape[1], len(weight)):
+        winograd.forward(images_last(x), filters, bias, geometry, y)
     else:
         columns.forward(images_last(x), filters, bias, geometry, groups, y)
     return channels_second(y)
@@ -71,6 +73,8 @@ def conv2d_input_gradient(
         pointwise.input_gradient(images_last(grad), filters, geometry, dx)
     elif is_depthwise(weight.shape, groups):
         depthwise.input_gradient(images_last(grad), filters, geometry, dx)
+    elif winograd.suits(geometry, groups, batch, inputs, len(weight)):
+        winograd.input_gradient(images_last(grad), filters, geometry, dx)
     else:
         columns.input_gradient(images_last(grad), filters, geometry, groups, dx)
     return channels_second(dx)
@@ -92,6 +96,8 @@ def conv2d_weight_gradient(
         dweight = pointwise.weight_gradient(images_last(grad), images_last(x), geometry)
     elif is_depthwise(weight_shape, groups):
         dweight = depthwise.weight_gradient(images_last(grad), images_last(x), geometry)
+    elif winograd.suits(geometry, groups, len(x), inputs, outputs):
+        dweight = winograd.weight_gradient(images_last(grad), images_last(x), geometry)
     else:
         dweight = columns.weight_gradient(images_last(grad), images_last(x), geometry, groups)
     return channels_second(dweight.reshape(outputs, *kernel, inputs))

@@ -87,12 +87,13 @@ class Cut(NamedTuple):
 class Cuts:
     """The parts of images x (N, H, W, C) that the windows of one block after the other meet; for one thread.
 
+    Two of them at work at once in one thread need two names for their scratch memory.
     Most blocks of a batch have one shape: their views are made once, and the borders filled once. What `windows` and
     `taps` return is valid until the next block is asked for, and is not to be written to.
     """
 
-    def __init__(self, x: np.ndarray, geometry: Geometry, fill: float = 0) -> None:
-        self.x, self.geometry, self.fill = x, geometry, fill
+    def __init__(self, x: np.ndarray, geometry: Geometry, fill: float = 0, name: str = "cut") -> None:
+        self.x, self.geometry, self.fill, self.name = x, geometry, fill, name
         rows = input_rows(Block(0, 1, 0, geometry.output[0]), geometry)
         self.left, self.right = input_columns(geometry)
         self.is_padded = min(rows[0], self.left) < 0 or rows[1] > x.shape[1] or self.right > x.shape[2]
@@ -124,7 +125,7 @@ class Cuts:
     def _make(self, block: Block) -> Cut:
         top, bottom = input_rows(block, self.geometry)
         shape = (block.last - block.first, bottom - top, self.right - self.left, self.x.shape[3])
-        whole = scratch("cut", shape, self.x.dtype)
+        whole = scratch(self.name, shape, self.x.dtype)
         rows, to_rows = inside(top, bottom, self.x.shape[1])
         columns, to_columns = inside(self.left, self.right, self.x.shape[2])
         borders = [
