@@ -71,20 +71,81 @@ class Bomb(Callback):
             raise Bang
 
 
+class Tally(Callback):
+    """Counts events, and keeps the counts in the state."""
+
+    def __init__(self):
+        self.counts = dict.fromkeys(("after_step", "after_evaluate", "after_epoch"), 0)
+
+    def after_step(self, trainer):
+        self.counts["after_step"] += 1
+
+    def after_evaluate(self, trainer):
+        self.counts["after_evaluate"] += 1
+
+    def after_epoch(self, trainer):
+        self.counts["after_epoch"] += 1
+
+    def state_dict(self):
+        return dict(self.counts)
+
+    def load_state_dict(self, state):
+        self.counts = dict(state)
+
+
+@pytest.mark.parametrize("every", [None, 2])
 @pytest.mark.parametrize("order", [-1, 1000])
 @pytest.mark.parametrize("event", EVENTS)
-def test_an_exception_in_any_event(whole, tmp_path, event, order):
-    """What is on the disk then can be loaded, and leads to the same end."""
+def test_an_exception_in_any_event(whole, tmp_path, event, order, every):
+    """What is on the disk then can be loaded, and leads to the same end; no callback counts an event twice."""
     at = 1 if event in ("before_fit", "after_fit") else 2 if "step" not in event else 9
-    trainer = saving(tmp_path, every=2, callbacks=[Bomb(event, at, order)])
+    trainer = saving(tmp_path, every, callbacks=[Tally(), Bomb(event, at, order)])
     with pytest.raises(Bang):
         trainer.fit(*make_loaders(), epochs=EPOCHS)
     assert trainer.status == "failed"
     if not trainer.consistent:
         with pytest.raises(RuntimeError, match="broken off in the middle"):
             trainer.fit(*make_loaders(), epochs=EPOCHS)
-    resumed = saving(tmp_path, every=2)
+    tally = Tally()
+    resumed = saving(tmp_path, every, callbacks=[tally])
     assert event == "before_fit" or resumed.step > 0
+    resumed.fit(*make_loaders(), epochs=EPOCHS)
+    assert fingerprint(resumed) == whole
+    assert tally.counts == {"after_step": EPOCHS * STEPS, "after_evaluate": EPOCHS, "after_epoch": EPOCHS}
+
+
+def test_a_half_finished_epoch_is_not_saved(tmp_path):
+    train, _ = make_loaders()
+    trainer = saving(tmp_path, callbacks=[Tally(), Bomb("after_epoch", 2, 1)], stopping=False)
+    with pytest.raises(Bang):
+        trainer.fit(train, epochs=EPOCHS)
+    tally = Tally()
+    resumed = saving(tmp_path, callbacks=[tally], stopping=False)
+    assert (resumed.epoch, resumed.step) == (1, STEPS)
+    resumed.fit(train, epochs=EPOCHS)
+    assert tally.counts == {"after_step": EPOCHS * STEPS, "after_evaluate": 0, "after_epoch": EPOCHS}
+
+
+def test_a_half_made_step_is_not_saved(whole, tmp_path):
+    class Torn(optim.SGD):
+        """Fails in the midst of the ninth step, when half of the weights have moved."""
+
+        updates = 0
+
+        def update(self, parameter, gradient, group, state):
+            Torn.updates += 1
+            if Torn.updates == 8 * 6 + 4:
+                raise MemoryError
+            super().update(parameter, gradient, group, state)
+
+    model = make_model()
+    optimizer = Torn(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    trainer = saving(tmp_path, model=model, optimizer=optimizer)
+    with pytest.raises(MemoryError):
+        trainer.fit(*make_loaders(), epochs=EPOCHS)
+    assert not trainer.consistent
+    resumed = saving(tmp_path)
+    assert resumed.step == STEPS
     resumed.fit(*make_loaders(), epochs=EPOCHS)
     assert fingerprint(resumed) == whole
 

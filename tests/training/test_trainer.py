@@ -21,17 +21,20 @@ def test_it_is_the_plain_loop():
     trainer.fit(make_loaders()[0], epochs=2)
     model, loader = make_model(), make_loaders()[0]
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    step = 0
+    step, means = 0, []
     for _ in range(2):
+        total = 0.0
         for inputs, targets in loader:
             with random.address(7, "step", step):
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(inputs), targets)
                 loss.backward()
                 optimizer.step()
-            step += 1
+            step, total = step + 1, total + loss.item() * len(targets)
+        means.append(total / len(loader.dataset))
     own = dict(trainer.model.state_dict())
     assert all(np.array_equal(own[name].numpy(), tensor.numpy()) for name, tensor in model.state_dict().items())
+    assert trainer.history["loss"] == pytest.approx(means)
     assert trainer.step == step == 2 * STEPS and trainer.status == "done"
 
 
@@ -49,7 +52,7 @@ def test_figures_count_samples_and_not_batches():
     trainer = make_trainer(model=nn.Sequential(nn.Flatten(), nn.Linear(6, 3)), lr=1e-30, stopping=False, scheduler=None)
     images, targets = make_arrays()
     val = DataLoader(ArrayDataset(images, targets), 4)
-    row = trainer.fit(val, val, epochs=1).rows[0]
+    row = trainer.fit(val, val, epochs=2).rows[1]
     with no_grad():
         outputs = trainer.model(mr.tensor(images))
         loss = F.cross_entropy(outputs, mr.tensor(targets)).item()
