@@ -1,50 +1,84 @@
-"""`mr.save` and `mr.load`: a model's tensors in a .safetensors or .npz file, which hold data and never code."""
+"""`mr.save` and `mr.load`: a model's tensors in a .safetensors, .npz or torch file (.pth), none of which runs code."""
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from minires.backend import move
-from minires.errors import UsageError
-from minires.io import files, npz, safetensors
+from minires.errors import FileFormatError, UsageError
+from minires.io import files, npz, safetensors, state_dicts, torch_file, torch_write
 from minires.tensor import Tensor
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: model_best.pth.tar of PyTorch's ImageNet example
+SUFFIXES = (".safetensors", ".npz", *TORCH_SUFFIXES)
 
 
 def save(obj: Any, f: files.PathLike) -> None:
     """Write a state dict (names -> tensors or arrays), or a module's, to `f`; the suffix names the format.
 
-    Differs from torch.save: only tensors are written, and only as .safetensors or .npz. Whole or not at all.
+    .safetensors, .npz, or for torch .pth, .pt, .bin, .ckpt: `torch.load(f, weights_only=True)` gives back the same
+    names, order, types and bits. Differs from torch.save: only tensors are written. Whole or not at all.
     Raises UsageError for another suffix, TypeError naming what is not a tensor.
     """
     kind = _kind(f, "save")
     entries = obj.state_dict() if hasattr(obj, "state_dict") else obj
     if not isinstance(entries, Mapping):
         raise TypeError(f"save takes a state dict or a module, got {type(obj).__name__}")
-    arrays = {name: _array(name, value) for name, value in entries.items()}
-    files.write_atomic(f, safetensors.to_bytes(arrays) if kind == ".safetensors" else npz.to_bytes(arrays))
+    files.write_atomic(f, _WRITERS.get(kind, torch_write.to_bytes)({n: _array(n, v) for n, v in entries.items()}))
 
 
-def load(f: files.PathLike) -> dict[str, Tensor]:
-    """The tensors in a .safetensors or .npz file, by name. Loading never executes anything from a file.
+_WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
+    ".safetensors": safetensors.to_bytes, ".npz": npz.to_bytes,
+}  # fmt: skip
 
+
+def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
+    """The tensors in a .safetensors, .npz or torch file, by name. Loading never executes anything from a file.
+
+    Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
+    torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
+    float32, which holds it exactly. Entries that hold no numbers are left out with a warning.
     Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one.
     """
     kind = _kind(f, "load")
+    if kind in TORCH_SUFFIXES:
+        return {name: Tensor(array) for name, array in _of_torch(f, ema).items()}
+    if ema:
+        raise UsageError(f"ema: {os.fspath(f)} holds one set of tensors; averaged ones are found in torch files only",
+                         code="usage.value", file=os.fspath(f))  # fmt: skip
     arrays = safetensors.load_file(f) if kind == ".safetensors" else npz.load_file(f)
     return {name: Tensor(array) for name, array in arrays.items()}
 
 
+def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
+    state, left_out = state_dicts.find_weights(torch_file.load_object(path).obj, path, ema)
+    if left_out:
+        shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        warnings.warn(f"{os.fspath(path)}: left out, since they are no tensors: {shown}", stacklevel=3)
+    arrays = {}
+    for name, value in state.items():
+        try:
+            arrays[name] = value.numpy()
+        except TypeError as error:
+            raise FileFormatError(path, None, f"the tensor {name!r}: {error}") from error
+    return arrays
+
+
+def is_weights_file(name: files.PathLike) -> bool:
+    """Whether a name ends as those of weights files do."""
+    return os.path.splitext(os.fspath(name))[1].lower() in SUFFIXES
+
+
 def _kind(path: files.PathLike, verb: str) -> str:
     suffix = os.path.splitext(os.fspath(path))[1].lower()
-    if suffix in (".safetensors", ".npz"):
+    if suffix in SUFFIXES and (verb == "load" or suffix != ".tar"):
         return suffix
-    hint = None
-    if suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        hint = "this version does not read pickled torch files: convert it with safetensors.torch.save_file"
-    message = f"cannot {verb} {os.fspath(path)}: {suffix or 'a file without a suffix'} is not .safetensors or .npz"
-    raise UsageError(message, code="file.unknown_format", file=os.fspath(path), hint=hint)
+    message = f"cannot {verb} {os.fspath(path)}: {suffix or 'a file without a suffix'} is not one of "
+    message += ", ".join(SUFFIXES)
+    raise UsageError(message, code="file.unknown_format", file=os.fspath(path))
 
 
 def _array(name: object, value: Any) -> np.ndarray:
