@@ -3,7 +3,7 @@
 Every kernel exists in up to three sets with the same name and the same signature:
 
     reference   the textbook version: plain, slow, computed in float64. The oracle of every test
-    cpu         the fast NumPy version; a kernel that has none here uses the reference one
+    cpu         the fast NumPy version, for float32 and float64; what it lacks, and other types, use the reference
     cuda        to come: a third set in `SETS`, chosen for arrays that live on a GPU
 
 `TABLE` says which name has which implementation. Nothing here knows of the bookkeeping of gradients: a backward kernel
@@ -25,6 +25,7 @@ from minires.kernels import cpu, reference
 
 Kernel = Callable[..., Any]
 
+FAST_TYPES = (backend.float32, backend.float64)
 SETS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
 
@@ -78,6 +79,8 @@ def _dispatcher(kernel_name: str) -> Kernel:
     @functools.wraps(TABLE[kernel_name]["reference"])
     def call(array: backend.Array, *arguments: Any, **named: Any) -> Any:
         set_name = getattr(_forced, "set_name", None) or backend.device_of(array).type
+        if set_name == "cpu" and array.dtype not in FAST_TYPES:
+            set_name = "reference"
         return implementation(kernel_name, set_name)(array, *arguments, **named)
 
     return call

@@ -19,6 +19,5 @@ def pretend_threads(monkeypatch):
 
     def pretend(count):
         monkeypatch.setattr(parallel, "blas_threads", lambda: count)
-        monkeypatch.setattr(parallel, "_set_blas_threads", lambda count: None)
 
     return pretend

@@ -29,7 +29,6 @@ def threads_and_blocks(count, budget, prefer_winograd):
     """Kernels on `count` threads, in blocks so small that even tiny arrays take several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "blas_threads", lambda: count)
-        patch.setattr(parallel, "_set_blas_threads", lambda count: None)
         for module in (columns, pool, norm, activation, winograd):
             patch.setattr(module, "BUDGET", budget)
         patch.setattr(columns, "PLACES", 1)

@@ -31,13 +31,21 @@ def marked(monkeypatch, name="relu_forward"):
 def test_the_device_chooses_and_use_overrules(monkeypatch):
     marked(monkeypatch)
     x = np.zeros(1)
-    assert kernels.relu_forward(x) == "cpu"
+    assert kernels.relu_forward(x) == kernels.relu_forward(np.zeros(1, np.float32)) == "cpu"
     with kernels.use("reference"):
         assert kernels.relu_forward(x) == "reference"
         with kernels.use("cpu"):
             assert kernels.relu_forward(x) == "cpu"
         assert kernels.relu_forward(x) == "reference"
     assert kernels.relu_forward(x) == "cpu"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64", "uint8", "bool"])
+def test_types_beyond_the_fast_ones_use_the_reference(monkeypatch, dtype):
+    marked(monkeypatch)
+    with kernels.use("cpu"):
+        assert kernels.relu_forward(np.zeros(1, dtype)) == "reference"
+    assert kernels.relu_forward(np.zeros(1, dtype)) == "reference"
 
 
 def test_use_ends_with_an_error_too(monkeypatch):

@@ -80,6 +80,24 @@ def test_blas_is_held_to_one_thread_meanwhile_and_gets_its_threads_back():
         assert blas_now() == before
 
 
+def test_each_blas_library_gets_its_own_number_back(monkeypatch):
+    class Library:
+        def __init__(self, count):
+            self.count = count
+
+        def get_num_threads(self):
+            return self.count
+
+        def set_num_threads(self, count):
+            self.count = count
+
+    libraries = [Library(2), Library(4)]
+    monkeypatch.setattr(parallel, "_blas", lambda: libraries)
+    seen = parallel.over(range(4), lambda share: [library.count for library in libraries])
+    assert seen == [[1, 1]] * 4
+    assert [library.count for library in libraries] == [2, 4]
+
+
 def test_a_limit_of_one_thread_is_kept():
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         names = parallel.over(range(4), lambda share: threading.current_thread().name)

@@ -121,11 +121,12 @@ def scatter(grad: np.ndarray, matrix: np.ndarray, geometry: Geometry, dx: np.nda
             images = group.stop - group.start
             padded = scratch("padded", (images, height + 2 * ph, width + 2 * pw, channels), dx.dtype)
             padded[...] = 0
-            for block in blocks_of(images, oh, images * ow * taps * channels, BUDGET):
+            for part in parallel.ranges(oh, BUDGET // max(1, images * ow * taps * channels)):
+                block = Block(0, images, part.start, part.stop)
                 rows = rows_of_block(grad[group], block)
                 shares = scratch("im2col", (rows.shape[0], matrix.shape[1]), dx.dtype)
                 np.matmul(rows, matrix, out=shares)
-                met = padded[block.first : block.last, block.top * geometry.stride[0] :]
+                met = padded[:, block.top * geometry.stride[0] :]
                 add_to_taps(met, block.shape[1], geometry, shares.reshape(*block.shape, ow, taps, channels))
             dx[group] = padded[:, ph : ph + height, pw : pw + width]
 

@@ -32,6 +32,7 @@ class _State:
         self.lock = threading.Lock()
         self.active = 0
         self.threads = 1
+        self.before: list[int] = []  # the threads of each BLAS library while it is held to one
         self.helpers: ThreadPoolExecutor | None = None
         self.inside = threading.local()
 
@@ -52,8 +53,15 @@ def blas_threads() -> int:
     return max((library.get_num_threads() or 1 for library in _blas()), default=1)
 
 
-def _set_blas_threads(count: int) -> None:
+def _hold_blas() -> None:
+    """Set every BLAS library to one thread, and note how many each had."""
+    _state.before = [library.get_num_threads() for library in _blas()]
     for library in _blas():
+        library.set_num_threads(1)
+
+
+def _release_blas() -> None:
+    for library, count in zip(_blas(), _state.before, strict=True):
         library.set_num_threads(count)
 
 
@@ -63,8 +71,7 @@ def _one_blas_thread() -> Iterator[int]:
     with _state.lock:
         if _state.active == 0:
             _state.threads = blas_threads()
-            if _state.threads > 1:
-                _set_blas_threads(1)
+            _hold_blas()
         _state.active += 1
         threads = _state.threads
     try:
@@ -72,8 +79,8 @@ def _one_blas_thread() -> Iterator[int]:
     finally:
         with _state.lock:
             _state.active -= 1
-            if _state.active == 0 and _state.threads > 1:
-                _set_blas_threads(_state.threads)
+            if _state.active == 0:
+                _release_blas()
 
 
 def _helpers() -> ThreadPoolExecutor:
@@ -119,10 +126,13 @@ def _inside(work: Callable[[Sequence[Block]], Result], share: Sequence[Block]) -
 
 
 def ranges(count: int, size: int) -> list[slice]:
-    """`count` things in ranges of up to `size`, of equal lengths and as many for each thread: [slice(0, k), ...]."""
+    """`count` things in ranges of up to `size`, of equal lengths and as many for each thread: [slice(0, k), ...].
+
+    What fits into half a range stays in one: too little to share.
+    """
     threads = current_threads()
     number = -(-count // max(1, size))
-    if number > 1:
+    if 2 * count > size:
         number = min(count, -(-number // threads) * threads)
     step = -(-count // max(1, number))
     return [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]
@@ -130,6 +140,8 @@ def ranges(count: int, size: int) -> list[slice]:
 
 def current_threads() -> int:
     """Among how many threads `over` would divide its work now."""
+    if getattr(_state.inside, "yes", False):
+        return 1
     with _state.lock:
         return _state.threads if _state.active else blas_threads()
 

@@ -54,16 +54,15 @@ def max_pool2d_forward(
     y = np.empty((x.shape[0], *size, x.shape[1]), x.dtype)
     winner = np.empty(y.shape, winner_type(kernel_size))
     start = first_places(image, geometry).astype(winner.dtype)[None, :, :, None]
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
 
     def work(blocks: Sequence[Block]) -> None:
-        cuts = Cuts(images, geometry, lowest)
+        cuts = Cuts(images, geometry, -np.inf)
         for block in blocks:
             views = cuts.taps(block)
             best, won = y[block.place], winner[block.place]
             won[...] = start[:, block.place[1]]
             run_of_maxima(views, best, won, watch_nan=False)
-            if x.dtype.kind == "f" and np.isnan(best.max(initial=-np.inf)):
+            if np.isnan(best.max(initial=-np.inf)):
                 won[...] = start[:, block.place[1]]
                 run_of_maxima(views, best, won, watch_nan=True)
 

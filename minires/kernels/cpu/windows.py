@@ -42,15 +42,13 @@ class Block(NamedTuple):
 
 
 def blocks_of(images: int, rows: int, values_a_row: int, budget: int) -> list[Block]:
-    """Blocks of up to `budget` values: several whole images each, or, where one image is larger, some of its rows."""
+    """Blocks of up to `budget` values: several whole images each, or some rows of one where images are large or few."""
     rows_a_block = max(1, budget // max(1, values_a_row))
-    if rows_a_block >= rows:
+    if rows_a_block >= rows and images > 1:
         groups = parallel.ranges(images, rows_a_block // max(1, rows))
         return [Block(group.start, group.stop, 0, rows) for group in groups]
-    step = -(-rows // -(-rows // rows_a_block))  # as many blocks, but of equal heights
-    return [
-        Block(image, image + 1, top, min(top + step, rows)) for image in range(images) for top in range(0, rows, step)
-    ]
+    parts = parallel.ranges(rows, rows_a_block)
+    return [Block(image, image + 1, part.start, part.stop) for image in range(images) for part in parts]
 
 
 def input_rows(block: Block, geometry: Geometry) -> Pair:
