@@ -22,8 +22,10 @@ def prepare_streams() -> None:
 
 def drop_stdout() -> None:
     """Send what is still in stdout's buffer nowhere, so that Python does not complain at exit."""
+    from minires.io import files
+
     with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(files.system.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def result(text: str) -> None:

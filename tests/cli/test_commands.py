@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,12 +32,15 @@ def test_version_and_help(capsys):
     assert run(capsys)[0] == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the time of children is not told there")
 def test_help_answers_at_once():
+    """In processor time: the clock on the wall also counts what else the machine is doing."""
     seconds = []
     for _ in range(4):
-        start = time.perf_counter()
+        before = os.times()
         assert minires("--help").returncode == 0
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.5, seconds
 
 

@@ -1,12 +1,15 @@
 """Killed, interrupted, terminated: what is left behind, the exit status, and that --resume gives the same bits."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from minires.io import checkpoint
 from tests.cli.helpers import command, environment, minires
 from tests.finetune.helpers import SAME_IN_EQUAL_RUNS, contents
 
@@ -50,6 +53,8 @@ def test_resume_gives_the_same_bits(finished, uninterrupted, tmp_path, number, s
     folder = tmp_path / "run"
     returned, err = stop(place, folder, number)
     assert returned == status and b"Traceback" not in err
+    if number != signal.SIGKILL:
+        assert f"everything is saved: minires finetune --resume {folder} goes on from here".encode() in err
     assert not (folder / "model" / "model.safetensors").exists()
     answer = minires("finetune", "--resume", folder, "--no-progress", cwd=place)
     assert answer.returncode == 0 and b"(resumed)" in answer.stderr, answer.stderr
@@ -73,3 +78,22 @@ def test_a_second_process_in_the_same_folder_is_refused(finished, tmp_path):
         process.kill()
         process.wait()
     assert minires("finetune", "--resume", folder, "--max-steps", "1", cwd=place).returncode == 0
+
+
+def test_a_loss_that_explodes(finished, tmp_path):
+    place, _ = finished
+    folder = tmp_path / "run"
+    words = ["finetune", "--data", "photos", "--weights", "weights", "-b", "8", "--opt", "sgd", "--lr", "1e30",
+             "--warmup-epochs", "0", "--sched", "constant", "--checkpoint-interval", "1", "--json", "--output", folder]  # fmt: skip
+    answer = minires(*words, cwd=place)
+    assert answer.returncode == 1
+    error = json.loads(answer.stdout)["error"]
+    assert error["code"] == "numerics.not_finite" and "learning rate 1e+30" in error["message"]
+    (event,) = [event for line in (folder / "events.jsonl").read_text().splitlines()
+                if (event := json.loads(line))["event"] == "nan"]  # fmt: skip
+    assert event["step"] >= 2 and event["lr"] == 1e30 and event["place"] in error["message"]
+    assert b"Traceback" not in answer.stderr and b"warning" not in answer.stderr
+    saved = checkpoint.newest_valid(folder / "checkpoints")
+    assert saved.state["step"] == event["step"] - 1
+    weights = [name for name in saved.tensors if name.startswith("model.") and name.endswith(("weight", "bias"))]
+    assert weights and all(np.isfinite(saved.tensors[name]).all() for name in weights)
