@@ -64,7 +64,7 @@ class Unpickler:
                 opcodes[opcode](self)
             result = self._stack.pop()
         except IndexError:
-            ended = self.position >= len(data)
+            ended = self._opcode >= len(data)
             reason = "the pickle is cut off" if ended else "an instruction takes a value that is not there"
             raise self.error(reason) from None
         self._check_depth(result)
