@@ -84,7 +84,8 @@ def test_a_loss_that_explodes(finished, tmp_path):
     place, _ = finished
     folder = tmp_path / "run"
     words = ["finetune", "--data", "photos", "--weights", "weights", "-b", "8", "--opt", "sgd", "--lr", "1e30",
-             "--warmup-epochs", "0", "--sched", "constant", "--checkpoint-interval", "1", "--json", "--output", folder]  # fmt: skip
+             "--warmup-epochs", "0", "--sched", "constant", "--checkpoint-interval", "1", "--json",
+             "--output", folder]  # fmt: skip
     answer = minires(*words, cwd=place)
     assert answer.returncode == 1
     error = json.loads(answer.stdout)["error"]
