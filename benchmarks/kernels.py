@@ -4,14 +4,15 @@
     python benchmarks/kernels.py --network resnet20 --repeats 30 --only conv
 
 The two libraries take turns, so that a change of the machine's speed meets both; the table shows medians in
-milliseconds and their ratio (above 1: minires is faster). PyTorch computes on channels-last memory, its faster layout.
-Times of a network are the layers' times by how often each occurs.
+milliseconds and their ratio, above 1 if minires is faster. On a machine that others use as well, `--processor` with
+OMP_NUM_THREADS=1 compares the best processor times of one thread. PyTorch computes on channels-last memory, its faster
+layout. Times of a network are the layers' times by how often each occurs.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -205,32 +206,42 @@ def title(layer: NamedTuple) -> str:
     raise TypeError(layer)
 
 
-def milliseconds(call: Timed) -> float:
-    start = time.perf_counter()
+class Clock(NamedTuple):
+    name: str
+    seconds: Callable[[], float]
+    figure: Callable[[Sequence[float]], float]  # of several measurements
+
+
+WALL = Clock("median", time.perf_counter, statistics.median)
+PROCESSOR = Clock("best processor time", time.process_time, min)
+
+
+def milliseconds(call: Timed, clock: Clock) -> float:
+    start = clock.seconds()
     call()
-    return 1000 * (time.perf_counter() - start)
+    return 1000 * (clock.seconds() - start)
 
 
-def medians(ours: Timed, theirs: Timed | None, repeats: int) -> tuple[float, float | None]:
-    """Times of both, taken in turn, after one call of each to warm up."""
+def times_of(ours: Timed, theirs: Timed | None, repeats: int, clock: Clock) -> tuple[float, float | None]:
+    """The times of both, taken in turn, after one call of each to warm up."""
     calls = [call for call in (ours, theirs) if call is not None]
     for call in calls:
         call()
-    times = [[milliseconds(call) for call in calls] for _ in range(repeats)]
-    middle = [statistics.median(column) for column in zip(*times, strict=True)]
-    return middle[0], middle[1] if theirs is not None else None
+    times = [[milliseconds(call, clock) for call in calls] for _ in range(repeats)]
+    figures = [clock.figure(column) for column in zip(*times, strict=True)]
+    return figures[0], figures[1] if theirs is not None else None
 
 
-def measure(network: str, repeats: int, only: str | None) -> None:
+def measure(network: str, repeats: int, only: str | None, clock: Clock) -> None:
     batch, layers = NETWORKS[network]
-    print(f"\n{network}, batch {batch}, float32, {parallel.blas_threads()} threads: milliseconds")
+    print(f"\n{network}, batch {batch}, float32, threads: {parallel.blas_threads()}; milliseconds, {clock.name}")
     print(f"{'layer':34} {'of':>3} {'':7} {'minires':>8} {'torch':>8} {'ratio':>6}")
     totals = [0.0, 0.0]
     for layer in layers:
         if only and SHORT[type(layer)] != only:
             continue
         for name, (ours, theirs) in KINDS[type(layer)](layer, batch).items():
-            mine, other = medians(ours, theirs, repeats)
+            mine, other = times_of(ours, theirs, repeats, clock)
             totals[0] += layer.count * mine
             totals[1] += layer.count * (other or 0)
             line = f"{title(layer):34} {layer.count:>3} {name:7} {mine:8.2f}"
@@ -244,11 +255,12 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(NETWORKS), help="measure this one alone")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls of each kernel (15)")
     parser.add_argument("--only", choices=sorted(SHORT.values()), help="measure this kind of layer alone")
+    parser.add_argument("--processor", action="store_true", help="processor time rather than wall time")
     arguments = parser.parse_args()
     if torch is not None:
         torch.set_num_threads(parallel.blas_threads())
     for network in [arguments.network] if arguments.network else NETWORKS:
-        measure(network, arguments.repeats, arguments.only)
+        measure(network, arguments.repeats, arguments.only, PROCESSOR if arguments.processor else WALL)
 
 
 if __name__ == "__main__":
