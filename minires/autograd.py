@@ -404,17 +404,16 @@ def _outgoing_gradients(node: Node, incoming: list[Array]) -> Iterator[tuple[Edg
     gradients = outcome if isinstance(outcome, tuple) else (outcome,)
     if len(gradients) < len(node.edges):
         raise RuntimeError(f"{node.name} returned {len(gradients)} gradients for {len(node.edges)} arguments")
-    foreign = {id(memory_owner(array)) for array in (*incoming, *saved) if array is not None}
+    held = [id(memory_owner(array)) for array in (*incoming, *saved, *gradients) if array is not None]
     for edge, array in zip(node.edges, gradients, strict=False):
         if edge is None or array is None:
             continue
         if array.shape != edge.shape:
             raise RuntimeError(f"{node.name} returned a gradient of shape {array.shape}, expected {edge.shape}")
-        if array.dtype != edge.dtype:
-            array = array.astype(edge.dtype)
         owner = memory_owner(array)
-        owned = id(owner) not in foreign and owner.flags.writeable and array.size == owner.size
-        foreign.add(id(owner))  # the same array for a second input belongs to the first
+        owned = held.count(id(owner)) == 1 and array.flags.writeable and array.size == owner.size
+        if array.dtype != edge.dtype:
+            array, owned = array.astype(edge.dtype), True
         yield edge, array, owned
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.autograd import Function
 from minires.tensor import Tensor
 
 
@@ -74,11 +75,15 @@ def test_each_result_has_hooks_of_its_own(a):
 
 
 def test_hooks_of_one_result_of_several(a):
-    values, _ = a.max(0)
+    two = type("Two", (Function,), {"forward": staticmethod(lambda ctx, x: (x * 2, x * 5)),
+                                    "backward": staticmethod(lambda ctx, da, db: 2 * da + 5 * db)})  # fmt: skip
+    first, second = two.apply(a)
     seen = []
-    values.register_hook(lambda gradient: seen.append(gradient.item()))
-    (values * 3).backward()
-    assert seen == [3.0]
+    first.register_hook(lambda gradient: seen.append(("first", gradient.tolist())))
+    second.register_hook(lambda gradient: seen.append(("second", gradient.tolist())))
+    (first * 3 + second * 7).sum().backward()
+    assert sorted(seen) == [("first", [3.0, 3.0]), ("second", [7.0, 7.0])]
+    assert a.grad.tolist() == [41.0, 41.0]
 
 
 def test_hooks_need_a_gradient():

@@ -92,6 +92,14 @@ def test_set_grad_enabled(a):
     assert mr.is_grad_enabled(), "decorating changes nothing yet"
     assert not double(a).requires_grad and mr.is_grad_enabled()
 
+    @mr.set_grad_enabled(True)
+    def triple(x):
+        return x * 3
+
+    with mr.no_grad():
+        assert triple(a).requires_grad
+        assert not mr.is_grad_enabled(), "as it was at the call, not at the decoration"
+
 
 def test_set_grad_enabled_nested():
     with mr.set_grad_enabled(False):

@@ -141,19 +141,77 @@ def test_the_same_tensor_twice_gets_a_gradient_of_its_own():
     assert seed.tolist() == [1.0, 1.0]
 
 
-def test_gradients_that_a_backward_hands_out_twice_are_kept_apart():
+@pytest.mark.parametrize("other_first", [True, False])
+@pytest.mark.parametrize("turned", [False, True])
+def test_gradients_that_a_backward_hands_out_twice_are_kept_apart(other_first, turned):
     """The walk may add in place only into arrays that nobody else holds."""
-    kept = []
 
     def backward(ctx, dy):
-        kept.append(np.full(2, 3.0))
-        return kept[-1], kept[-1]
+        kept = np.array([3.0, 4.0])
+        return kept, kept[::-1] if turned else kept
 
     pair = type("Pair", (Function,), {"forward": staticmethod(lambda ctx, a, b: a + b),
                                       "backward": staticmethod(backward)})  # fmt: skip
     a, b = leaf(1.0, 1.0), leaf(1.0, 1.0)
-    (pair.apply(a, b) + a * 10).sum().backward()
-    assert a.grad.tolist() == [13.0, 13.0] and b.grad.tolist() == [3.0, 3.0]
+    if other_first:
+        other = a * 10 + b * 20
+        total = pair.apply(a, b) + other
+    else:
+        total = pair.apply(a, b)
+        total = total + a * 10 + b * 20
+    total.sum().backward()
+    assert a.grad.tolist() == [13.0, 14.0] and b.grad.tolist() == ([24.0, 23.0] if turned else [23.0, 24.0])
+
+
+def test_gradients_that_share_a_part_are_kept_apart():
+    def backward(ctx, dy):
+        whole = np.array([1.0, 2.0, 3.0])
+        return whole[:2], whole[1:]
+
+    pair = type("Pair", (Function,), {"forward": staticmethod(lambda ctx, a, b: a + b),
+                                      "backward": staticmethod(backward)})  # fmt: skip
+    a, b = leaf(1.0, 1.0), leaf(1.0, 1.0)
+    late = a * 10 + b * 20
+    (pair.apply(a, b) + late).sum().backward()
+    assert a.grad.tolist() == [11.0, 12.0] and b.grad.tolist() == [22.0, 23.0]
+
+
+def test_saved_and_incoming_arrays_are_not_added_to():
+    """exp's gradient may be made of saved arrays, and an addition hands on what it was given."""
+    a = leaf(1.0, 2.0)
+    kept = []
+
+    def backward(ctx, dy):
+        kept.append(ctx.saved_arrays[0])
+        return ctx.saved_arrays[0]
+
+    kind = faulty(backward, lambda ctx, x: (ctx.save_for_backward(np.array([5.0, 6.0])), x * 1.0)[1])
+    late = a * 10
+    (kind(a) + late).sum().backward()
+    assert kept[0].tolist() == [5.0, 6.0] and a.grad.tolist() == [15.0, 16.0]
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 1), (3, 4)])
+def test_gradients_that_are_views_of_fewer_numbers(shape):
+    """The mean's gradient is one number shown many times, read-only even where it is shown once."""
+    a = Tensor(np.ones(shape), requires_grad=True)
+    b = a * 1
+    (b.mean(-1) + b.mean(-1) + b.sum(-1)).sum().backward()
+    assert np.allclose(a.grad.array, 1 + 2 / shape[-1])
+
+
+def test_a_gradient_that_may_not_be_written_to():
+    def backward(ctx, dy):
+        gradient = np.array([3.0, 4.0])
+        gradient.setflags(write=False)
+        return gradient
+
+    a = leaf(1.0, 1.0)
+    b = a * 1
+    late = b * 10
+    (faulty(backward)(b) + late).sum().backward()
+    assert a.grad.tolist() == [13.0, 14.0]
+    a.grad.zero_()  # writable all the same
 
 
 def test_read_only_and_broadcast_gradients():
