@@ -199,9 +199,7 @@ class Trainer:
         self.consistent = False
         self.optimizer.step()
 
-    def _check(
-        self, value: float, what: str, inputs: Tensor, targets: Tensor, statistics: Any, backward: bool
-    ) -> None:  # fmt: skip
+    def _check(self, value: float, what: str, inputs: Tensor, targets: Tensor, statistics: Any, backward: bool) -> None:
         """Raise NotFiniteError if `value` is not finite, after looking for the place where that begins."""
         if math.isfinite(value):
             return
