@@ -45,10 +45,6 @@ def test_parameter_counts(name):
         assert count(getattr(models, name)()) == PARAMETERS[name]
 
 
-def test_every_model_is_counted():
-    assert set(models.list_models()) == set(PARAMETERS)
-
-
 def test_cifar_counts_by_hand():
     """16 channels at full size, 32 at half, 64 at a quarter; option B adds two 1x1 convolutions and their norms."""
     n = 5
