@@ -1,7 +1,8 @@
 """Floor 5: the models.
 
-resnet     the networks that most others vary, in one file
-base       what every model knows about itself     heads   what stands behind the features, as data
+resnet     the networks that the others vary: ResNet, ResNeXt, wide ResNet, and the small ones for CIFAR
+resnet_d, se_resnet, preact_resnet, resnetv2, inception_resnet    a family each
+base       what every model knows about itself     heads      what stands behind the features, as data
 norms      the norms they can be built with        registry   the models by name, and their weights
 
 Every name of `list_models()` is a function here too: `models.resnet50(num_classes=10)`.
@@ -11,11 +12,12 @@ import difflib
 from typing import Any
 
 from minires.models.base import ImageModel
+from minires.models.norms import NORMS
 from minires.models.registry import builder, create, embedded_info, list_models
 from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, PadShortcut, PlainBlock, ResNet
 
 __all__ = [
-    "BasicBlock", "Bottleneck", "CifarResNet", "ImageModel", "PadShortcut", "PlainBlock", "ResNet", "create",
+    "NORMS", "BasicBlock", "Bottleneck", "CifarResNet", "ImageModel", "PadShortcut", "PlainBlock", "ResNet", "create",
     "embedded_info", "list_models",
 ]  # fmt: skip
 
