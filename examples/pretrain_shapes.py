@@ -19,15 +19,15 @@ from minires.io import environment, files, strict_json
 from minires.training import Trainer
 
 NAME = "resnet20_shapes"
-# Half of the pictures are light on dark, half dark on light, in any colour: one mean and one deviation for all channels.
+# Half of the pictures are light on dark, half dark on light, in any colour: one mean and deviation for all channels.
 PREPROCESSING = Preprocessing(resize=(32, 32), crop=None, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=60_000, help="pictures to train on (default: 60000)")
+    parser.add_argument("--samples", type=int, default=50_000, help="pictures to train on (default: 50000)")
     parser.add_argument("--test-samples", type=int, default=4_000, help="pictures to test on (default: 4000)")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8, help="passes over them (default: 8)")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate of the one cycle")
     parser.add_argument("--seed", type=int, default=0)
