@@ -200,6 +200,23 @@ def test_gradients_that_are_views_of_fewer_numbers(shape):
     assert np.allclose(a.grad.array, 1 + 2 / shape[-1])
 
 
+def test_a_gradient_whose_entries_share_memory():
+    a = leaf(1.0, 1.0)
+    late = a * Tensor(np.array([10.0, 20.0]))
+    shown_twice = faulty(lambda ctx, dy: np.lib.stride_tricks.as_strided(np.array([3.0]), (2,), (0,)))
+    (shown_twice(a) + late).sum().backward()
+    assert a.grad.tolist() == [13.0, 23.0]
+
+
+def test_what_a_hook_has_seen_does_not_change_afterwards():
+    a, kept = leaf(1.0, 2.0), []
+    late = a * 10
+    b = a + 1.0  # hands its gradient on as it is
+    b.register_hook(lambda gradient: kept.append(gradient))
+    (b * 2 + late).sum().backward()
+    assert kept[0].tolist() == [2.0, 2.0] and a.grad.tolist() == [12.0, 12.0]
+
+
 def test_a_gradient_that_may_not_be_written_to():
     def backward(ctx, dy):
         gradient = np.array([3.0, 4.0])
@@ -404,6 +421,10 @@ def test_gradients_arrive_in_the_type_of_the_input():
     a = leaf(1.0, 2.0, dtype=np.float32)
     faulty(lambda ctx, dy: dy.astype(np.float64))(a).sum().backward()
     assert a.grad.dtype == np.float32
+    c = leaf(1.0, 2.0, dtype=np.float32) * 2
+    c.retain_grad()
+    c.backward(mr.tensor([1.0, 2.0], dtype=mr.float64))
+    assert c.grad.dtype == np.float32 and c.grad.tolist() == [1.0, 2.0]
     b = leaf(1.0, 2.0, dtype=np.float32)
     (b.double() * 3).sum().backward()
     assert b.grad.dtype == np.float32 and b.grad.tolist() == [3.0, 3.0]
