@@ -120,6 +120,10 @@ def result_type(first: Array, second: Array) -> np.dtype:
 
 def memory_owner(array: Array) -> Array:
     """The array whose memory `array` is a view of (itself, if it owns its memory)."""
-    while hasattr(getattr(array, "base", None), "dtype"):
-        array = array.base
-    return array
+    while True:
+        base = getattr(array, "base", None)
+        if base is not None and not hasattr(base, "dtype"):  # as_strided puts an object of its own in between
+            base = getattr(base, "base", None)
+        if not hasattr(base, "dtype"):
+            return array
+        array = base

@@ -5,6 +5,7 @@ import pytest
 
 import minires as mr
 from minires import optim
+from minires.backend import memory_owner
 from minires.tensor import Tensor
 
 MODIFIED = "modified by an in-place operation: it is at version {}, expected version {}"
@@ -73,6 +74,16 @@ def test_a_saved_view_is_guarded_by_its_base(a):
     base[1, 1] = 7  # another row, but the same memory: told rather than guessed, as in PyTorch
     with pytest.raises(RuntimeError, match="modified by an in-place operation"):
         c.backward()
+
+
+def test_windows_over_an_array_are_views_of_it(a):
+    """as_strided and its kin hide the array that they look at behind an object of their own."""
+    base = np.arange(3.0)
+    whole = mr.from_numpy(base)
+    for view in (np.lib.stride_tricks.sliding_window_view(base, 2), np.lib.stride_tricks.as_strided(base, (2,), (8,))):
+        assert memory_owner(view) is base
+    assert memory_owner(np.frombuffer(bytearray(8))).size == 1
+    assert whole[1:].version is whole.version
 
 
 def test_a_saved_array_that_only_the_other_input_needs(a):
