@@ -34,6 +34,7 @@ from minires.backend import device, float16, float32, float64, int8, int16, int3
 from minires.gradcheck import gradcheck
 from minires.io import load, save
 from minires.models import create
+from minires.nn import compile_inference
 from minires.ops import (
     abs,
     add,

@@ -19,6 +19,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from minires.backend import Array, array_module, is_floating, memory_owner
 class _Mode(threading.local):
     grad = True
     inference = False
+    tape: "list[Application] | None" = None
 
 
 _mode = _Mode()
@@ -281,12 +283,37 @@ class Function:
             outcome = cls.forward(ctx, *arrays, **settings)
         several = isinstance(outcome, tuple)
         results = [tensors[0].make_result(array) for array in (outcome if several else (outcome,))]
+        if _mode.tape is not None:
+            _mode.tape.append(Application(cls, arguments, settings, tuple(results)))
         _share_versions(results, tensors)
         if any(needs):
             _record(ctx, arguments, tensors, results)
         else:
             ctx.free()
         return tuple(results) if several else results[0]
+
+
+class Application(NamedTuple):
+    """One line of a tape: an operation, what `apply` was given, and the tensors that came out."""
+
+    function: type[Function]
+    arguments: tuple[Any, ...]
+    settings: dict[str, Any]
+    results: tuple[Variable, ...]
+
+
+@contextmanager
+def tape() -> Iterator[list[Application]]:
+    """Within the block every Function applied in this thread is also written to the list that the block is given.
+
+    Whether gradients are recorded makes no difference. The list keeps all tensors alive that it names. What has no
+    derivative (comparisons, argmax) is no Function, and does not appear.
+    """
+    before, _mode.tape = _mode.tape, []
+    try:
+        yield _mode.tape
+    finally:
+        _mode.tape = before
 
 
 def _share_versions(results: Sequence[Variable], inputs: Sequence[Variable]) -> None:

@@ -91,8 +91,12 @@ class StdConv2d(Conv2d):
         super().__init__(*arguments, **settings)
         self.eps = eps
 
+    def standardised(self) -> Tensor:
+        """The weight as it is used: one window is to group norm what a picture is to a layer."""
+        return ops.group_norm(self.weight, 1, eps=self.eps)
+
     def forward(self, input: Tensor) -> Tensor:
-        weight = ops.group_norm(self.weight, 1, eps=self.eps)  # one window is to it what a picture is to a layer
+        weight = self.standardised()
         return ops.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:

@@ -103,7 +103,7 @@ class Module(Registry):
         """The module at a path such as "layer1.0.conv1"; "" is this one. AttributeError naming the step that fails."""
         module = self
         for name in target.split(".") if target else []:
-            inside = getattr(module, name)
+            inside = module._modules[name] if name in module._modules else getattr(module, name)
             if not isinstance(inside, Module):
                 raise AttributeError(f"`{name}` is not a Module")
             module = inside
@@ -169,6 +169,12 @@ class Module(Registry):
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
+
+    def fuse(self, example: Tensor | None = None) -> "Module":
+        """A copy for inference with batch norms folded into convolutions: see `minires.compile_inference`."""
+        from minires.nn.fuse import compile_inference
+
+        return compile_inference(self, example)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with 0."""

@@ -2,12 +2,13 @@
 
 elementwise   + - * /, powers, exp, clamp, where, comparison     reduce    sums, means, extremes, norms
 shape         reshape, permute, cat, split, pad                  index     x[...], gather, sorting
-linalg        matrix products, linear                            window    convolution, pooling
+linalg        matrix products, linear                            window, conv_act   convolution, pooling
 activation    relu, sigmoid, tanh, softmax, dropout              norm, group_norm   normalisation
 loss          cross entropy and other losses                     creation  tensor, zeros, randn, ...
 """
 
 from minires.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from minires.ops.conv_act import conv2d_act
 from minires.ops.creation import (
     arange,
     as_tensor,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.kernels.shapes import convolution_sizes
 from minires.ops.draws import Arguments, Draw, Random, Values, distinct, nonzero, normal, one_of, positive, shape
 
 Pair = tuple[int, int]
@@ -38,6 +39,15 @@ def convolution(random: Random) -> Arguments:
     weight = normal(random, groups * outputs, inputs, *sizes["kernel"])
     bias = one_of(random, None, normal(random, groups * outputs))
     return [x, weight, bias, sizes["stride"], sizes["padding"], sizes["dilation"], groups], {}
+
+
+def convolution_and_more(random: Random) -> Arguments:
+    """conv2d_act(the same, residual=, relu=)."""
+    arguments, _ = convolution(random)
+    x, weight, _, *geometry, _ = arguments
+    size = convolution_sizes(x.shape[2:], weight.shape[2:], *geometry)
+    residual = one_of(random, None, normal(random, len(x), len(weight), *size))
+    return arguments, {"residual": residual, "relu": bool(random.integers(0, 2))}
 
 
 def max_pooling(random: Random) -> Arguments:

@@ -186,6 +186,7 @@ TABLE: tuple[Entry, ...] = (
     entry("topk", draws.chosen),
     # windows
     network("conv2d", draws_network.convolution),
+    entry("conv2d_act", draws_network.convolution_and_more, ""),
     network("max_pool2d", draws_network.max_pooling),
     network("avg_pool2d", draws_network.average_pooling),
     network("adaptive_avg_pool2d", draws_network.adaptive_pooling),

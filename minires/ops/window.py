@@ -132,6 +132,19 @@ def conv2d(
     stride, padding, dilation: a number or a pair (height, width). padding: also "valid" (0) and "same" (as much as
     keeps H and W; stride 1 only; an odd row or column comes after the picture). RuntimeError for what does not fit.
     """
+    input, geometry, _ = prepare_convolution(input, weight, bias, stride, padding, dilation, groups)
+
+    def compute(x: Tensor) -> Tensor:
+        return Conv2d.apply(x, weight, bias, *geometry)
+
+    return _on_batch(input, "conv2d", compute)
+
+
+def prepare_convolution(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Tensor, tuple[Pair, Pair, Pair, int], Pair]:
+    """The input (padded, where padding="same" is odd), (stride, padding, dilation, groups) as pairs, and the output's
+    height and width. RuntimeError for what does not fit."""
     _check_convolution(input, weight, bias, groups)
     stride, dilation = _positive(stride, "stride"), _positive(dilation, "dilation")
     if padding == "valid":
@@ -145,12 +158,8 @@ def conv2d(
     padding = pair(padding, "padding")
     if min(padding) < 0:
         raise RuntimeError(f"negative padding is not supported, got {padding}")
-    _sizes(convolution_sizes, input.shape[-2:], weight.shape[2:], stride, padding, dilation)
-
-    def compute(x: Tensor) -> Tensor:
-        return Conv2d.apply(x, weight, bias, stride, padding, dilation, groups)
-
-    return _on_batch(input, "conv2d", compute)
+    size = _sizes(convolution_sizes, input.shape[-2:], weight.shape[2:], stride, padding, dilation)
+    return input, (stride, padding, dilation, groups), size
 
 
 def _check_convolution(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
