@@ -236,12 +236,12 @@ class Tensor(Variable):
         create_graph: not supported, since minires differentiates once only (NotImplementedError).
         """
         if create_graph:
-            raise NotImplementedError("create_graph: minires computes first derivatives only, there is no double backward")
+            raise NotImplementedError("create_graph: minires has first derivatives only, there is no double backward")
         if not self.requires_grad:
             raise RuntimeError("this tensor does not require grad and no recorded operation made it")
         if gradient is None:
             if self.array.size != 1:
-                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, not for shape {self.shape}")
+                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, not for {self.shape}")
             seed = array_module(self.array).ones(self.shape, self.dtype)
         else:
             seed = _raw(gradient)
@@ -355,7 +355,7 @@ class Tensor(Variable):
         return self.copy_(Tensor(array_module(self.array).asarray(values, dtype=self.dtype)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Write into the places that `index` names; the gradient flows to `value` and to what is left of this tensor."""
+        """Write into the places that `index` names; the gradient flows to `value` and to what is left."""
         self._become(lambda old: OPERATIONS["set_items"](old, index, value), "index assignment")
 
     # ------------------------------------------------------------------------------------------- copies, conversions
@@ -368,9 +368,7 @@ class Tensor(Variable):
         for value in target:
             if isinstance(value, Tensor):
                 dtype, device = value.dtype, value.device
-            elif isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda"):
-                device = value
-            elif isinstance(value, backend.device):
+            elif isinstance(value, backend.device) or str(value).partition(":")[0] in ("cpu", "cuda"):
                 device = value
             else:
                 dtype = np.dtype(value)
