@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minires import models, random
-from minires.data import Preprocessing, preset_eval
+from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.freezing import HEAD
 from minires.finetune.heads import parse_head, replace_head
@@ -16,8 +16,6 @@ from minires.finetune.settings import Settings, unknown_name
 from minires.io import model_directory
 from minires.io.weights import load as load_weights
 from minires.tensor import Tensor
-
-SMALL, LARGE = 32, 224  # sides of the pictures that the two families of models are made for
 
 
 @dataclass
@@ -40,12 +38,12 @@ def find_start(settings: Settings) -> Start:
             return Start(like.config, None, like.preprocessing, f"random numbers, built like {name}")
         raise unknown_name(name, models.list_models(), f"no model {name!r} among {', '.join(models.list_models())}")
     if weights in (None, "none"):
-        return Start({"name": name}, None, usual_preprocessing(name), "random numbers")
+        return Start({"name": name}, None, models.preprocessing(name), "random numbers")
     if os.path.isdir(weights):
         return _of_folder(weights)
     if os.path.isfile(weights):
         tensors = {key: tensor.array for key, tensor in load_weights(weights).items()}
-        return Start({"name": name}, tensors, usual_preprocessing(name), weights)
+        return Start({"name": name}, tensors, models.preprocessing(name, weights), weights)
     if os.sep in weights or "." in weights:
         raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
     tensors = {key: tensor.array for key, tensor in models.registry.read_weights(name, weights).items()}
@@ -62,14 +60,6 @@ def _of_folder(path: str) -> Start:
     except (ValueError, TypeError) as error:
         raise FileFormatError(os.path.join(path, "preprocessing.json"), None, str(error)) from error
     return Start(parts["config"], parts["tensors"], preprocessing, path)
-
-
-def usual_preprocessing(name: str) -> Preprocessing:
-    """What a model of this name is given where its weights do not say: 32 x 32, or torchvision's 224 of 256."""
-    blank = models.create(name)
-    if hasattr(blank, "maxpool"):
-        return preset_eval(256, LARGE)
-    return preset_eval((SMALL, SMALL), None)
 
 
 def build_model(start: Start, settings: Settings, outputs: int) -> Any:

@@ -3,7 +3,9 @@
 resnet     the networks that the others vary: ResNet, ResNeXt, wide ResNet, and the small ones for CIFAR
 resnet_d, se_resnet, preact_resnet, resnetv2, inception_resnet    a family each
 base       what every model knows about itself     heads      what stands behind the features, as data
+recipes    how pictures are prepared for published weights       summary    layers, shapes, costs
 norms      the norms they can be built with        registry   the models by name, and their weights
+keys       how others name the layers              loading    a model from its weights file alone
 
 Every name of `list_models()` is a function here too: `models.resnet50(num_classes=10)`.
 """
@@ -12,13 +14,16 @@ import difflib
 from typing import Any
 
 from minires.models.base import ImageModel
+from minires.models.loading import load
 from minires.models.norms import NORMS
+from minires.models.recipes import preprocessing
 from minires.models.registry import builder, create, embedded_info, list_models
 from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, PadShortcut, PlainBlock, ResNet
+from minires.models.summary import summarize
 
 __all__ = [
     "NORMS", "BasicBlock", "Bottleneck", "CifarResNet", "ImageModel", "PadShortcut", "PlainBlock", "ResNet", "create",
-    "embedded_info", "list_models",
+    "embedded_info", "list_models", "load", "preprocessing", "summarize",
 ]  # fmt: skip
 
 _BUILDERS = {name: builder(name) for name in list_models()}

@@ -4,19 +4,26 @@ import fnmatch
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from minires.errors import UsageError
 from minires.io import files
 from minires.io import weights as weight_files
 from minires.models.base import ImageModel
+from minires.models.inception_resnet import InceptionResNetV2
+from minires.models.preact_resnet import PreActCifarResNet
 from minires.models.resnet import CifarResNet, ResNet
+from minires.models.resnet_d import ResNetD
+from minires.models.resnetv2 import BiTResNet, ResNetV2
+from minires.models.se_resnet import SEResNet
 from minires.tensor import Tensor
 
 Model = ImageModel
 
-FAMILIES: tuple[type[ImageModel], ...] = (ResNet, CifarResNet)
+FAMILIES: tuple[type[ImageModel], ...] = (
+    ResNet, ResNetD, SEResNet, ResNetV2, BiTResNet, InceptionResNetV2, CifarResNet, PreActCifarResNet,
+)  # fmt: skip
 _BY_NAME = {name: family for family in FAMILIES for name in family.names}
 _BY_PARTS = {family.parts_name: family for family in FAMILIES if family.parts_name not in _BY_NAME}
 _FOLDER = os.path.join(os.path.dirname(__file__), "weights")
@@ -32,26 +39,31 @@ def create(name: str, *, num_classes: int | None = None, weights: Any = None, **
 
     num_classes: outputs of the head; by default those of the weights, else 1000 (CIFAR models: 10).
     weights: path of a .safetensors or .npz file, or the name of weights that come with minires ("shapes", for
-    resnet20). options: see ResNet and CifarResNet; "resnet" and "cifar_resnet" take the parts they are built of.
+    resnet20). options: in_channels, norm (see minires/models/norms.py) and what else the class of the family takes;
+    "resnet", "cifar_resnet" and the other names of families take the parts that a model is built of.
     ValueError for an unknown name; UsageError if the file's head has another number of classes, or does not exist.
     """
-    state = None
+    state, head = None, f"{family_of(name).head_name}.weight"
     if weights is not None:
         state = read_weights(name, weights)
-        num_classes = _classes_to_build(state, num_classes, weights, "head" in options)
+        num_classes = _classes_to_build(state.get(head), num_classes, weights, "head" in options)
     model = _build(name, {**options, **({} if num_classes is None else {"num_classes": num_classes})})
     if state is not None:
         model.load_state_dict(state)
     return model
 
 
+def family_of(name: str) -> type[ImageModel]:
+    """The class that a name belongs to. ValueError for an unknown one."""
+    family = _BY_NAME.get(name) or _BY_PARTS.get(name)
+    if family is None:
+        raise ValueError(f"there is no model {name!r}; models are {', '.join(list_models())}")
+    return family
+
+
 def _build(name: str, options: dict[str, Any]) -> Model:
-    if name in _BY_NAME:
-        family = _BY_NAME[name]
-        return family(**{**family.names[name], **options}, name=name)
-    if name in _BY_PARTS:
-        return _BY_PARTS[name](**options)
-    raise ValueError(f"there is no model {name!r}; models are {', '.join(list_models())}")
+    family = family_of(name)
+    return family(**{**family.names.get(name, {}), **options}, name=name)
 
 
 def read_weights(name: str, source: Any) -> dict[str, Tensor]:
@@ -77,11 +89,11 @@ def _embedded_names() -> str:
     return ", ".join(f"{kind!r} for {model}" for model, kind in found) or "none"
 
 
-def _classes_to_build(state: Mapping[str, Tensor], asked: int | None, source: Any, has_own_head: bool) -> int | None:
+def _classes_to_build(weight: Tensor | None, asked: int | None, source: Any, has_own_head: bool) -> int | None:
     """The number of classes of the weights (as asked, if their head is not one Linear). UsageError if they differ."""
-    if has_own_head or "fc.weight" not in state:
+    if has_own_head or weight is None:
         return asked
-    found = state["fc.weight"].shape[0]
+    found = weight.shape[0]
     if asked not in (None, found):
         raise UsageError(
             f"num_classes={asked}, but the head of {os.fspath(source)} has {found} classes",
