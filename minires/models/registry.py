@@ -4,12 +4,14 @@ import fnmatch
 import inspect
 import json
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from minires.errors import UsageError
+from minires.errors import FileFormatError, UsageError
 from minires.io import files
 from minires.io import weights as weight_files
+from minires.models import keys
 from minires.models.base import ImageModel
 from minires.models.inception_resnet import InceptionResNetV2
 from minires.models.preact_resnet import PreActCifarResNet
@@ -17,6 +19,7 @@ from minires.models.resnet import CifarResNet, ResNet
 from minires.models.resnet_d import ResNetD
 from minires.models.resnetv2 import BiTResNet, ResNetV2
 from minires.models.se_resnet import SEResNet
+from minires.nn import init
 from minires.tensor import Tensor
 
 Model = ImageModel
@@ -38,18 +41,51 @@ def create(name: str, *, num_classes: int | None = None, weights: Any = None, **
     """A model by its name: `create("resnet50", num_classes=10)`, or `create(**model.config)`.
 
     num_classes: outputs of the head; by default those of the weights, else 1000 (CIFAR models: 10).
-    weights: path of a .safetensors or .npz file, or the name of weights that come with minires ("shapes", for
-    resnet20). options: in_channels, norm (see minires/models/norms.py) and what else the class of the family takes;
+    weights: path of a weights file (.safetensors, .npz, .pth), under torchvision's, timm's or Hugging Face's names (see
+    minires/models/keys.py), or the name of weights that come with minires ("shapes", for resnet20). A head for another
+    number of classes is replaced by a new one, and the first convolution adapted to `in_channels`, with a warning.
+    options: in_channels, norm (see minires/models/norms.py) and what else the class of the family takes;
     "resnet", "cifar_resnet" and the other names of families take the parts that a model is built of.
-    ValueError for an unknown name; UsageError if the file's head has another number of classes, or does not exist.
+    ValueError for an unknown name, UsageError for a missing file, FileFormatError for weights of another model.
     """
-    state, head = None, f"{family_of(name).head_name}.weight"
+    family_of(name)
     if weights is not None:
-        state = read_weights(name, weights)
-        num_classes = _classes_to_build(state.get(head), num_classes, weights, "head" in options)
-    model = _build(name, {**options, **({} if num_classes is None else {"num_classes": num_classes})})
-    if state is not None:
-        model.load_state_dict(state)
+        return fill(keys.fit(read_weights(name, weights), [target(name, options)], weights), num_classes, weights)
+    return _build(name, {**options, **({} if num_classes is None else {"num_classes": num_classes})})
+
+
+def target(name: str, options: Mapping[str, Any]) -> keys.Target:
+    """What can be filled in a model of this name and these options: keys and shapes."""
+    with init.without_draws(fill=False):
+        return keys.target_of(_build(name, dict(options)), name, options, family_of(name).head_name)
+
+
+def fill(fitted: keys.Fitted, num_classes: int | None, source: Any) -> Model:
+    """The model that the weights of the file `source` fit, with those weights.
+
+    A head for another number of classes, or missing in the file, is new and random, which a warning says; so is said
+    that the first convolution has been adapted to another number of channels than the file's.
+    """
+    name, head, path = fitted.target.name, fitted.target.head, os.fspath(source)
+    options, state, found = dict(fitted.target.options), dict(fitted.state), fitted.num_classes
+    channels = options.setdefault("in_channels", fitted.in_channels)
+    if channels != fitted.in_channels:
+        state[fitted.target.stem] = keys.adapt_stem(state[fitted.target.stem], channels)
+        warnings.warn(f"{path}: the first convolution takes {fitted.in_channels} channels; it is adapted to {channels} "
+                      "(summed, or repeated and scaled)", stacklevel=3)  # fmt: skip
+    if num_classes is None and not fitted.has_head:
+        raise FileFormatError(path, None, f"these weights of {name} have no head", hint="num_classes=N makes a new one")
+    classes = num_classes if num_classes is not None else found
+    with init.without_draws(fill=False):  # what is not overwritten below is no random number
+        model = _build(name, options if classes is None else {**options, "num_classes": classes})
+    if classes is not None and (not fitted.has_head or found not in (None, classes)):
+        has = f"has {found} classes" if fitted.has_head else "is not in the file"
+        warnings.warn(f"{path}: the head {has}; a new one with random values gives num_classes={classes}",
+                      stacklevel=3)  # fmt: skip
+        model.reset_head(classes)
+        new = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{head}.")}
+        state = {**fitted.without_head(state), **new}
+    model.load_state_dict(state)
     return model
 
 
@@ -72,7 +108,7 @@ def read_weights(name: str, source: Any) -> dict[str, Tensor]:
     embedded = os.path.join(_FOLDER, f"{name}_{path}.safetensors")
     if os.sep not in path and "." not in path:  # a name; a folder that happens to be called so does not count
         if not os.path.exists(embedded):
-            raise UsageError(f"there are no weights {path!r} for {name}: give the path of a .safetensors or .npz file",
+            raise UsageError(f"there are no weights {path!r} for {name}: give the path of a weights file",
                              code="weights.unknown", hint=f"with minires come: {_embedded_names()}")  # fmt: skip
         path = embedded
     return weight_files.load(path)
@@ -89,20 +125,6 @@ def _embedded_names() -> str:
     return ", ".join(f"{kind!r} for {model}" for model, kind in found) or "none"
 
 
-def _classes_to_build(weight: Tensor | None, asked: int | None, source: Any, has_own_head: bool) -> int | None:
-    """The number of classes of the weights (as asked, if their head is not one Linear). UsageError if they differ."""
-    if has_own_head or weight is None:
-        return asked
-    found = weight.shape[0]
-    if asked not in (None, found):
-        raise UsageError(
-            f"num_classes={asked}, but the head of {os.fspath(source)} has {found} classes",
-            code="weights.head", file=os.fspath(source),
-            hint=f"leave num_classes out, then replace the head: model.reset_head({asked})",
-        )  # fmt: skip
-    return found
-
-
 def builder(name: str) -> Callable[..., Model]:
     """The function `resnet50(...)` of one name, as torchvision has them."""
     family = _BY_NAME[name]
@@ -114,7 +136,7 @@ def builder(name: str) -> Callable[..., Model]:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""{name}: a {family.__name__}.
 
-    weights: path of a .safetensors or .npz file, or the name of weights that come with minires. num_classes: by
+    weights: path of a weights file, or the name of weights that come with minires. num_classes: by
     default those of the weights, else {usual}. Nothing is downloaded, so that torchvision's `progress` has nothing
     to show. options: see {family.__name__}.
     """

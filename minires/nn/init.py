@@ -23,33 +23,36 @@ _mode = threading.local()
 
 
 @contextmanager
-def without_draws() -> Iterator[None]:
+def without_draws(fill: bool = True) -> Iterator[None]:
     """Within this block, in this thread, random weights are zeros: for a model that is only counted, or loaded next.
 
-    Drawing is most of the work of making a large model. Ours, not in PyTorch.
+    Drawing is most of the work of making a large model. `fill=False` leaves even the zeros out: the weights are
+    whatever their memory holds, which costs nothing until somebody looks. Ours, not in PyTorch.
     """
-    before = getattr(_mode, "without_draws", False)
-    _mode.without_draws = True
+    before = getattr(_mode, "instead", None)
+    _mode.instead = zeros_ if fill else _as_it_is
     try:
         yield
     finally:
-        _mode.without_draws = before
+        _mode.instead = before
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform on [a, b)."""
-    if getattr(_mode, "without_draws", False):
-        return zeros_(tensor)
-    return tensor.uniform_(a, b, generator=generator)
+    instead = getattr(_mode, "instead", None)
+    return instead(tensor) if instead else tensor.uniform_(a, b, generator=generator)
 
 
 @no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with this mean and standard deviation."""
-    if getattr(_mode, "without_draws", False):
-        return zeros_(tensor)
-    return tensor.normal_(mean, std, generator=generator)
+    instead = getattr(_mode, "instead", None)
+    return instead(tensor) if instead else tensor.normal_(mean, std, generator=generator)
 
 
 @no_grad()

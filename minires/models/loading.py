@@ -1,0 +1,75 @@
+"""A model from a weights file alone: which one it is follows from the names and shapes of its tensors."""
+
+import functools
+import inspect
+import os
+from typing import Any
+
+from minires.errors import FileFormatError, UsageError
+from minires.io import files, model_directory
+from minires.io import weights as weight_files
+from minires.models import keys, registry
+from minires.tensor import Tensor
+
+# models with the same names and shapes as another, which is meant unless they are named
+ONLY_BY_NAME = tuple(registry.list_models("plain*"))
+
+
+def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False, **options: Any) -> registry.Model:
+    """The model that a weights file was saved from, with its weights, in eval mode.
+
+    f: a .safetensors, .npz or torch file, or a model folder. num_classes, in_channels: as in `create`, for a new head
+    or a stem adapted to other pictures; ema: the copy averaged over the training. FileFormatError, naming models and
+    tensors, if the tensors fit none or several: then `create(name, weights=f)` says which is meant.
+    """
+    if os.path.isdir(f):
+        if num_classes is not None or ema or options:
+            raise UsageError(f"{os.fspath(f)} is a model folder, which says itself how its model is built",
+                             code="usage.conflict", file=os.fspath(f))  # fmt: skip
+        return model_directory.load(f)[0]
+    fitted = identify(weight_files.load(f, ema=ema), f)
+    fitted.target.options.update(options)
+    return registry.fill(fitted, num_classes, f).eval()
+
+
+def identify(state: dict[str, Tensor], source: files.PathLike, name: str | None = None) -> keys.Fitted:
+    """The state dict of the file `source` under the names of the model that it fits; `name`: among those called so."""
+    names = registry.list_models() if name is None else [name]
+    targets = [target for each in names for target in _targets(each)]
+    fitted = keys.fit(state, targets, source, ONLY_BY_NAME if name is None else ())
+    fitted.target = keys.Target(**{**fitted.target.__dict__, "options": dict(fitted.target.options)})  # one's own copy
+    return fitted
+
+
+@functools.cache
+def _targets(name: str) -> list[keys.Target]:
+    """The model of this name, and the variants of it whose weights are about: CIFAR ResNets with shortcuts "B"."""
+    variants: list[dict[str, Any]] = [{}]
+    usual = registry.family_of(name).names[name]
+    if "shortcut" in inspect.signature(registry.family_of(name)).parameters and usual.get("shortcut", "A") == "A":
+        variants.append({"shortcut": "B"})
+    return [registry.target(name, options) for options in variants]
+
+
+def read_file(f: files.PathLike, name: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A weights file as (config, state dict) for somebody who builds the model: `create(**config)` has these tensors.
+
+    name: the model, if it is known; else it is inferred. Without a head in the file the config has no num_classes.
+    """
+    fitted = identify(weight_files.load(f), f, name)
+    config = {"name": fitted.target.name, **fitted.target.options}
+    if fitted.in_channels != 3:
+        config["in_channels"] = fitted.in_channels
+    if fitted.num_classes is not None:
+        config["num_classes"] = fitted.num_classes
+    return config, fitted.state
+
+
+def name_of(f: files.PathLike) -> str:
+    """The name of the model that a weights file fits. UsageError that says why it cannot be inferred."""
+    try:
+        return identify(weight_files.load(f), f).target.name
+    except FileFormatError as error:
+        if error.hint != "name the model":
+            raise
+        raise UsageError(error.message, code="weights.ambiguous", file=os.fspath(f), hint="--model NAME") from error
