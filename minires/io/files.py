@@ -71,18 +71,27 @@ def write_atomic(path: PathLike, data: bytes | bytearray | memoryview | str) -> 
     try:
         try:
             _write_new(temporary, content)
-            _again(system.replace, temporary, target)
+            again(system.replace, temporary, target)
         except FileExistsError:  # somebody else's file under the temporary name: leave it alone
             raise
         except BaseException:
             _remove_quietly(temporary)
             raise
     except OSError as error:
-        raise _write_error(error, target, len(content)) from error
+        raise write_error(error, target, len(content)) from error
+    _settle(target)
+
+
+def move_into_place(source: PathLike, target: PathLike) -> None:
+    """Give the finished file `source` the name `target`, in the same folder, as durably as `write_atomic` does."""
+    temporary, final = os.fspath(source), os.fspath(target)
     try:
-        sync_folder(folder or ".")
+        with opened(temporary, os.O_RDWR) as descriptor:
+            again(system.fsync, descriptor)
+        again(system.replace, temporary, final)
     except OSError as error:
-        raise explain(error, target, f"{target} is written but may not survive a power cut") from error
+        raise explain(error, final, f"cannot write {final}") from error
+    _settle(final)
 
 
 def append_line(path: PathLike, line: str, sync: bool = False) -> None:
@@ -95,16 +104,16 @@ def append_line(path: PathLike, line: str, sync: bool = False) -> None:
     target = os.fspath(path)
     content = _as_bytes(line + "\n")
     try:
-        with _opened(target, os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
-            if _again(system.seek, descriptor, 0, os.SEEK_END) > 0:
-                _again(system.seek, descriptor, -1, os.SEEK_END)
-                if _again(system.read, descriptor, 1) != b"\n":
+        with opened(target, os.O_RDWR | os.O_CREAT | os.O_APPEND) as descriptor:
+            if again(system.seek, descriptor, 0, os.SEEK_END) > 0:
+                again(system.seek, descriptor, -1, os.SEEK_END)
+                if again(system.read, descriptor, 1) != b"\n":
                     content = b"\n" + content
-            _write_all(descriptor, memoryview(content))
+            write_all(descriptor, memoryview(content))
             if sync:
-                _again(system.fsync, descriptor)
+                again(system.fsync, descriptor)
     except OSError as error:
-        raise _write_error(error, target, len(content)) from error
+        raise write_error(error, target, len(content)) from error
 
 
 def make_folder(path: PathLike) -> None:
@@ -122,7 +131,7 @@ def make_new_folder(path: PathLike) -> bool:
     """Make a folder whose parent exists. False, and nothing happens, if the name is taken. FileAccessError names it."""
     target = os.fspath(path)
     try:
-        _again(system.make_folder, target)
+        again(system.make_folder, target)
         sync_folder(os.path.dirname(target.rstrip(os.sep)) or ".")
     except FileExistsError:
         return False
@@ -135,7 +144,7 @@ def remove(path: PathLike, missing_ok: bool = False) -> None:
     """Remove a file. `missing_ok`: nothing happens if there is none."""
     target = os.fspath(path)
     try:
-        _again(system.remove, target)
+        again(system.remove, target)
     except FileNotFoundError as error:
         if not missing_ok:
             raise explain(error, target, f"cannot remove {target}") from error
@@ -163,9 +172,9 @@ def sync_folder(folder: str) -> None:
     """
     if os.name == "nt":
         return
-    with _opened(folder, os.O_RDONLY) as descriptor:
+    with opened(folder, os.O_RDONLY) as descriptor:
         try:
-            _again(system.fsync, descriptor)
+            again(system.fsync, descriptor)
         except OSError as error:
             if error.errno not in _NOT_FOR_FOLDERS:
                 raise
@@ -176,18 +185,22 @@ def sync_folder(folder: str) -> None:
 
 def read_bytes(path: PathLike) -> bytes:
     """The whole content of a regular file. FileAccessError for a missing or unreadable one, a folder, a pipe."""
+    return b"".join(read_parts(path, None))
+
+
+def read_parts(path: PathLike, size: int | None) -> Iterator[bytes]:
+    """A file's content in parts of `size` bytes; None: in one by its length, and what it has grown by meanwhile."""
     target = os.fspath(path)
     try:
-        with _opened(target, os.O_RDONLY | _NO_WAITING) as descriptor:
-            status = _again(system.status, descriptor)
+        with opened(target, os.O_RDONLY | _NO_WAITING) as descriptor:
+            status = again(system.status, descriptor)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise FileAccessError(f"cannot read {target}: it is {kind}", code="file.not_regular", file=target)
-            # all in one go by the file's size, then until the end, wherever that is by now
-            parts: list[bytes] = []
-            while part := _again(system.read, descriptor, max(0 if parts else status.st_size, _AT_LEAST)):
-                parts.append(part)
-            return b"".join(parts)
+            wanted = max(status.st_size, _AT_LEAST) if size is None else size
+            while part := again(system.read, descriptor, wanted):
+                yield part
+                wanted = _AT_LEAST if size is None else size
     except OSError as error:
         raise explain(error, target, f"cannot read {target}") from error
 
@@ -201,12 +214,19 @@ def list_folder(path: PathLike) -> list[str]:
     """Names in a folder, sorted. FileAccessError if it cannot be read."""
     target = os.fspath(path)
     try:
-        return sorted(_again(system.list_folder, target))
+        return sorted(again(system.list_folder, target))
     except OSError as error:
         raise explain(error, target, f"cannot read the folder {target}") from error
 
 
 # ----------------------------------------------------------------------------------------------------- small helpers
+
+
+def _settle(target: str) -> None:
+    try:
+        sync_folder(os.path.dirname(target) or ".")
+    except OSError as error:
+        raise explain(error, target, f"{target} is written but may not survive a power cut") from error
 
 
 def _mark() -> str:
@@ -218,7 +238,7 @@ def _as_bytes(data: bytes | bytearray | memoryview | str) -> bytes | bytearray |
     return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
 
 
-def _again(call: Callable[..., Any], *arguments: Any) -> Any:
+def again(call: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a system call, made once more whenever a signal interrupted it."""
     while True:
         try:
@@ -228,8 +248,9 @@ def _again(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
-    descriptor = _again(system.open, path, flags | BINARY)
+def opened(path: str, flags: int) -> Iterator[int]:
+    """A descriptor within the block. Raises OSError."""
+    descriptor = again(system.open, path, flags | BINARY)
     try:
         yield descriptor
     except BaseException:
@@ -241,15 +262,16 @@ def _opened(path: str, flags: int) -> Iterator[int]:
 
 
 def _write_new(path: str, content: memoryview) -> None:
-    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
-        _write_all(descriptor, content)
-        _again(system.fsync, descriptor)
+    with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+        write_all(descriptor, content)
+        again(system.fsync, descriptor)
 
 
-def _write_all(descriptor: int, content: memoryview) -> None:
+def write_all(descriptor: int, content: memoryview) -> None:
+    """Write every byte, in as many calls as the system wants. Raises OSError."""
     position = 0
     while position < len(content):
-        count = _again(system.write, descriptor, content[position:])
+        count = again(system.write, descriptor, content[position:])
         if count == 0:
             raise OSError(errno.EIO, "the system took no byte of a write")
         position += count
@@ -257,10 +279,11 @@ def _write_all(descriptor: int, content: memoryview) -> None:
 
 def _remove_quietly(path: str) -> None:
     with contextlib.suppress(OSError):  # we are on the way out with the error that matters
-        _again(system.remove, path)
+        again(system.remove, path)
 
 
-def _write_error(error: OSError, path: str, size: int) -> FileAccessError:
+def write_error(error: OSError, path: str, size: int) -> FileAccessError:
+    """The error to raise where `size` bytes could not be written; for a full disk with what is free."""
     message = f"cannot write {path} ({size} bytes needed"
     if error.errno in _FULL:
         with contextlib.suppress(OSError):

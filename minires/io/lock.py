@@ -76,9 +76,12 @@ class FolderLock:
             return
         descriptor, self._descriptor = self._descriptor, None
         try:
-            files.system.truncate(descriptor, 0)
-        finally:
-            files.system.close(descriptor)
+            try:
+                files.system.truncate(descriptor, 0)
+            finally:
+                files.system.close(descriptor)
+        except OSError as error:
+            raise files.explain(error, self.path, f"cannot write {self.path}") from error
 
     def __enter__(self) -> "FolderLock":
         return self
