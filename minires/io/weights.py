@@ -1,4 +1,7 @@
-"""`mr.save` and `mr.load`: a model's tensors in a .safetensors, .npz or torch file (.pth), none of which runs code."""
+"""`mr.save` and `mr.load`: a model's tensors in a .safetensors, .npz or torch file (.pth), none of which runs code.
+
+Keras's files are read, too, under their own names ("conv1_conv/kernel") and with their own order of axes.
+"""
 
 import os
 import warnings
@@ -9,11 +12,12 @@ import numpy as np
 
 from minires.backend import move
 from minires.errors import FileFormatError, UsageError
-from minires.io import files, npz, safetensors, state_dicts, torch_file, torch_write
+from minires.io import files, keras_files, npz, safetensors, state_dicts, torch_file, torch_write
 from minires.tensor import Tensor
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: model_best.pth.tar of PyTorch's ImageNet example
 SUFFIXES = (".safetensors", ".npz", *TORCH_SUFFIXES)
+READ_SUFFIXES = (*SUFFIXES, *keras_files.SUFFIXES)  # minires writes no Keras files
 
 
 def save(obj: Any, f: files.PathLike) -> None:
@@ -36,7 +40,7 @@ _WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
 
 
 def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
-    """The tensors in a .safetensors, .npz or torch file, by name. Loading never executes anything from a file.
+    """The tensors in a .safetensors, .npz, torch or Keras (.h5, .keras) file, by name. Loading never executes anything.
 
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
@@ -49,8 +53,13 @@ def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
     if ema:
         raise UsageError(f"ema: {os.fspath(f)} holds one set of tensors; averaged ones are found in torch files only",
                          code="usage.value", file=os.fspath(f))  # fmt: skip
-    arrays = safetensors.load_file(f) if kind == ".safetensors" else npz.load_file(f)
-    return {name: Tensor(array) for name, array in arrays.items()}
+    return {name: Tensor(array) for name, array in _READERS[kind](f).items()}
+
+
+_READERS: dict[str, Callable[[files.PathLike], dict[str, np.ndarray]]] = {
+    ".safetensors": safetensors.load_file, ".npz": npz.load_file,
+    **dict.fromkeys(keras_files.SUFFIXES, keras_files.load_file),
+}  # fmt: skip
 
 
 def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
@@ -68,16 +77,20 @@ def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
 
 
 def is_weights_file(name: files.PathLike) -> bool:
-    """Whether a name ends as those of weights files do."""
-    return os.path.splitext(os.fspath(name))[1].lower() in SUFFIXES
+    """Whether a name, or the path within a URL, ends as those of weights files do."""
+    path = os.fspath(name)
+    if "://" in path:
+        path = path.partition("#")[0].partition("?")[0]
+    return os.path.splitext(path)[1].lower() in READ_SUFFIXES
 
 
 def _kind(path: files.PathLike, verb: str) -> str:
     suffix = os.path.splitext(os.fspath(path))[1].lower()
-    if suffix in SUFFIXES and (verb == "load" or suffix != ".tar"):
+    known = READ_SUFFIXES if verb == "load" else SUFFIXES
+    if suffix in known and (verb == "load" or suffix != ".tar"):
         return suffix
     message = f"cannot {verb} {os.fspath(path)}: {suffix or 'a file without a suffix'} is not one of "
-    message += ", ".join(SUFFIXES)
+    message += ", ".join(known)
     raise UsageError(message, code="file.unknown_format", file=os.fspath(path))
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minires.errors import FileFormatError, UsageError
-from minires.io import files
+from minires.io import download, files
 from minires.io import weights as weight_files
-from minires.models import keys
+from minires.models import keras_keys, keys
 from minires.models.base import ImageModel
 from minires.models.inception_resnet import InceptionResNetV2
 from minires.models.preact_resnet import PreActCifarResNet
@@ -42,15 +42,21 @@ def create(name: str, *, num_classes: int | None = None, weights: Any = None, **
 
     num_classes: outputs of the head; by default those of the weights, else 1000 (CIFAR models: 10).
     weights: path of a weights file (.safetensors, .npz, .pth), under torchvision's, timm's or Hugging Face's names (see
-    minires/models/keys.py), or the name of weights that come with minires ("shapes", for resnet20). A head for another
-    number of classes is replaced by a new one, and the first convolution adapted to `in_channels`, with a warning.
+    minires/models/keys.py), a Keras file (.h5, .keras), which makes a resnet50 a resnet50_keras (see
+    minires/models/keras_keys.py), a URL of one, which is downloaded once (see minires/io/download.py), or the name of
+    weights that come with minires ("shapes", for resnet20). A head for another number of classes is replaced by a new
+    one, and the first convolution adapted to `in_channels`, with a warning.
     options: in_channels, norm (see minires/models/norms.py) and what else the class of the family takes;
     "resnet", "cifar_resnet" and the other names of families take the parts that a model is built of.
-    ValueError for an unknown name, UsageError for a missing file, FileFormatError for weights of another model.
+    ValueError for an unknown name, UsageError for a missing file, FileFormatError for weights of another model,
+    DownloadError for a URL that cannot be had.
     """
     family_of(name)
     if weights is not None:
-        return fill(keys.fit(read_weights(name, weights), [target(name, options)], weights), num_classes, weights)
+        weights = download.local(weights)
+        state, actual, own = keras_keys.adopt(read_weights(name, weights), weights, name)
+        known = target(actual or name, {**own, **options})
+        return fill(keys.fit(state, [known], weights), num_classes, weights)
     return _build(name, {**options, **({} if num_classes is None else {"num_classes": num_classes})})
 
 
@@ -131,13 +137,13 @@ def builder(name: str) -> Callable[..., Model]:
     usual = inspect.signature(family).parameters["num_classes"].default
 
     def build(*, weights: Any = None, progress: bool = True, num_classes: int | None = None, **options: Any) -> Model:
+        weights = download.local(weights, progress=None if progress else False)
         return create(name, num_classes=num_classes, weights=weights, **options)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""{name}: a {family.__name__}.
 
-    weights: path of a weights file, or the name of weights that come with minires. num_classes: by
-    default those of the weights, else {usual}. Nothing is downloaded, so that torchvision's `progress` has nothing
-    to show. options: see {family.__name__}.
+    weights: path or URL of a weights file, or the name of weights that come with minires. progress: show on a terminal
+    how a download goes on. num_classes: by default those of the weights, else {usual}. options: see {family.__name__}.
     """
     return build
