@@ -47,7 +47,7 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> "HTTPResponse
     opener = _opener()
     headers = {"User-Agent": f"minires/{__version__}", "Accept-Encoding": "identity", **headers}
     for _ in range(REDIRECTS + 1):
-        request = Request(urllib.parse.quote(url, safe=string.punctuation), headers=headers)
+        request = Request(urllib.parse.quote(url, string.punctuation), headers=headers)
         response = opener.open(request, timeout=timeout)
         if response.status not in _MOVED:
             return response
@@ -58,7 +58,8 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> "HTTPResponse
 
 def _next(url: str, location: str) -> str:
     try:
-        following = urllib.parse.urljoin(url, location)
+        # headers come as Latin-1, whatever their bytes mean: these are the bytes
+        following = urllib.parse.urljoin(url, urllib.parse.quote(location, string.punctuation, "latin-1"))
         check_url(following)
         if following.lower().startswith("http:") and url.lower().startswith("https:"):
             raise ValueError("http where the page before was https")

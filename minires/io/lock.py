@@ -37,7 +37,8 @@ class FolderLock:
         try:
             self._take(self._descriptor)
         except BaseException as error:
-            files.system.close(self._descriptor)
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                files.system.close(self._descriptor)
             self._descriptor = None
             if isinstance(error, OSError):  # the disk is full: there is no room for our name
                 raise files.explain(error, self.path, f"cannot lock {self.path}") from error
