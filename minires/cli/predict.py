@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "jsonl")
 EXAMPLES = """  minires predict runs/finetune-resnet20-1 a.jpg b.png
   minires predict runs/finetune-resnet20-1/model photos/ --recursive --format csv --output labels.csv
+  minires predict resnet50.pth photos/ --class-map imagenet.txt
   find photos -name '*.jpg' | minires predict runs/finetune-resnet20-1 - --format jsonl"""
 
 
 def run(name: str, words: Sequence[str]) -> int:
     """The command. Exit status 3 if some pictures could not be read; the others are answered."""
-    parser = Parser(name, "Classify pictures. How they are prepared comes from the model's folder.", EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="a run folder, or the model folder in it")
+    parser = Parser(name, "Classify pictures. How they are prepared comes with the model.", EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, or a weights file "
+                        "(.pth, .safetensors, .npz)")  # fmt: skip
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures, folders, or - for paths on stdin")
     parser.add_argument("--topk", "--top", metavar="N", help="classes shown for each picture (default: 5)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(FORMATS)} (default: table)")
     parser.add_argument("--output", metavar="FILE", help="write the answers to a file instead of stdout")
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
+    parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
+    parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
     add_common(parser)
     given = parser.read(words)
     style = "json" if given.get("json") else given.get("format", "table")
@@ -40,7 +44,7 @@ def run(name: str, words: Sequence[str]) -> int:
     from minires.finetune import inference
     from minires.io import files
 
-    loaded = inference.load_model(given["model"])
+    loaded = inference.load_model(given["model"], given.get("class_map"), given.get("model_name"))
     paths = inference.find_pictures(_inputs(given["inputs"]), given.get("recursive", False))
     target = given.get("output")
     if target is not None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from minires import models
 from minires.autograd import inference_mode
-from minires.data import DataLoader, FileDataset, Preprocessing, collate
+from minires.data import DataLoader, FileDataset, Preprocessing, collate, read_class_map
 from minires.errors import DataError, FileFormatError, UsageError
 from minires.io import files, model_directory
 from minires.tensor import Tensor
@@ -48,15 +49,51 @@ def model_folder(path: str | os.PathLike[str]) -> str:
     raise UsageError(f"{name} is no model: it has no model.safetensors", code="model.missing", file=name)
 
 
-def load_model(path: str | os.PathLike[str]) -> LoadedModel:
-    """The model in a model directory or run folder. Raises UsageError for another path, FileFormatError for damage."""
-    folder = model_folder(path)
+def load_model(
+    path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None
+) -> LoadedModel:
+    """The model in a model directory, a run folder or a weights file (.pth, .safetensors, .npz).
+
+    A weights file says which model it holds (`name`, where it fits several), and how pictures are prepared follows from
+    the table of published weights; its classes are called 0, 1, 2, ... unless the file `class_map` names them.
+    Raises UsageError for another path, FileFormatError for damage.
+    """
+    if os.path.isfile(path) and not _inside_model_directory(path):
+        return _load_file(os.fspath(path), class_map, name)
+    if class_map is not None or name is not None:
+        raise UsageError(f"{os.fspath(path)} knows its classes and its model: class names are for weights files",
+                         code="usage.conflict", file=os.fspath(path))  # fmt: skip
+    folder = model_folder(os.path.dirname(os.fspath(path)) if os.path.isfile(path) else path)
     model, info = model_directory.load(folder)
     try:
         preprocessing = Preprocessing.from_config(info["preprocessing"])
     except (ValueError, TypeError) as error:
         raise FileFormatError(os.path.join(folder, "preprocessing.json"), None, str(error)) from error
     return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], folder)
+
+
+def _inside_model_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is the weights of a model directory, which says more about them than they do."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return name == "model.safetensors" and os.path.exists(os.path.join(folder, "config.json"))
+
+
+def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | None) -> LoadedModel:
+    if name is not None and name not in models.list_models():
+        raise UsageError(f"no model {name!r} among {', '.join(models.list_models())}", code="usage.unknown")
+    model = models.load(path) if name is None else models.create(name, weights=path).eval()
+    config = model.config
+    if config.get("in_channels", 3) != 3:
+        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
+                         code="weights.channels", file=path)  # fmt: skip
+    classes = [str(index) for index in range(config["num_classes"])]
+    if class_map is not None:
+        order = read_class_map(class_map)
+        if len(order) != len(classes):
+            message = f"{os.fspath(class_map)} names {len(order)} classes, the model in {path} has {len(classes)}"
+            raise UsageError(message, code="data.class_map", file=os.fspath(class_map))
+        classes = sorted(order, key=lambda each: order[each])
+    return LoadedModel(model, models.preprocessing(config["name"], path), classes, {}, path)
 
 
 def forward(model: Any, images: Tensor) -> np.ndarray:

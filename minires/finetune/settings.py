@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minires.errors import UsageError
+from minires.io.weights import is_weights_file
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "step", "multistep", "plateau", "onecycle", "constant")
@@ -56,10 +57,11 @@ class Settings:
     workers: int = setting(0, "int", "threads that prepare batches (0: none)", "-j", low=0)
 
     # model
-    model: str | None = setting(None, "str", "name of the model, such as resnet20 or resnet18; "
-                                'with --weights none also a model directory or run that it is built like')  # fmt: skip
-    weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .safetensors/.npz file, a model '
-                                  'directory, a run, or "none"')  # fmt: skip
+    model: str | None = setting(None, "str", "name of the model, such as resnet20 or resnet18 "
+                                "(default for a weights file: what it holds), or a weights file; "
+                                "with --weights none also a model directory or run that it is built like")  # fmt: skip
+    weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .pth/.safetensors/.npz file, a '
+                                  'model directory, a run, or "none"')  # fmt: skip
     head: str | None = setting(None, "str", 'new head: "linear", or sizes of hidden layers such as 1024,1024')
     head_dropout: float = setting(0.0, "float", "dropout before each layer of a head with hidden layers", low=0, high=1,
                                   open_high=True)  # fmt: skip
@@ -139,10 +141,16 @@ class Settings:
         return self
 
     def resolved(self, recipe: str) -> "Settings":
-        """A copy in which what was left open is decided by the recipe, "finetune" or "train"."""
+        """A copy in which what was left open is decided by the recipe, "finetune" or "train".
+
+        Only the model of a weights file stays open: the file says it (start.py).
+        """
         chosen = dataclasses.replace(self)
+        if chosen.weights is None and chosen.model is not None and is_weights_file(chosen.model):
+            chosen.model, chosen.weights = None, chosen.model
         for name, value in RECIPES[recipe].items():
-            if getattr(chosen, name) is None:
+            says_its_model = name == "model" and chosen.weights is not None and is_weights_file(chosen.weights)
+            if getattr(chosen, name) is None and not says_its_model:
                 setattr(chosen, name, value)
         if chosen.lr is None:
             chosen.lr = LEARNING_RATES[recipe, chosen.opt or "adamw"]

@@ -9,12 +9,10 @@ import numpy as np
 from minires import models, random
 from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
-from minires.finetune.freezing import HEAD
 from minires.finetune.heads import parse_head, replace_head
 from minires.finetune.inference import model_folder
 from minires.finetune.settings import Settings, unknown_name
 from minires.io import model_directory
-from minires.io.weights import load as load_weights
 from minires.tensor import Tensor
 
 
@@ -31,7 +29,12 @@ class Start:
 
 def find_start(settings: Settings) -> Start:
     """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files."""
-    name, weights = str(settings.model), settings.weights
+    weights = settings.weights
+    if weights is not None and os.path.isfile(weights):
+        return _of_file(weights, settings)
+    if settings.model is None:
+        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
+    name = settings.model
     if name not in models.list_models():
         if weights in (None, "none") and os.path.isdir(name):
             like = _of_folder(name)
@@ -41,15 +44,26 @@ def find_start(settings: Settings) -> Start:
         return Start({"name": name}, None, models.preprocessing(name), "random numbers")
     if os.path.isdir(weights):
         return _of_folder(weights)
-    if os.path.isfile(weights):
-        tensors = {key: tensor.array for key, tensor in load_weights(weights).items()}
-        return Start({"name": name}, tensors, models.preprocessing(name, weights), weights)
     if os.sep in weights or "." in weights:
         raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
     tensors = {key: tensor.array for key, tensor in models.registry.read_weights(name, weights).items()}
     info = models.embedded_info(name, weights)
     preprocessing = Preprocessing.from_config(info["preprocessing"])
     return Start(info.get("config", {"name": name}), tensors, preprocessing, f"{weights} (built in)")
+
+
+def _of_file(path: str, settings: Settings) -> Start:
+    """The model in a weights file. Which one it is, if `settings.model` does not say, is noted there."""
+    if settings.model is not None and settings.model not in models.list_models():
+        known = models.list_models()
+        raise unknown_name(settings.model, known, f"no model {settings.model!r} among {', '.join(known)}")
+    config, state = models.loading.read_file(path, settings.model)
+    settings.model = config["name"]
+    if config.get("in_channels", 3) != 3:
+        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
+                         code="weights.channels", file=path)  # fmt: skip
+    tensors = {key: tensor.array for key, tensor in state.items()}
+    return Start(config, tensors, models.preprocessing(config["name"], path), path)
 
 
 def _of_folder(path: str) -> Start:
@@ -77,12 +91,11 @@ def build_model(start: Start, settings: Settings, outputs: int) -> Any:
 
 
 def _load_body(model: Any, start: Start) -> None:
-    heads = model.stages()[HEAD]
-    prefixes = tuple(f"{name}." for name, module in model.named_children() if any(module is part for part in heads))
+    prefix = f"{model.head_name}."
     given = {name: Tensor(np.asarray(array)) for name, array in (start.tensors or {}).items()}
-    start.left_out = [name for name in given if name.startswith(prefixes)]
-    body = {name: tensor for name, tensor in given.items() if not name.startswith(prefixes)}
-    own_head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefixes)}
+    start.left_out = [name for name in given if name.startswith(prefix)]
+    body = {name: tensor for name, tensor in given.items() if not name.startswith(prefix)}
+    own_head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefix)}
     try:
         model.load_state_dict({**body, **own_head})
     except (RuntimeError, KeyError) as error:

@@ -134,7 +134,7 @@ def fit(
         models = ", ".join(_described(fitted.target) for fitted in good.values())
         raise FileFormatError(source, None, f"these weights fit several models: {models}", hint="name the model")
     nearest, faults = min(placed, key=lambda pair: len(pair[1]))
-    several = len({(fitted.target.name, str(fitted.target.options)) for fitted, _ in placed}) > 1
+    several = len({fitted.target.name for fitted, _ in placed}) > 1
     name = nearest.target.name
     fits = f"fit no known model; nearest is {name}" if several else f"do not fit the model {name}"
     more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
