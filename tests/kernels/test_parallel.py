@@ -74,6 +74,7 @@ def test_blas_is_held_to_one_thread_meanwhile_and_gets_its_threads_back():
         before = blas_now()
         seen = parallel.over(range(2), lambda share: blas_now())
         assert seen == [1] * min(2, before)
+        assert parallel.over(range(1), lambda share: blas_now()) == [1], "a single block too"
         assert blas_now() == before
         with pytest.raises(ZeroDivisionError):
             parallel.over(range(2), lambda share: 1 // 0)

@@ -2,8 +2,10 @@
 
 BLAS has threads of its own, but it uses them for its products only; additions, copies and comparisons would run on one
 core. Here a kernel's blocks of rows or images are divided between as many Python threads as BLAS would use at that
-moment, and BLAS is held to one thread meanwhile. So `OMP_NUM_THREADS=1`, or `threadpoolctl.threadpool_limits(1)` around
-a piece of code, keeps the kernels on one core as well, without a switch of their own.
+moment, and BLAS is held to one thread meanwhile, for a single block too: its own threads wait by spinning for some
+milliseconds after each product, and would take half of the processor from ours. So `OMP_NUM_THREADS=1`, or
+`threadpoolctl.threadpool_limits(1)` around a piece of code, keeps the kernels on one core as well, without a switch of
+their own.
 
 Each thread gets one unbroken range of blocks and results come back in the order of the ranges, so that the same number
 of threads gives the same bits. Several threads of a program may call kernels at once: they share the helpers.
@@ -103,7 +105,7 @@ def over(blocks: Sequence[Block], work: Callable[[Sequence[Block]], Result]) -> 
     A single block, and a call from within `work`, is done by the calling thread. An exception of any thread is raised
     once all have ended.
     """
-    if len(blocks) <= 1 or getattr(_state.inside, "yes", False):
+    if getattr(_state.inside, "yes", False):
         return [work(blocks)]
     with _one_blas_thread() as threads:
         own, *others = shares(blocks, threads)

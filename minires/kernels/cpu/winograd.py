@@ -30,6 +30,7 @@ TILE, WINDOW = 4, 3
 POINTS = (0.0, 5 / 7, -5 / 7, 7 / 5, -7 / 5)  # and infinity
 BUDGET = 1 << 19  # values of a block of transformed tiles
 TILES = 128  # a block has about as many tiles even where channels are many: the filters are read again for every block
+COLUMNS = 1 << 16  # values of a transform's operand that are multiplied at a time
 CHANNELS = 32  # with fewer, the transforms cost more than they save
 CHANNELS_PER_TILE = 8  # with more, transforming the filters does
 
@@ -89,9 +90,15 @@ def gathered(cuts: Cuts, block: Block, name: str) -> np.ndarray:
 
 def transformed(matrix: np.ndarray, values: np.ndarray, name: str) -> np.ndarray:
     """matrix (P, Q) times values (Q, tiles, channels), in scratch memory: (P, tiles, channels)."""
-    out = scratch(name, (len(matrix), *values.shape[1:]), values.dtype)
-    np.matmul(matrix.astype(values.dtype), values.reshape(len(values), -1), out=out.reshape(len(matrix), -1))
-    return out
+    left, right = matrix.astype(values.dtype), values.reshape(len(values), math.prod(values.shape[1:]))
+    out = scratch(name, (len(left), right.shape[1]), values.dtype)
+
+    def work(blocks: Sequence[slice]) -> None:
+        for columns in blocks:
+            np.matmul(left, right[:, columns], out=out[:, columns])
+
+    parallel.over(parallel.ranges(right.shape[1], COLUMNS), work)
+    return out.reshape(len(left), *values.shape[1:])
 
 
 def transformed_filters(filters: np.ndarray) -> np.ndarray:
