@@ -10,7 +10,9 @@ from minires.cli import output
 from minires.cli.options import Parser, add_common, nearest
 from minires.errors import UsageError
 from minires.gradcheck import Report, Settings, examine
+from minires.models.preact_resnet import PreActBottleneck
 from minires.models.resnet import BasicBlock, Bottleneck
+from minires.models.se_resnet import SEBottleneck
 from minires.ops.table import TABLE, Entry
 from minires.random import address, philox
 from minires.tensor import Tensor
@@ -53,6 +55,8 @@ LAYERS: dict[str, Case] = {
     "BatchNorm2d": lambda: (nn.BatchNorm2d(3).double(), [images(2, 3, 3, 2)]),
     "BatchNorm2d (eval)": lambda: (nn.BatchNorm2d(3).double().eval(), [images(2, 3, 3, 2)]),
     "BatchNorm2d (frozen)": lambda: (nn.BatchNorm2d(3).double().freeze_statistics(), [images(2, 3, 3, 2)]),
+    "GroupNorm": lambda: (nn.GroupNorm(2, 4).double(), [images(2, 4, 3, 2)]),
+    "StdConv2d": lambda: (nn.StdConv2d(4, 6, 3, 2, padding=1, groups=2).double(), [images(2, 4, 5, 4)]),
     "MaxPool2d": lambda: (nn.MaxPool2d(3, 2, 1), [images(2, 2, 5, 5)]),
     "AdaptiveAvgPool2d": lambda: (nn.AdaptiveAvgPool2d((2, 1)), [images(2, 2, 5, 3)]),
     "Sequential": lambda: (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), [images(3, 3)]),
@@ -62,6 +66,10 @@ LAYERS: dict[str, Case] = {
         [images(2, 3, 4, 4)],
     ),
     "Bottleneck": lambda: (Bottleneck(8, 2).double(), [images(2, 8, 3, 3)]),
+    "SEBottleneck": lambda: (SEBottleneck(8, 2).double(), [images(2, 8, 3, 3)]),
+    "PreActBottleneck": lambda: (
+        PreActBottleneck(3, 2, 2, nn.Conv2d(3, 8, 1, 2, bias=False), nn.BatchNorm2d).double(), [images(3, 3, 4, 4)],
+    ),
     "ResNet-20 step": learning_step,
 }  # fmt: skip
 
