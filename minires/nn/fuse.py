@@ -26,7 +26,7 @@ from minires.nn.linear import Identity
 from minires.nn.module import Module
 from minires.nn.norm import BatchNorm2d
 from minires.nn.parameter import Parameter
-from minires.nn.trace import Step, trace
+from minires.nn.trace import Step, Trace, trace
 from minires.ops.norm import BatchNormInference
 from minires.ops.window import Conv2d as Convolution
 from minires.tensor import Tensor
@@ -128,7 +128,7 @@ def _find_pairs(model: Module, example: Tensor | None) -> Iterator[_Pair]:
     """Paths of the convolutions and of the norms that can be folded into them."""
     if not any(type(module) is BatchNorm2d for module in model.modules()):
         return
-    found = trace(model, _usual_example(model) if example is None else example)
+    found = _tried(model, example)
     uses = Counter(id(value) for step in found.steps for value in step.arguments if isinstance(value, Variable))
     uses.update([id(found.output)])
     makers = {id(step.results[0]): step for step in found.steps if step.function is Convolution}
@@ -138,6 +138,17 @@ def _find_pairs(model: Module, example: Tensor | None) -> Iterator[_Pair]:
             continue
         if _stands_alone(model, maker, Conv2d, uses) and _stands_alone(model, step, BatchNorm2d, uses):
             yield _Pair(maker.module, step.module)
+
+
+def _tried(model: Module, example: Tensor | None) -> Trace:
+    if example is not None:
+        return trace(model, example)
+    usual = _usual_example(model)
+    try:
+        return trace(model, usual)
+    except Exception as error:
+        error.add_note(f"the model was tried on zeros of shape {usual.shape}: give an `example` that it can take")
+        raise
 
 
 def _stands_alone(model: Module, step: Step, kind: type[Module], uses: Counter[int]) -> bool:
