@@ -9,7 +9,7 @@ from typing import Any
 
 from minires.cli import output
 from minires.cli.options import Parser, add_common
-from minires.io import environment, files
+from minires.io import download, environment, files
 
 EXAMPLES = "  minires doctor\n  minires doctor --json > doctor.json"
 AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
@@ -102,8 +102,7 @@ def gpu() -> dict[str, Any]:
 
 def cache_folder() -> tuple[str, str | None]:
     """$MINIRES_HOME, else $XDG_CACHE_HOME/minires, else ~/.cache/minires; and what is wrong with it, if anything."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.environ.get("MINIRES_HOME") or os.path.join(base, "minires")
+    folder = download.cache_folder()
     place = folder
     while not os.path.lexists(place) and os.path.dirname(place) != place:
         place = os.path.dirname(place)

@@ -72,7 +72,7 @@ class Job:
     def prepare(self, splits_file: str | None = None) -> None:
         """Read and check everything, build the model. Nothing is written. `splits_file`: the split made earlier."""
         settings = self.settings
-        self.start_point = find_start(settings)
+        self.start_point = find_start(settings, self.say, None if self.progress else False)
         preprocessing = pictures.input_preprocessing(self.start_point.preprocessing, settings.img_size)
         self.preprocessing = preprocessing
         self.splits = self._open(splits_file, preprocessing.mode)

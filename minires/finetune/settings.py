@@ -60,8 +60,8 @@ class Settings:
     model: str | None = setting(None, "str", "name of the model, such as resnet20 or resnet18 "
                                 "(default for a weights file: what it holds), or a weights file; "
                                 "with --weights none also a model directory or run that it is built like")  # fmt: skip
-    weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .pth/.safetensors/.npz file, a '
-                                  'model directory, a run, or "none"')  # fmt: skip
+    weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .pth/.safetensors/.npz file '
+                                  'or its URL, a model directory, a run, or "none"')  # fmt: skip
     head: str | None = setting(None, "str", 'new head: "linear", or sizes of hidden layers such as 1024,1024')
     head_dropout: float = setting(0.0, "float", "dropout before each layer of a head with hidden layers", low=0, high=1,
                                   open_high=True)  # fmt: skip

@@ -1,6 +1,7 @@
 """The model that a job starts from: which weights, and what they say about themselves."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from minires.errors import FileFormatError, UsageError
 from minires.finetune.heads import parse_head, replace_head
 from minires.finetune.inference import model_folder
 from minires.finetune.settings import Settings, unknown_name
-from minires.io import model_directory
+from minires.io import download, model_directory
 from minires.tensor import Tensor
 
 
@@ -27,9 +28,17 @@ class Start:
     left_out: list[str] = field(default_factory=list)
 
 
-def find_start(settings: Settings) -> Start:
-    """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files."""
+def find_start(
+    settings: Settings, say: Callable[[str], None] = download.print_line, progress: bool | None = None
+) -> Start:
+    """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files.
+
+    Weights at a URL are downloaded unless they are in the cache: say and progress are io.download's.
+    """
     weights = settings.weights
+    if download.is_url(weights):
+        _check_name(settings.model)
+        weights = download.local(weights, say, progress)
     if weights is not None and os.path.isfile(weights):
         return _of_file(weights, settings)
     if settings.model is None:
@@ -39,7 +48,7 @@ def find_start(settings: Settings) -> Start:
         if weights in (None, "none") and os.path.isdir(name):
             like = _of_folder(name)
             return Start(like.config, None, like.preprocessing, f"random numbers, built like {name}")
-        raise unknown_name(name, models.list_models(), f"no model {name!r} among {', '.join(models.list_models())}")
+        _check_name(name)
     if weights in (None, "none"):
         return Start({"name": name}, None, models.preprocessing(name), "random numbers")
     if os.path.isdir(weights):
@@ -54,9 +63,7 @@ def find_start(settings: Settings) -> Start:
 
 def _of_file(path: str, settings: Settings) -> Start:
     """The model in a weights file. Which one it is, if `settings.model` does not say, is noted there."""
-    if settings.model is not None and settings.model not in models.list_models():
-        known = models.list_models()
-        raise unknown_name(settings.model, known, f"no model {settings.model!r} among {', '.join(known)}")
+    _check_name(settings.model)
     config, state = models.loading.read_file(path, settings.model)
     settings.model = config["name"]
     if config.get("in_channels", 3) != 3:
@@ -64,6 +71,12 @@ def _of_file(path: str, settings: Settings) -> Start:
                          code="weights.channels", file=path)  # fmt: skip
     tensors = {key: tensor.array for key, tensor in state.items()}
     return Start(config, tensors, models.preprocessing(config["name"], path), path)
+
+
+def _check_name(name: str | None) -> None:
+    known = models.list_models()
+    if name is not None and name not in known:
+        raise unknown_name(name, known, f"no model {name!r} among {', '.join(known)}")
 
 
 def _of_folder(path: str) -> Start:

@@ -115,7 +115,6 @@ class Transfer:
     def _receive(self, begun: int, notes: dict[str, Any]) -> None:
         headers = {"Range": f"bytes={begun}-", "If-Range": notes["validator"]} if begun else {}
         with contextlib.closing(open_url(self.url, headers, self.patience.timeout)) as response:
-            self.reached = True
             start, total = self._place_of(response, begun, notes)
             if start == 0:
                 self._check(response)

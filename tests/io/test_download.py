@@ -1,10 +1,11 @@
-"""Downloads from a local server that stalls, truncates, lies, and serves several at once (RELIABILITY's test of HTTP)."""
+"""Downloads from a local server that stalls, truncates, drips and lies; several at once; full and broken disks."""
 
 import hashlib
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,10 @@ import pytest
 
 import minires as mr
 from minires import models
+from minires.cli import main
 from minires.errors import MiniresError, UsageError
+from minires.finetune.settings import Settings
+from minires.finetune.start import find_start
 from minires.io import download, files, transfer, weights
 from minires.io.download import download as fetch
 from minires.io.http import DownloadError, _next
@@ -401,8 +405,8 @@ def test_slow_is_not_a_drip(serve):
 @pytest.mark.parametrize(
     ("location", "reason"),
     [("file:///etc/hostname", "file where http or https is needed"), ("ftp://host/a", "ftp where"),
-     ("data:,x", "data where"), ("http://u:p@127.0.0.1/", "user name"), ("https://", "no host"), ("/again", "more than 5"),
-     ("", "more than 5"), ("http://[::1/a", "redirected to")],
+     ("data:,x", "data where"), ("http://u:p@127.0.0.1/", "user name"), ("https://", "no host"),
+     ("/again", "more than 5"), ("", "more than 5"), ("http://[::1/a", "redirected to")],
 )  # fmt: skip
 def test_redirects_that_are_refused(serve, cache, location, reason):
     def answer(request):
@@ -431,7 +435,7 @@ def test_wrong_bytes(serve, cache):
     fine = serve(honest)
     assert files.read_bytes(get(fine, sha256=DIGEST)) == DATA
     later = DIGEST[:12] + "0" * 52
-    with pytest.raises(DownloadError, match="is not the file that was asked for.*remove it"):
+    with pytest.raises(DownloadError, match=r"is not the file that was asked for.*remove it"):
         get(fine, sha256=later)
     assert names(cache) == [NAME], "a file that somebody put there is not removed"
 
@@ -501,8 +505,14 @@ def test_no_connection_is_said_at_once(serve, cache, kept):
 
 def test_a_server_that_comes_back_is_waited_for(serve):
     """Once a server has answered, a refused connection is one more failed try."""
-    server = serve(lambda request: (request.serve(DATA, upto=1000), server.http.socket.close()))
-    refused(server, patience=quick(tries=2))
+
+    def answer(request):
+        server.http.socket.shutdown(socket.SHUT_RDWR)  # no further connections
+        request.serve(DATA, upto=1000)
+
+    server = serve(answer)
+    error = refused(server, patience=quick(tries=2))
+    assert error.code == "download.unfinished" and "Connection refused, in the last of 2 tries" in str(error)
 
 
 # ------------------------------------------------------------------------------------------- several at once
@@ -676,6 +686,34 @@ def test_models_are_created_from_urls(serve, cache, capsys, tmp_path, monkeypatc
     models.create("resnet20", weights=f"{server.base}/{name}")
     with pytest.raises(DownloadError, match="MINIRES_OFFLINE"):
         models.create("resnet20", weights=f"{server.base}/other-12345678.pth")
+
+
+def test_jobs_start_from_urls(serve, cache, tmp_path):
+    """`--weights URL` in finetune and train; the model follows from the file, as for a file on the disk."""
+    model = models.create("resnet20", num_classes=3)
+    mr.save(model, tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    server, lines = serve(lambda request: request.serve(content)), []
+    url = f"{server.base}/model.safetensors?download=true#sha256={hashlib.sha256(content).hexdigest()}"
+    settings = Settings(data="pictures", weights=url).resolved("finetune")
+    assert settings.model is None and settings.weights == url
+    start = find_start(settings, say=lines.append, progress=False)
+    assert settings.model == "resnet20" and start.config["num_classes"] == 3 and settings.weights == url
+    assert np.array_equal(start.tensors["conv1.weight"], model.conv1.weight.detach().numpy())
+    assert names(cache) == ["model.safetensors"] and len(lines) == 1
+    with pytest.raises(UsageError, match="no model 'resnet2' among"):
+        find_start(Settings(data="pictures", model="resnet2", weights=f"{server.base}/a-12345678.pth"))
+    assert len(server.requests) == 1
+
+
+def test_the_command_line_says_where_to_put_the_file(cache, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIRES_OFFLINE", "1")
+    url = "https://download.example/resnet18-f37072fd.pth"
+    assert main(["finetune", "--data", str(tmp_path), "--weights", url, "--output", str(tmp_path / "run")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert url in shown.err and f"put the file at {cache / 'resnet18-f37072fd.pth'} by hand" in shown.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_files_by_url():
