@@ -14,7 +14,7 @@ from minires.data.scan import ScanReport, scan
 from minires.data.shapes import ShapesDataset
 from minires.data.split import split, split_dataset
 from minires.data.table import CSVDataset, read_splits, write_splits
-from minires.data.transforms import Preprocessing, preset_eval, preset_train
+from minires.data.transforms import Preprocessing, preset_caffe, preset_eval, preset_train
 
 __all__ = [
     "IMG_EXTENSIONS",
@@ -35,6 +35,7 @@ __all__ = [
     "last_batch_size",
     "load_digits",
     "open_image",
+    "preset_caffe",
     "preset_eval",
     "preset_train",
     "read_class_map",

@@ -189,6 +189,7 @@ class TrainTransform:
             size, preprocessing.mean, preprocessing.std, preprocessing.interpolation, scale=settings.scale,
             hflip=settings.hflip or 0.0, vflip=settings.vflip, rotate=settings.rotate,
             color_jitter=settings.color_jitter if self.mode == "RGB" else 0.0, erase=settings.reprob,
+            values=preprocessing.scale, channel_order=preprocessing.channel_order,
         )  # fmt: skip
 
     def __call__(self, image: Any) -> Any:

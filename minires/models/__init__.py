@@ -5,7 +5,7 @@ resnet_d, se_resnet, preact_resnet, resnetv2, inception_resnet    a family each
 base       what every model knows about itself     heads      what stands behind the features, as data
 recipes    how pictures are prepared for published weights       summary    layers, shapes, costs
 norms      the norms they can be built with        registry   the models by name, and their weights
-keys       how others name the layers              loading    a model from its weights file alone
+keys, keras_keys    how others name the layers     loading    a model from its weights file alone
 
 Every name of `list_models()` is a function here too: `models.resnet50(num_classes=10)`.
 """

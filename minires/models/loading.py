@@ -5,10 +5,10 @@ import inspect
 import os
 from typing import Any
 
-from minires.errors import FileFormatError, UsageError
+from minires.errors import UsageError
 from minires.io import files, model_directory
 from minires.io import weights as weight_files
-from minires.models import keys, registry
+from minires.models import keras_keys, keys, registry
 from minires.tensor import Tensor
 
 # models with the same names and shapes as another, which is meant unless they are named
@@ -18,9 +18,9 @@ ONLY_BY_NAME = tuple(registry.list_models("plain*"))
 def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False, **options: Any) -> registry.Model:
     """The model that a weights file was saved from, with its weights, in eval mode.
 
-    f: a .safetensors, .npz or torch file, or a model folder. num_classes, in_channels: as in `create`, for a new head
-    or a stem adapted to other pictures; ema: the copy averaged over the training. FileFormatError, naming models and
-    tensors, if the tensors fit none or several: then `create(name, weights=f)` says which is meant.
+    f: a .safetensors, .npz, torch or Keras file, or a model folder. num_classes, in_channels: as in `create`, for a
+    new head or a stem adapted to other pictures; ema: the copy averaged over the training. FileFormatError, naming
+    models and tensors, if the tensors fit none or several: then `create(name, weights=f)` says which is meant.
     """
     if os.path.isdir(f):
         if num_classes is not None or ema or options:
@@ -34,10 +34,12 @@ def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False
 
 def identify(state: dict[str, Tensor], source: files.PathLike, name: str | None = None) -> keys.Fitted:
     """The state dict of the file `source` under the names of the model that it fits; `name`: among those called so."""
+    state, name, own = keras_keys.adopt(state, source, name)
     names = registry.list_models() if name is None else [name]
     targets = [target for each in names for target in _targets(each)]
     fitted = keys.fit(state, targets, source, ONLY_BY_NAME if name is None else ())
-    fitted.target = keys.Target(**{**fitted.target.__dict__, "options": dict(fitted.target.options)})  # one's own copy
+    options = {**fitted.target.options, **own}
+    fitted.target = keys.Target(**{**fitted.target.__dict__, "options": options})  # one's own copy
     return fitted
 
 
@@ -63,13 +65,3 @@ def read_file(f: files.PathLike, name: str | None = None) -> tuple[dict[str, Any
     if fitted.num_classes is not None:
         config["num_classes"] = fitted.num_classes
     return config, fitted.state
-
-
-def name_of(f: files.PathLike) -> str:
-    """The name of the model that a weights file fits. UsageError that says why it cannot be inferred."""
-    try:
-        return identify(weight_files.load(f), f).target.name
-    except FileFormatError as error:
-        if error.hint != "name the model":
-            raise
-        raise UsageError(error.message, code="weights.ambiguous", file=os.fspath(f), hint="--model NAME") from error

@@ -5,6 +5,7 @@ group       group normalisation in its place (Wu and He 2018): no statistics of 
 group_ws    group normalisation, and convolutions with standardised weights (Qiao et al. 2019)
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -19,12 +20,12 @@ def find_norm(norm: str, eps: float = 1e-5) -> Norm:
     """The function from a number of channels to a norm. ValueError for a name that is not in NORMS."""
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {norm!r}")
-    return (lambda channels: nn.BatchNorm2d(channels, eps)) if norm == "batch" else group_norm
+    return functools.partial(nn.BatchNorm2d if norm == "batch" else group_norm, eps=eps)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
     """32 groups, as in the paper; fewer where there would be less than two channels in each."""
-    return nn.GroupNorm(math.gcd(32, channels // 2), channels)
+    return nn.GroupNorm(math.gcd(32, channels // 2), channels, eps)
 
 
 def standardise_weights(model: nn.Module, eps: float = 1e-6) -> None:

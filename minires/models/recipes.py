@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any
 
-from minires.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, preset_eval
+from minires.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, preset_caffe, preset_eval
 from minires.models.preact_resnet import PreActCifarResNet
 from minires.models.registry import family_of
 from minires.models.resnet import CifarResNet
@@ -130,6 +130,7 @@ TABLE: tuple[tuple[Preprocessing, str], ...] = (
     (cropped(299, 0.8975, half=True), """
         inception_resnet_v2 inception_resnet_v2.tf_in1k inception_resnet_v2.tf_ens_adv_in1k
      """),
+    (preset_caffe(), "resnet50_keras resnet101_keras resnet152_keras"),
 )  # fmt: skip
 
 RECIPES: dict[str, Preprocessing] = {name: recipe for recipe, names in TABLE for name in names.split()}

@@ -7,6 +7,8 @@ Two families from the same parts:
         Of the same class: resnext50_32x4d etc. with grouped 3x3 convolutions (Xie et al. 2017, "Aggregated residual
         transformations"), wide_resnet50_2 etc. with twice the inner channels (Zagoruyko and Komodakis 2016), and
         resnet50_gn with group normalisation (Wu and He 2018).
+        resnet50_keras etc. are keras.applications' ResNet50: the stride on the first 1x1 as in the paper, a bias in
+        every convolution, another eps. Their weights come from Keras's files (see keras_keys.py).
     resnet20/32/44/56/110     for CIFAR: 3x3 stem, three layers of 16, 32, 64 channels (section 4.2);
     plain20/...               the same depths without shortcuts, which the paper compares with.
 
@@ -97,6 +99,14 @@ class Bottleneck(nn.Module):
         return norm_act(self.bn3, self.relu, self.conv3(out), residual=identity)
 
 
+class BottleneckV1(Bottleneck):
+    """A Bottleneck as in the paper, with the stride on its first 1x1 convolution."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
 class PlainBlock(BasicBlock):
     """A BasicBlock without its shortcut."""
 
@@ -124,6 +134,7 @@ class ResNet(ImageModel):
 
     replace_stride_with_dilation: for layers 2 to 4, whether a dilated convolution stands in for the stride.
     norm: one of minires.models.norms.NORMS; norm_layer: torchvision's way to give any other, goes before `norm`.
+    norm_eps: what the norms add to the variance. conv_bias: a bias in every convolution, although a norm follows.
     in_channels: 3 for colour pictures (torchvision has no other). head: see minires/models/heads.py.
     name: under which `create` finds the model; "resnet" names its parts in the config.
     """
@@ -140,23 +151,27 @@ class ResNet(ImageModel):
         "wide_resnet50_2": {"block": Bottleneck, "layers": [3, 4, 6, 3], "width_per_group": 128},
         "wide_resnet101_2": {"block": Bottleneck, "layers": [3, 4, 23, 3], "width_per_group": 128},
         "resnet50_gn": {"block": Bottleneck, "layers": [3, 4, 6, 3], "norm": "group"},
+        "resnet50_keras": {"block": BottleneckV1, "layers": [3, 4, 6, 3], "conv_bias": True, "norm_eps": 1.001e-5},
+        "resnet101_keras": {"block": BottleneckV1, "layers": [3, 4, 23, 3], "conv_bias": True, "norm_eps": 1.001e-5},
+        "resnet152_keras": {"block": BottleneckV1, "layers": [3, 8, 36, 3], "conv_bias": True, "norm_eps": 1.001e-5},
     }
     parts_name = "resnet"
-    blocks = (BasicBlock, Bottleneck)
+    blocks: ClassVar[tuple[type[nn.Module], ...]] = (BasicBlock, Bottleneck, BottleneckV1)
     layer_names = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(
         self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], num_classes: int = 1000,
         zero_init_residual: bool = False, groups: int = 1, width_per_group: int = 64,
         replace_stride_with_dilation: Sequence[bool] | None = None, norm_layer: Norm | None = None,
-        in_channels: int = 3, head: Any = None, name: str | None = None, norm: str = "batch",
+        in_channels: int = 3, head: Any = None, name: str | None = None, norm: str = "batch", norm_eps: float = 1e-5,
+        conv_bias: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         dilate = list(replace_stride_with_dilation or (False, False, False))
         if len(dilate) != 3:
             raise ValueError(f"replace_stride_with_dilation should be None or a 3-element tuple, got {dilate}")
         block = self.find_block(block)
-        self._norm_layer = norm_layer or find_norm(norm)
+        self._norm_layer = norm_layer or find_norm(norm, norm_eps)
         self.inplanes, self.dilation, self.groups, self.base_width = 64, 1, groups, width_per_group
         self.num_features = 512 * block.expansion
         self._make_stem(in_channels)
@@ -167,10 +182,13 @@ class ResNet(ImageModel):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         if norm == "group_ws":
             standardise_weights(self)
+        if conv_bias:
+            add_biases(self)
         self._finish(
             name, num_classes, head, block=block, layers=list(layers), zero_init_residual=zero_init_residual,
             groups=groups, width_per_group=width_per_group, norm_layer=norm_layer, in_channels=in_channels,
-            replace_stride_with_dilation=dilate if any(dilate) else None, norm=norm,
+            replace_stride_with_dilation=dilate if any(dilate) else None, norm=norm, norm_eps=norm_eps,
+            conv_bias=conv_bias,
         )  # fmt: skip
 
     def _make_stem(self, in_channels: int) -> None:
@@ -206,6 +224,13 @@ class ResNet(ImageModel):
     def forward_stem(self, x: Tensor) -> Tensor:
         """Pictures to the input of layer1, a quarter of their height and width."""
         return self.maxpool(norm_act(self.bn1, self.relu, self.conv1(x)))
+
+
+def add_biases(model: nn.Module) -> None:
+    """Give every convolution in the model a bias, which starts as 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is None:
+            module.bias = nn.Parameter(ops.zeros(module.out_channels))
 
 
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)

@@ -427,7 +427,8 @@ def test_preprocessing_travels_as_json(tmp_path):
         assert again == preset
         np.testing.assert_array_equal(again.load(path).array, preset.load(path).array)
     assert config == {"resize": [4, 6], "crop": 3, "interpolation": "lanczos", "mean": [0.485, 0.456, 0.406],
-                      "std": [0.229, 0.224, 0.225], "mode": "RGB", "exif": "transpose", "scale": "0..1"}  # fmt: skip
+                      "std": [0.229, 0.224, 0.225], "mode": "RGB", "exif": "transpose", "scale": "0..1",
+                      "channel_order": "RGB"}  # fmt: skip
     with pytest.raises(ValueError, match=r"unknown keys \['size'\] and lacks the keys \['crop'\]"):
         T.Preprocessing.from_config({**{k: v for k, v in config.items() if k != "crop"}, "size": 3})
 

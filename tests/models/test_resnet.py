@@ -18,7 +18,7 @@ PARAMETERS = {  # torchvision's documentation; the CIFAR ones follow from sectio
     "resnext101_64x4d": 83_455_272, "wide_resnet50_2": 68_883_240, "wide_resnet101_2": 126_886_696,
     "resnet50_gn": 25_557_032, "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
     "resnet110": 1_727_962, "plain20": 269_722, "plain32": 464_154, "plain44": 658_586, "plain56": 853_018,
-    "plain110": 1_727_962,
+    "plain110": 1_727_962, "resnet50_keras": 25_583_592, "resnet101_keras": 44_601_832, "resnet152_keras": 60_268_520,
 }  # fmt: skip
 
 

@@ -21,17 +21,28 @@ from minires.data.transforms.geometry import (
     Resize,
 )
 from minires.data.transforms.pictures import InterpolationMode
-from minires.data.transforms.presets import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, preset_eval, preset_train
+from minires.data.transforms.presets import (
+    CAFFE_MEAN,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    preset_caffe,
+    preset_eval,
+    preset_train,
+)
 from minires.data.transforms.tensors import (
     ConvertImageDtype,
     Normalize,
     PILToTensor,
+    PixelValues,
     RandomErasing,
+    ReverseChannels,
     ToPILImage,
     ToTensor,
 )
 
 __all__ = [
+    "CAFFE_MEAN",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "CenterCrop",
@@ -44,6 +55,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "PixelValues",
     "Preprocessing",
     "RandomApply",
     "RandomCrop",
@@ -53,9 +65,11 @@ __all__ = [
     "RandomRotation",
     "RandomVerticalFlip",
     "Resize",
+    "ReverseChannels",
     "ToPILImage",
     "ToTensor",
     "functional",
+    "preset_caffe",
     "preset_eval",
     "preset_train",
 ]

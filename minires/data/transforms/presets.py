@@ -25,12 +25,14 @@ from minires.data.transforms.geometry import (
     Resize,
 )
 from minires.data.transforms.pictures import interpolation_mode, pair
-from minires.data.transforms.tensors import Normalize, RandomErasing, ToTensor
+from minires.data.transforms.tensors import Normalize, PixelValues, RandomErasing, ReverseChannels, ToTensor
 from minires.tensor import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-SCALES = ("0..1",)
+CAFFE_MEAN = (103.939, 116.779, 123.68)  # of ImageNet's blue, green and red values from 0 to 255
+SCALES = ("0..1", "0..255")
+CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Preprocessing:
 
     `resize`: shorter side, or (height, width), or None; `crop`: middle part, or None; `mode`: "RGB" or "L"; `exif`:
     what becomes of the camera's orientation when a file is opened ("transpose" or "ignore"); `scale`: the range of the
-    pixel values before `mean` and `std` are applied, always "0..1" so far. Raises ValueError for settings that make no
-    sense.
+    pixel values before `mean` and `std` are applied, "0..1" or "0..255"; `channel_order`: that of the tensor, and so of
+    `mean` and `std`, "RGB" or "BGR". Raises ValueError for settings that make no sense.
     """
 
     resize: int | tuple[int, int] | None = 256
@@ -51,6 +53,7 @@ class Preprocessing:
     mode: str = "RGB"
     exif: str = "transpose"
     scale: str = "0..1"
+    channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
@@ -58,9 +61,11 @@ class Preprocessing:
             if size is not None:
                 object.__setattr__(self, name, size if isinstance(size, int) else tuple(size))
                 pair(size, name)
-        for name, choices in (("mode", MODES), ("exif", EXIF_POLICIES), ("scale", SCALES)):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.channel_order == "BGR" and self.mode != "RGB":
+            raise ValueError(f"channel_order BGR is for colour pictures, not for the mode {self.mode}")
         object.__setattr__(self, "interpolation", str(interpolation_mode(self.interpolation)))
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
@@ -77,7 +82,7 @@ class Preprocessing:
             steps.append(Resize(self.resize, self.interpolation))
         if self.crop is not None:
             steps.append(CenterCrop(self.crop))
-        return Compose([*steps, ToTensor(), Normalize(self.mean, self.std)])
+        return Compose([*steps, *_to_numbers(self.scale, self.channel_order, self.mean, self.std)])
 
     @property
     def transform(self) -> Compose:
@@ -108,12 +113,25 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Preprocessing":
-        """Inverse of `to_config`. Raises ValueError for a key that is unknown or missing: nothing is guessed."""
+        """Inverse of `to_config`. Raises ValueError for a key that is unknown or missing: nothing is guessed.
+
+        Only keys that are younger than the format may be missing (_YOUNGER): folders written before have their default.
+        """
         names = {field.name for field in dataclasses.fields(cls)}
-        unknown, missing = sorted(set(config) - names), sorted(names - set(config))
+        unknown, missing = sorted(set(config) - names), sorted(names - set(config) - _YOUNGER)
         if unknown or missing:
             raise ValueError(f"preprocessing has unknown keys {unknown} and lacks the keys {missing}")
         return cls(**config)
+
+
+_CHOICES = {"mode": MODES, "exif": EXIF_POLICIES, "scale": SCALES, "channel_order": CHANNEL_ORDERS}
+_YOUNGER = {"channel_order"}
+
+
+def _to_numbers(scale: str, channel_order: str, mean: Sequence[float], std: Sequence[float]) -> list[Transform]:
+    """The last steps: from a picture to a normalised tensor."""
+    turned = [ReverseChannels()] if channel_order == "BGR" else []
+    return [ToTensor() if scale == "0..1" else PixelValues(), *turned, Normalize(mean, std)]
 
 
 def preset_eval(
@@ -125,17 +143,31 @@ def preset_eval(
     return Preprocessing(resize, crop, interpolation, tuple(mean), tuple(std), mode, exif)  # type: ignore[arg-type]
 
 
+def preset_caffe(
+    resize: int | tuple[int, int] | None = (224, 224), crop: int | tuple[int, int] | None = None,
+    interpolation: str = "nearest", exif: str = "transpose",
+) -> Preprocessing:  # fmt: skip
+    """Blue, green and red from 0 to 255, minus CAFFE_MEAN: Keras's preprocessing for its ResNets, taken from Caffe.
+
+    The sizes are those of `load_img(file, target_size=(224, 224))` in Keras: the nearest pixels, other proportions.
+    """
+    order = {"scale": "0..255", "channel_order": "BGR"}
+    return Preprocessing(resize, crop, interpolation, CAFFE_MEAN, (1.0, 1.0, 1.0), exif=exif, **order)
+
+
 def preset_train(
     size: int | Sequence[int] = 224, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
     interpolation: str = "bilinear", scale: Sequence[float] | None = (0.08, 1.0),
     ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0), padding: int = 0, hflip: float = 0.5, vflip: float = 0.0,
-    rotate: float = 0.0, color_jitter: float | Sequence[float] = 0.0, erase: float = 0.0,
+    rotate: float = 0.0, color_jitter: float | Sequence[float] = 0.0, erase: float = 0.0, values: str = "0..1",
+    channel_order: str = "RGB",
 ) -> Compose:  # fmt: skip
     """Random crop, flip, colour and erasing, then scale to 0..1 and normalise: torchvision's training preset.
 
     `scale`: areas for RandomResizedCrop; None resizes to `size` instead and, with `padding`, crops at random from the
     padded picture (the recipe for CIFAR). `hflip`, `vflip`, `erase`: probabilities; `rotate`: degrees to each side;
-    `color_jitter`: one strength for brightness, contrast and saturation, or ColorJitter's arguments.
+    `color_jitter`: one strength for brightness, contrast and saturation, or ColorJitter's arguments; `values`,
+    `channel_order`: as `scale` and `channel_order` of Preprocessing.
     """
     steps: list[Transform] = []
     if scale is not None:
@@ -153,7 +185,7 @@ def preset_train(
     if color_jitter:
         strengths = (color_jitter,) * 3 if isinstance(color_jitter, int | float) else tuple(color_jitter)
         steps.append(ColorJitter(*strengths))
-    steps += [ToTensor(), Normalize(mean, std)]
+    steps += _to_numbers(values, channel_order, mean, std)
     if erase:
         steps.append(RandomErasing(erase))
     return Compose(steps)

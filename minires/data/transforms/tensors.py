@@ -23,6 +23,26 @@ class ToTensor:
         return "ToTensor()"
 
 
+class PixelValues:
+    """Pillow picture to a float32 tensor (C, H, W) of its values 0..255, not scaled."""
+
+    def __call__(self, pic: Image.Image) -> Tensor:
+        return Tensor(functional.pil_to_tensor(pic).array.astype(np.float32))
+
+    def __repr__(self) -> str:
+        return "PixelValues()"
+
+
+class ReverseChannels:
+    """Channels of a tensor (..., C, H, W) in the opposite order: red, green, blue to blue, green, red and back."""
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return Tensor(tensor.array[..., ::-1, :, :].copy(order="K"))
+
+    def __repr__(self) -> str:
+        return "ReverseChannels()"
+
+
 class PILToTensor:
     """Pillow picture to a tensor (C, H, W) of the same type, not scaled."""
 
