@@ -135,8 +135,6 @@ def _turn(path: str, say: Callable[[str], None], sleep: Callable[[float], None])
             lock = FolderLock(os.path.join(folder, f".{name}.lock"))
             break
         except UsageError as error:
-            if error.code != "run.locked":
-                raise
             if not has_said:
                 say(f"waiting for a download of {name}: {error}")
                 has_said = True

@@ -54,7 +54,7 @@ class PartFile:
     def appending(self, expected: int | None) -> Iterator[Callable[[bytes], None]]:
         """Within the block, a function that adds bytes at the end. `expected`: all there will be, for messages.
 
-        After the block they have reached the disk. FileAccessError if it refuses.
+        FileAccessError if the disk refuses.
         """
         with self._explained(expected):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | files.BINARY
@@ -66,8 +66,6 @@ class PartFile:
 
         try:
             yield append
-            with self._explained(expected):
-                files.again(files.system.fsync, descriptor)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to report
                 files.system.close(descriptor)
