@@ -15,13 +15,13 @@ The floors of the house, each built on those before it:
 2  tensor, autograd, gradcheck   the tensor, the graph, the walk back
 3  ops                       differentiable operations, one family a file
 4  nn, optim                 layers; optimizers and schedules
-5  models, data, io          ResNets; pictures to batches; files
+5  models, data, io, onnx    ResNets; pictures to batches; files; models for other programs
 6  training, finetune        the loop; a trained model made to do a new job
 7  cli                       the command `minires`
 """
 
 # Names of types and functions that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
-from minires import autograd, backend, data, errors, io, models, nn, ops, optim, random
+from minires import autograd, backend, data, errors, io, models, nn, onnx, ops, optim, random
 from minires.autograd import (
     enable_grad,
     inference_mode,

@@ -18,7 +18,7 @@ FLOORS = {
     "tensor": 2, "autograd": 2, "gradcheck": 2,
     "ops": 3,
     "nn": 4, "optim": 4,
-    "models": 5, "data": 5, "io": 5,
+    "models": 5, "data": 5, "io": 5, "onnx": 5,
     "training": 6, "finetune": 6, "explain": 6,
     "cli": 7,
 }  # fmt: skip
