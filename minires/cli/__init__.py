@@ -1,4 +1,4 @@
-"""The command line: `minires finetune|train|evaluate|predict|summary|doctor|gradcheck`, a thin shell over the API.
+"""The command line: `minires finetune|train|evaluate|predict|export|...`, a thin shell over the API.
 
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed at run time, 2 wrong use (nothing has
 been created), 3 partly done, 130 interrupted, 143 terminated. An error is one line; with --json also an object on
@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model from nothing on your pictures",
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",
+    "export": "write a trained model for other programs: ONNX, torch, safetensors",
     "summary": "show a model's layers, parameters, multiply-adds and memory",
     "doctor": "show versions, BLAS, threads and GPU, and say what is wrong",
     "gradcheck": "check the derivatives of every operation on this machine",
@@ -37,6 +38,7 @@ examples:
   minires finetune --data photos/                photos/CLASS/*.jpg; the result is in runs/finetune-resnet20-1
   minires evaluate runs/finetune-resnet20-1      its test pictures once more
   minires predict runs/finetune-resnet20-1 new/*.jpg
+  minires export runs/finetune-resnet20-1 --output model.onnx
 
 minires COMMAND --help lists what a command takes; minires --version tells the version.
 """

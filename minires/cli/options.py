@@ -17,7 +17,7 @@ NOT_BUILT = {
     "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--max-time": "--max-steps is there",
     "--dry-run": "", "--use-deterministic-algorithms": "every run is deterministic already", "--bce-loss": "",
     "--loss": "it follows from --task", "--in-chans": "the model takes what its weights were made for",
-    "--num-classes": "it follows from the data", "--model-kwargs": "", "--embeddings": "", "--interpolation": "",
+    "--num-classes": "it follows from the data", "--model-kwargs": "", "--interpolation": "",
     "--from": "--weights RUN starts from another run's model", "--mixup-off-epoch": "", "--lr-base": "--lr is there",
 }  # fmt: skip
 OTHER_NAMES = {

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--topk", "--top", metavar="N", help="classes shown for each picture (default: 5)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(FORMATS)} (default: table)")
     parser.add_argument("--output", metavar="FILE", help="write the answers to a file instead of stdout")
+    parser.add_argument("--embeddings", metavar="FILE", help="also write what the head is given, the pooled features, "
+                        "to a .npz file: paths (N,) and embeddings (N, features) of the pictures that could be "
+                        "read")  # fmt: skip
+    parser.add_argument("--fuse", action="store_true", help="fold batch norms into convolutions: for many pictures "
+                        "faster, and the last digit may differ")  # fmt: skip
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
@@ -46,18 +52,21 @@ def run(name: str, words: Sequence[str]) -> int:
 
     loaded = inference.load_model(given["model"], given.get("class_map"), given.get("model_name"))
     paths = inference.find_pictures(_inputs(given["inputs"]), given.get("recursive", False))
-    target = given.get("output")
-    if target is not None:
-        _check_target(target)
-    topk = min(topk, len(loaded.classes))
-    predictions = inference.predict(loaded, paths, batch_size)
+    target, embeddings = given.get("output"), given.get("embeddings")
+    _check_targets(target, embeddings)
+    topk, width = min(topk, len(loaded.classes)), loaded.model.num_features
+    loaded = loaded.fused() if given.get("fuse") else loaded
+    predictions = inference.predict(loaded, paths, batch_size, features=embeddings is not None)
     failed: list[Prediction] = []
+    read: list[Prediction] = []
 
     def kept() -> Any:
         for prediction in predictions:
             if prediction.error is not None:
                 failed.append(prediction)
                 output.say(f"warning: {output.one_line(prediction.error.message)}")
+            elif embeddings is not None:
+                read.append(prediction)
             yield prediction
 
     blocks = _WRITERS[style](kept(), loaded, topk)
@@ -67,6 +76,9 @@ def run(name: str, words: Sequence[str]) -> int:
     else:
         files.write_atomic(target, "".join(blocks))
         output.say(f"{len(paths) - len(failed)} answers written to {target}")
+    if embeddings is not None:
+        files.write_atomic(embeddings, _npz(read, width))
+        output.say(f"{len(read)} embeddings written to {embeddings}")
     if failed:
         output.say(f"minires: {len(failed)} of {len(paths)} pictures could not be read")
     return PARTLY if failed else 0
@@ -98,13 +110,31 @@ def _inputs(inputs: Sequence[str]) -> list[str]:
     return found
 
 
-def _check_target(path: str) -> None:
-    import os
+def _check_targets(answers: str | None, embeddings: str | None) -> None:
+    """UsageError, before any work, for a file that could not be written."""
+    for path in (answers, embeddings):
+        if path is None:
+            continue
+        folder = os.path.dirname(path) or "."
+        if os.path.isdir(path) or not os.path.isdir(folder):
+            reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
+            raise UsageError(f"cannot write {path}: {reason}", code="usage.output", file=path)
+    if embeddings is not None and not embeddings.lower().endswith(".npz"):
+        raise UsageError(f"--embeddings writes a .npz file, not {embeddings}", code="usage.output", file=embeddings)
+    if embeddings is not None and answers is not None and os.path.abspath(answers) == os.path.abspath(embeddings):
+        raise UsageError(f"--output and --embeddings are the same file, {answers}", code="usage.output", file=answers)
 
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.isdir(folder):
-        reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
-        raise UsageError(f"cannot write {path}: {reason}", code="usage.output", file=path)
+
+def _npz(predictions: "Sequence[Prediction]", width: int) -> bytes:
+    """A .npz file with the arrays paths (N,), text, and embeddings (N, width), float32."""
+    import numpy as np
+
+    from minires.io import npz
+
+    rows = [prediction.features for prediction in predictions]
+    found = np.stack(rows) if rows else np.zeros((0, width), np.float32)  # type: ignore[arg-type]
+    return npz.to_bytes({"paths": np.array([prediction.path for prediction in predictions], np.str_),
+                         "embeddings": found.astype(np.float32, copy=False)})  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- formats, block by block

@@ -5,8 +5,8 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from minires.autograd import inference_mode
 from minires.data import DataLoader, FileDataset, Preprocessing, collate, read_class_map
 from minires.errors import DataError, FileFormatError, UsageError
 from minires.io import files, model_directory
+from minires.nn import compile_inference
 from minires.tensor import Tensor
 
 
@@ -33,6 +34,10 @@ class LoadedModel:
     def task(self) -> str:
         """ "classification" or "regression"."""
         return "classification" if self.classes else "regression"
+
+    def fused(self) -> "LoadedModel":
+        """The same with batch norms folded into convolutions (`compile_inference`): faster, equal but for rounding."""
+        return replace(self, model=compile_inference(self.model))
 
 
 def model_folder(path: str | os.PathLike[str]) -> str:
@@ -52,24 +57,35 @@ def model_folder(path: str | os.PathLike[str]) -> str:
 def load_model(
     path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None
 ) -> LoadedModel:
-    """The model in a model directory, a run folder or a weights file (.pth, .safetensors, .npz).
+    """The model in a model directory, a run folder, a file of `minires export`, or a weights file (.pth, .npz, ...).
 
     A weights file says which model it holds (`name`, where it fits several), and how pictures are prepared follows from
     the table of published weights; its classes are called 0, 1, 2, ... unless the file `class_map` names them.
     Raises UsageError for another path, FileFormatError for damage.
     """
+    name_of_file = os.fspath(path)
+    found = None
     if os.path.isfile(path) and not _inside_model_directory(path):
-        return _load_file(os.fspath(path), class_map, name)
+        if name_of_file.lower().endswith(".safetensors"):
+            found = model_directory.load_file(path)
+        if found is None:
+            return _load_file(name_of_file, class_map, name)
     if class_map is not None or name is not None:
-        raise UsageError(f"{os.fspath(path)} knows its classes and its model: class names are for weights files",
-                         code="usage.conflict", file=os.fspath(path))  # fmt: skip
-    folder = model_folder(os.path.dirname(os.fspath(path)) if os.path.isfile(path) else path)
-    model, info = model_directory.load(folder)
+        raise UsageError(f"{name_of_file} knows its classes and its model: class names are for weights files",
+                         code="usage.conflict", file=name_of_file)  # fmt: skip
+    if found is not None:
+        return _with_record(*found, name_of_file, name_of_file)
+    folder = model_folder(os.path.dirname(name_of_file) if os.path.isfile(path) else path)
+    return _with_record(*model_directory.load(folder), folder, os.path.join(folder, "preprocessing.json"))
+
+
+def _with_record(model: Any, info: dict[str, Any], path: str, source: str) -> LoadedModel:
+    """The model and what its record says; `source` is the file to blame for a preprocessing that makes no sense."""
     try:
         preprocessing = Preprocessing.from_config(info["preprocessing"])
     except (ValueError, TypeError) as error:
-        raise FileFormatError(os.path.join(folder, "preprocessing.json"), None, str(error)) from error
-    return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], folder)
+        raise FileFormatError(source, None, str(error)) from error
+    return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], path)
 
 
 def _inside_model_directory(path: str | os.PathLike[str]) -> bool:
@@ -98,11 +114,26 @@ def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | 
 
 def forward(model: Any, images: Tensor) -> np.ndarray:
     """Outputs of one batch in eval mode, without a graph."""
+    return _in_eval_mode(model, lambda: np.asarray(model(images).numpy()))
+
+
+def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(outputs, pooled features (N, num_features)) of one batch in eval mode: what the head makes, and is given."""
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
+        features = model.forward_features(images)
+        pooled = model.forward_head(features, pre_logits=True)
+        return np.asarray(model.forward_head(features).numpy()), np.asarray(pooled.numpy())
+
+    return _in_eval_mode(model, compute)
+
+
+def _in_eval_mode(model: Any, compute: Callable[[], Any]) -> Any:
     training = model.training
     model.eval()
     try:
         with inference_mode():
-            return np.asarray(model(images).numpy())
+            return compute()
     finally:
         model.train(training)
 
@@ -120,20 +151,27 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 class Prediction:
     """What a model says about one picture: `values` are probabilities of the classes, or the predicted numbers.
 
-    `error` says why a picture could not be read; then there are no values.
+    `error` says why a picture could not be read; then there are no values. `features`: what the head was given, float32
+    (num_features,), where they were asked for.
     """
 
     path: str
     values: list[float] = field(default_factory=list)
     error: DataError | None = None
+    features: np.ndarray | None = None
 
     def top(self, count: int) -> list[int]:
         """Indices of the `count` most probable classes, best first; of equal ones the first."""
         return np.argsort(-np.asarray(self.values), kind="stable")[:count].tolist()
 
 
-def predict(loaded: LoadedModel, paths: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
-    """One Prediction for each path, in order. An unreadable picture gives one with an error, and the rest go on."""
+def predict(
+    loaded: LoadedModel, paths: Iterable[str], batch_size: int = 32, features: bool = False
+) -> Iterator[Prediction]:
+    """One Prediction for each path, in order. An unreadable picture gives one with an error, and the rest go on.
+
+    features: whether the predictions carry the pooled features that the head was given.
+    """
     for group in _groups(paths, batch_size):
         answers: dict[int, Prediction] = {}
         tensors, places = [], []
@@ -145,10 +183,14 @@ def predict(loaded: LoadedModel, paths: Iterable[str], batch_size: int = 32) -> 
                 answers[place] = Prediction(path, error=error)
         for members in _same_shape(tensors):
             images = collate([tensors[member] for member in members])
-            outputs = forward(loaded.model, images)
+            pooled: Any = [None] * len(members)
+            if features:
+                outputs, pooled = forward_with_features(loaded.model, images)
+            else:
+                outputs = forward(loaded.model, images)
             values = softmax(outputs) if loaded.classes else outputs.astype(np.float64)
-            for member, row in zip(members, values.tolist(), strict=True):
-                answers[places[member]] = Prediction(group[places[member]], row)
+            for member, row, found in zip(members, values.tolist(), pooled, strict=True):
+                answers[places[member]] = Prediction(group[places[member]], row, features=found)
         yield from (answers[place] for place in range(len(group)))
 
 

@@ -46,10 +46,8 @@ def save_parts(
     wrong = [name for name in classes if not name or name.splitlines() != [name]]
     if wrong:
         raise ValueError(f"{wrong[0]!r} cannot be the name of a class in classes.txt")
-    parts = {"config": dict(config), "preprocessing": dict(preprocessing or {}), "classes": list(classes)}
     files.make_folder(path)
-    record = json.dumps({"minires_version": __version__, **parts}, allow_nan=False)
-    safetensors.save_file(tensors, os.path.join(path, _WEIGHTS), {_KEY: record})
+    parts = save_file(os.path.join(path, _WEIGHTS), tensors, config, preprocessing, classes)
     texts = _companions(parts)
     texts["metrics.json"] = strict_json.report(dict(metrics or {}))
     texts["README.md"] = _read_me(parts, dict(metrics or {}), tensors)
@@ -57,11 +55,33 @@ def save_parts(
         files.write_atomic(os.path.join(path, name), text)
 
 
+def save_file(
+    path: files.PathLike, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any],
+    preprocessing: Mapping[str, Any] | None = None, classes: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Write the one file that holds all of a model: tensors, and the rest in its metadata. Returns the rest."""
+    parts: dict[str, Any] = {
+        "config": dict(config), "preprocessing": dict(preprocessing or {}), "classes": list(classes),
+    }  # fmt: skip
+    record = json.dumps({"minires_version": __version__, **parts}, allow_nan=False)
+    safetensors.save_file(tensors, path, {_KEY: record})
+    return parts
+
+
 def load(path: files.PathLike, warn: Callable[[str], None] = warnings.warn) -> tuple[Any, dict[str, Any]]:
     """(model, info) of a model folder; the model is in eval mode, `info` is what `load_parts` gives without tensors."""
+    return _build(load_parts(path, warn))
+
+
+def load_file(path: files.PathLike) -> tuple[Any, dict[str, Any]] | None:
+    """As `load`, for what `save_file` wrote; None for a safetensors file that holds tensors only."""
+    tensors, metadata = safetensors.from_bytes(files.read_bytes(path), path)
+    return None if _KEY not in metadata else _build({"tensors": tensors, **_read_record(metadata, path), "metrics": {}})
+
+
+def _build(parts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     from minires.models import create  # here, so that models may use the other files of minires.io
 
-    parts = load_parts(path, warn)
     model = create(**parts["config"])
     model.load_state_dict(parts.pop("tensors"))
     return model.eval(), parts
@@ -77,10 +97,7 @@ def load_parts(path: files.PathLike, warn: Callable[[str], None] = warnings.warn
     if _KEY not in metadata:
         parts = _read_companions(path)
     else:
-        record = _parse(metadata[_KEY], weights)
-        parts = {name: record[name] for name in ("config", "preprocessing", "classes") if name in record}
-        if len(parts) < 3:
-            raise FileFormatError(weights, 8, "the record of the model is incomplete")
+        parts = _read_record(metadata, weights)
         for name, text in _companions(parts).items():
             companion = os.path.join(path, name)
             if not os.path.exists(companion) or files.read_text(companion) != text:
@@ -89,6 +106,14 @@ def load_parts(path: files.PathLike, warn: Callable[[str], None] = warnings.warn
     metrics = os.path.join(path, "metrics.json")
     parts["metrics"] = _parse(files.read_text(metrics), metrics) if os.path.exists(metrics) else {}
     return {"tensors": tensors, **parts}
+
+
+def _read_record(metadata: Mapping[str, str], path: files.PathLike) -> dict[str, Any]:
+    record = _parse(metadata[_KEY], path)
+    parts: dict[str, Any] = {name: record[name] for name in ("config", "preprocessing", "classes") if name in record}
+    if len(parts) < 3:
+        raise FileFormatError(path, 8, "the record of the model is incomplete")
+    return parts
 
 
 def is_model_directory(path: files.PathLike) -> bool:

@@ -1,0 +1,141 @@
+"""`minires export MODEL --output FILE`: a trained model for other programs: ONNX, torch or safetensors."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minires.cli import output
+from minires.cli.options import Parser, add_common
+from minires.errors import MiniresError, UsageError
+
+if TYPE_CHECKING:
+    from minires.finetune.inference import LoadedModel
+
+# format -> endings of its files, the first one being usual
+ENDINGS = {"onnx": (".onnx",), "pth": (".pth", ".pt", ".bin"), "safetensors": (".safetensors",)}
+TOLERANCE = 1e-3  # outputs of an ONNX file further from the model's than that, relative to the largest, are a fault
+EXAMPLES = """  minires export runs/finetune-resnet20-1 --output model.onnx          for onnxruntime and its kin
+  minires export runs/finetune-resnet20-1 --output model.pth           for torch.load(..., weights_only=True)
+  minires export runs/finetune-resnet20-1 --output model.safetensors   one file that minires predict takes, too
+  minires export resnet50.pth --class-map imagenet.txt --output resnet50.onnx"""
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """The command."""
+    text = "Write a trained model for other programs. An ONNX file is compared with the model if onnxruntime is there."
+    parser = Parser(name, text, EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, or a weights file")
+    parser.add_argument("--output", metavar="FILE", help="the file to write (one that exists is replaced)")
+    parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(ENDINGS)} (default: by the ending of the file)")
+    parser.add_argument("--img-size", metavar="N", help="ONNX: side of the pictures (default: the preprocessing's)")
+    parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
+    parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
+    add_common(parser)
+    given = parser.read(words)
+    path, kind = _target(given)
+    side = _side(given)
+    if side is not None and kind != "onnx":
+        raise UsageError("--img-size is for ONNX files: the others take pictures of any size", code="usage.conflict")
+
+    from minires.finetune.inference import load_model
+
+    loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"))
+    found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, side), "bytes": os.path.getsize(path)}
+    if given.get("json"):
+        output.result_json(found)
+    else:
+        output.result(describe(found))
+    return 0
+
+
+def _target(given: dict[str, Any]) -> tuple[str, str]:
+    """(path, format). UsageError where there is no path, the format is unknown, or the two do not go together."""
+    path, kind = given.get("output"), given.get("format")
+    if path is None:
+        raise UsageError("give --output FILE, the file to write", code="usage.arguments")
+    if kind is not None and kind not in ENDINGS:
+        raise UsageError(f"--format is one of {', '.join(ENDINGS)}; got {kind!r}", code="usage.value")
+    ending = os.path.splitext(path)[1].lower()
+    by_ending = next((each for each, endings in ENDINGS.items() if ending in endings), None)
+    if by_ending is None or kind not in (None, by_ending):
+        known = ", ".join(ENDINGS[kind]) if kind else ", ".join(endings[0] for endings in ENDINGS.values())
+        raise UsageError(f"cannot write {path}: the file's name must end in {known}", code="usage.output", file=path)
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.isdir(folder):
+        reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
+        raise UsageError(f"cannot write {path}: {reason}", code="usage.output", file=path)
+    return path, by_ending
+
+
+def _side(given: dict[str, Any]) -> int | None:
+    text = given.get("img_size")
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--img-size must be a whole number of at least 1, got {text}", code="usage.value")
+    return int(text)
+
+
+# ------------------------------------------------------------- the writers return what there is to say about the file
+
+
+def _write_onnx(loaded: "LoadedModel", path: str, side: int | None) -> dict[str, Any]:
+    import numpy as np
+
+    from minires.cli.summary import picture_size
+    from minires.onnx import compare, export
+    from minires.onnx.comparing import has_onnxruntime
+    from minires.tensor import Tensor
+
+    height, width = picture_size(loaded.preprocessing) if side is None else (side, side)
+    shape = (1, len(loaded.preprocessing.mode), height, width)
+    name = "logits" if loaded.classes else "values"
+    try:
+        export(loaded.model, path, shape, class_names=loaded.classes or None, preprocessing=loaded.preprocessing,
+               output_name=name)  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        raise MiniresError(f"{loaded.path} cannot be exported for pictures of {height} x {width}: {error}",
+                           code="onnx.failed") from error  # fmt: skip
+    found: dict[str, Any] = {"input": ["batch", *shape[1:]], "output": name, "difference": None}
+    if has_onnxruntime():
+        images = np.random.default_rng(0).standard_normal((2, height, width, shape[1])).astype(np.float32)
+        found["difference"] = compare(loaded.model, path, Tensor(images.transpose(0, 3, 1, 2)))
+        if not found["difference"] <= TOLERANCE:
+            raise MiniresError(f"{path} is not to be used: run by onnxruntime its outputs are "
+                               f"{found['difference']:.2g} of the largest away from the model's",
+                               code="onnx.differs", file=path)  # fmt: skip
+    return found
+
+
+def _write_pth(loaded: "LoadedModel", path: str, side: None) -> dict[str, Any]:
+    from minires.io import weights
+
+    weights.save(loaded.model, path)
+    return {}
+
+
+def _write_safetensors(loaded: "LoadedModel", path: str, side: None) -> dict[str, Any]:
+    from minires.backend import move
+    from minires.io import model_directory
+
+    tensors = {name: move(tensor.array, "cpu") for name, tensor in loaded.model.state_dict().items()}
+    model_directory.save_file(path, tensors, loaded.model.config, loaded.preprocessing.to_config(), loaded.classes)
+    return {}
+
+
+WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "onnx": _write_onnx, "pth": _write_pth, "safetensors": _write_safetensors,
+}  # fmt: skip
+
+
+def describe(found: dict[str, Any]) -> str:
+    """One or two lines for people."""
+    lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB"]
+    if found["format"] == "onnx":
+        shape = ", ".join(map(str, found["input"]))
+        lines[0] += f"; input ({shape}), output {found['output']}; class names and preprocessing in its metadata"
+        if found["difference"] is None:
+            lines.append("not compared with the model, since onnxruntime is not installed")
+        else:
+            lines.append(f"run by onnxruntime: outputs within {found['difference']:.1g} of the model's largest")
+    return "\n".join(lines)
