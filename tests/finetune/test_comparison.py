@@ -155,6 +155,13 @@ def test_from_scratch_is_trained_for_at_least_as_long():
     assert epochs["scratch"] >= 2 * max(epochs["head"], epochs["full"])
 
 
+def test_another_optimizer_brings_its_own_learning_rate():
+    def rate(**given):
+        return comparison._settings("full", {"data": "d", **given}, 1).resolved("finetune").lr
+
+    assert (rate(), rate(opt="sgd"), rate(opt="sgd", lr=0.3)) == (1e-3, 1e-2, 0.3)
+
+
 def test_without_validation_the_curves_are_of_the_training_pictures():
     history = [{"epoch": 1, "step": 2, "loss": 1.0, "accuracy": 0.5, "lr": 0.1}]
     figures = {"top1": 0.5, "samples": 4, "loss": 1.0}
