@@ -51,7 +51,7 @@ def run(name: str, words: Sequence[str]) -> int:
     from minires.io import files
 
     loaded = inference.load_model(given["model"], given.get("class_map"), given.get("model_name"))
-    paths = inference.find_pictures(_inputs(given["inputs"]), given.get("recursive", False))
+    paths = _pictures(given["inputs"], given.get("recursive", False))
     target, embeddings = given.get("output"), given.get("embeddings")
     _check_targets(target, embeddings)
     topk, width = min(topk, len(loaded.classes)), loaded.model.num_features
@@ -96,18 +96,30 @@ def _count(given: dict[str, Any], name: str, default: int) -> int:
     return number
 
 
-def _inputs(inputs: Sequence[str]) -> list[str]:
-    """The inputs, with "-" replaced by the lines of stdin."""
+def _pictures(inputs: Sequence[str], recursive: bool) -> list[str]:
+    """The files that the inputs name, with "-" replaced by the lines of stdin.
+
+    A path on stdin that does not exist is kept, to be listed as unreadable later; among the arguments it is wrong use.
+    """
+    from minires.finetune.inference import find_pictures
+
     found: list[str] = []
     for name in inputs:
         if name != "-":
-            found.append(name)
+            found += find_pictures([name], recursive)
             continue
-        raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
-        found += [line for line in raw.decode("utf-8", "surrogateescape").splitlines() if line]
+        for line in _lines_of_stdin():
+            found += find_pictures([line], recursive) if os.path.lexists(line) else [line]
     if not found:
         raise UsageError("no paths on stdin", code="data.empty")
     return found
+
+
+def _lines_of_stdin() -> list[str]:
+    """Paths, one a line; a name may hold any other character, and bytes that no encoding knows."""
+    raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    lines = (line.removesuffix("\r") for line in raw.decode("utf-8", "surrogateescape").split("\n"))
+    return [line for line in lines if line]
 
 
 def _check_targets(answers: str | None, embeddings: str | None) -> None:

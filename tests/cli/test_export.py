@@ -11,6 +11,7 @@ import pytest
 from minires import cli, models
 from minires.finetune.inference import load_model
 from minires.io import model_directory, weights
+from tests.cli.helpers import minires
 from tests.finetune.helpers import COLOURS
 
 CLASSES = sorted(COLOURS)
@@ -147,6 +148,18 @@ def test_embeddings(place, capsys, tmp_path):
     scores = embeddings @ weight.T + bias
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [loaded.classes[best] for best in scores.argmax(1)] == [row["label"] for row in rows]
+
+
+def test_paths_on_stdin_may_hold_odd_characters_and_may_be_gone(finished, tmp_path):
+    place, _ = finished
+    odd = tmp_path / "a\u2028b\x0bc.png"
+    odd.write_bytes((place / "photos/red/1.png").read_bytes())
+    lines = f"{odd}\n{tmp_path / 'gone.png'}\r\n\nphotos/blue/2.png".encode()
+    answer = minires("predict", "run", "-", "--format", "jsonl", cwd=place, stdin=lines)
+    records = [json.loads(line) for line in answer.stdout.split(b"\n") if line]
+    assert answer.returncode == 3 and b"1 of 3 pictures could not be read" in answer.stderr
+    assert [record["path"] for record in records] == [str(odd), str(tmp_path / "gone.png"), "photos/blue/2.png"]
+    assert ["error" in record for record in records] == [False, True, False]
 
 
 def test_embeddings_of_nothing(place, capsys, tmp_path):
