@@ -95,8 +95,9 @@ class ZipReader:
         if end + _END.size + comment != len(data):
             raise self._error(end, "bytes after the end of the archive")
         stop, narrow = end, (disk, first_disk, here, count, size, start)  # stop: where the directory must end
-        if bytes(data[max(0, end - _LOCATOR.size) :][:4]) == b"PK\6\7":
-            stop, *wide = self._end64(end - _LOCATOR.size)
+        locator = end - _LOCATOR.size
+        if locator >= 0 and bytes(data[locator : locator + 4]) == b"PK\6\7":
+            stop, *wide = self._end64(locator)
             for number, other, unknown in zip(narrow, wide, (0xFFFF,) * 4 + (_HERE,) * 2, strict=True):
                 if number not in (other, unknown):
                     raise self._error(end, "the two end records disagree")

@@ -119,7 +119,11 @@ def fit(
     """
     if not state:
         raise FileFormatError(source, None, "there are no tensors in it")
-    readings = [_strip_owners(rename(state, rules)) for rules in LAYOUTS.values()]
+    readings: list[dict[str, str]] = []
+    for rules in LAYOUTS.values():
+        reading = _strip_owners(rename(state, rules))
+        if reading not in readings:  # most layouts leave most files as they are
+            readings.append(reading)
     placed = [_place(state, reading, target) for target in targets for reading in readings]
     good: dict[tuple, Fitted] = {}
     for fitted, faults in placed:
