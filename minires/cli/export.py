@@ -9,7 +9,7 @@ from minires.cli.options import Parser, add_common
 from minires.errors import MiniresError, UsageError
 
 if TYPE_CHECKING:
-    from minires.finetune.inference import LoadedModel
+    from minires.finetune.loading import LoadedModel
 
 # format -> endings of its files, the first one being usual
 ENDINGS = {"onnx": (".onnx",), "pth": (".pth", ".pt", ".bin"), "safetensors": (".safetensors",)}
@@ -37,7 +37,7 @@ def run(name: str, words: Sequence[str]) -> int:
     if side is not None and kind != "onnx":
         raise UsageError("--img-size is for ONNX files: the others take pictures of any size", code="usage.conflict")
 
-    from minires.finetune.inference import load_model
+    from minires.finetune.loading import load_model
 
     loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"))
     found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, side), "bytes": os.path.getsize(path)}

@@ -13,7 +13,8 @@ from minires.cli.options import Parser, add_common
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
-    from minires.finetune.inference import LoadedModel, Prediction
+    from minires.finetune.inference import Prediction
+    from minires.finetune.loading import LoadedModel
 
 FORMATS = ("table", "csv", "json", "jsonl")
 EXAMPLES = """  minires predict runs/finetune-resnet20-1 a.jpg b.png
@@ -47,10 +48,10 @@ def run(name: str, words: Sequence[str]) -> int:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}; got {style!r}", code="usage.value")
     topk, batch_size = _count(given, "topk", 5), _count(given, "batch_size", 32)
 
-    from minires.finetune import inference
+    from minires.finetune import inference, loading
     from minires.io import files
 
-    loaded = inference.load_model(given["model"], given.get("class_map"), given.get("model_name"))
+    loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"))
     paths = _pictures(given["inputs"], given.get("recursive", False))
     target, embeddings = given.get("output"), given.get("embeddings")
     _check_targets(target, embeddings)

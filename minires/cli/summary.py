@@ -8,7 +8,7 @@ from minires.cli import output
 from minires.cli.options import Parser, add_common, nearest
 from minires.data import Preprocessing
 from minires.errors import UsageError
-from minires.finetune.inference import load_model
+from minires.finetune.loading import load_model
 from minires.models.summary import Summary, summarize
 from minires.nn import init
 

@@ -5,14 +5,16 @@ recipe, job, fitting   the whole job: finetune(...), train(...)
 heads       new last layers                         freezing    which weights and statistics stay
 pictures    data sets from what --data names        start       the model that a job begins with
 optimizers  optimizer and schedule                  targets     numbers as labels
-inference   load, predict, evaluate                 evaluation  a model on a split of its run, or of other data
+loading     a trained model from a file or folder   inference   predict, evaluate
+evaluation  a model on a split of its run, or of other data
 """
 
 from minires.finetune.evaluation import EvaluationReport, evaluate_model
 from minires.finetune.freezing import freeze, set_batch_norm, unfreeze
 from minires.finetune.heads import build_head, replace_head
-from minires.finetune.inference import LoadedModel, Prediction, load_model, predict
+from minires.finetune.inference import Prediction, predict
 from minires.finetune.job import Result
+from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.recipe import finetune, train
 from minires.finetune.settings import Settings
 

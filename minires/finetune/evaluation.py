@@ -7,7 +7,8 @@ from typing import Any
 from minires import data
 from minires.errors import UsageError
 from minires.finetune import pictures
-from minires.finetune.inference import LoadedModel, evaluate, load_model
+from minires.finetune.inference import evaluate
+from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
 from minires.io import toml
 

@@ -1,4 +1,4 @@
-"""Using a trained model: load it with all that it needs to know, classify pictures, measure it on labelled ones."""
+"""Using a trained model: classify pictures, measure it on labelled ones."""
 
 import csv
 import io
@@ -6,110 +6,17 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from minires import models
 from minires.autograd import inference_mode
-from minires.data import DataLoader, FileDataset, Preprocessing, collate, read_class_map
-from minires.errors import DataError, FileFormatError, UsageError
-from minires.io import files, model_directory
-from minires.nn import compile_inference
+from minires.data import DataLoader, FileDataset, Preprocessing, collate
+from minires.errors import DataError, UsageError
+from minires.finetune.loading import LoadedModel
+from minires.io import files
 from minires.tensor import Tensor
-
-
-@dataclass
-class LoadedModel:
-    """A model in eval mode with its preprocessing, class names (none: regression) and the figures of its training."""
-
-    model: Any
-    preprocessing: Preprocessing
-    classes: list[str]
-    metrics: dict[str, Any]
-    path: str
-
-    @property
-    def task(self) -> str:
-        """ "classification" or "regression"."""
-        return "classification" if self.classes else "regression"
-
-    def fused(self) -> "LoadedModel":
-        """The same with batch norms folded into convolutions (`compile_inference`): faster, equal but for rounding."""
-        return replace(self, model=compile_inference(self.model))
-
-
-def model_folder(path: str | os.PathLike[str]) -> str:
-    """The model directory that `path`, a model directory or a run folder, means. Raises UsageError if it is neither."""
-    name = os.fspath(path)
-    for folder in (name, os.path.join(name, "model")):
-        if model_directory.is_model_directory(folder):
-            return folder
-    if not os.path.lexists(name):
-        raise UsageError(f"no model {name}: there is no such folder", code="model.missing", file=name)
-    if os.path.isfile(os.path.join(name, "args.toml")):
-        raise UsageError(f"{name} holds no model yet: its run has not ended", code="model.missing", file=name,
-                         hint=f"minires finetune --resume {name}")  # fmt: skip
-    raise UsageError(f"{name} is no model: it has no model.safetensors", code="model.missing", file=name)
-
-
-def load_model(
-    path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None
-) -> LoadedModel:
-    """The model in a model directory, a run folder, a file of `minires export`, or a weights file (.pth, .npz, ...).
-
-    A weights file says which model it holds (`name`, where it fits several), and how pictures are prepared follows from
-    the table of published weights; its classes are called 0, 1, 2, ... unless the file `class_map` names them.
-    Raises UsageError for another path, FileFormatError for damage.
-    """
-    name_of_file = os.fspath(path)
-    found = None
-    if os.path.isfile(path) and not _inside_model_directory(path):
-        if name_of_file.lower().endswith(".safetensors"):
-            found = model_directory.load_file(path)
-        if found is None:
-            return _load_file(name_of_file, class_map, name)
-    if class_map is not None or name is not None:
-        raise UsageError(f"{name_of_file} knows its classes and its model: class names are for weights files",
-                         code="usage.conflict", file=name_of_file)  # fmt: skip
-    if found is not None:
-        return _with_record(*found, name_of_file, name_of_file)
-    folder = model_folder(os.path.dirname(name_of_file) if os.path.isfile(path) else path)
-    return _with_record(*model_directory.load(folder), folder, os.path.join(folder, "preprocessing.json"))
-
-
-def _with_record(model: Any, info: dict[str, Any], path: str, source: str) -> LoadedModel:
-    """The model and what its record says; `source` is the file to blame for a preprocessing that makes no sense."""
-    try:
-        preprocessing = Preprocessing.from_config(info["preprocessing"])
-    except (ValueError, TypeError) as error:
-        raise FileFormatError(source, None, str(error)) from error
-    return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], path)
-
-
-def _inside_model_directory(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is the weights of a model directory, which says more about them than they do."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return name == "model.safetensors" and os.path.exists(os.path.join(folder, "config.json"))
-
-
-def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | None) -> LoadedModel:
-    if name is not None and name not in models.list_models():
-        raise UsageError(f"no model {name!r} among {', '.join(models.list_models())}", code="usage.unknown")
-    model = models.load(path) if name is None else models.create(name, weights=path).eval()
-    config = model.config
-    if config.get("in_channels", 3) != 3:
-        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
-                         code="weights.channels", file=path)  # fmt: skip
-    classes = [str(index) for index in range(config["num_classes"])]
-    if class_map is not None:
-        order = read_class_map(class_map)
-        if len(order) != len(classes):
-            message = f"{os.fspath(class_map)} names {len(order)} classes, the model in {path} has {len(classes)}"
-            raise UsageError(message, code="data.class_map", file=os.fspath(class_map))
-        classes = sorted(order, key=lambda each: order[each])
-    return LoadedModel(model, models.preprocessing(config["name"], path), classes, {}, path)
 
 
 def forward(model: Any, images: Tensor) -> np.ndarray:

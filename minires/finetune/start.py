@@ -11,7 +11,7 @@ from minires import models, random
 from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.heads import parse_head, replace_head
-from minires.finetune.inference import model_folder
+from minires.finetune.loading import model_folder
 from minires.finetune.settings import Settings, unknown_name
 from minires.io import download, model_directory
 from minires.tensor import Tensor

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minires import cli, models
-from minires.finetune.inference import load_model
+from minires.finetune.loading import load_model
 from minires.io import model_directory, weights
 from tests.cli.helpers import minires
 from tests.finetune.helpers import COLOURS

@@ -11,7 +11,7 @@ from PIL import Image
 from minires.errors import UsageError
 from minires.finetune import comparison
 from minires.finetune.comparison import Comparison, Run, compare
-from minires.finetune.inference import load_model
+from minires.finetune.loading import load_model
 from minires.io import RunFolder, model_directory, toml
 from tests.finetune.helpers import make_photos, make_weights
 
