@@ -6,7 +6,8 @@ arrays whose bytes lie in other files, arrays put together from other arrays ("v
 groups that contain themselves, filters that load a library. Here each thing is looked at before it is opened, and what
 is not a plain group or a plain array of numbers is refused. The library sees the file's bytes, never its folder.
 
-Not protected against: faults of the HDF5 library itself, which is written in C and parses the bytes.
+Not protected against: faults of the HDF5 library itself, which is written in C and parses the bytes. A text that
+claims up to 2 GiB makes it ask for so much memory, before it finds that there are no such bytes.
 """
 
 import io
@@ -68,6 +69,10 @@ def _library() -> Any:
         raise MiniresError("reading HDF5 and Keras files needs h5py, which is not installed",
                            code="dependency.missing", hint="pip install h5py") from error  # fmt: skip
     return h5py
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:100].decode("utf-8", "replace"))
 
 
 class _Reader:
@@ -137,7 +142,7 @@ class _Reader:
             attribute = self.h5py.h5a.open(item, index=index)
             plain = self.h5py.h5t.INTEGER, self.h5py.h5t.FLOAT, self.h5py.h5t.STRING, self.h5py.h5t.ENUM
             if attribute.get_type().get_class() not in plain:
-                raise self._error(path, f"has the attribute {attribute.name!r}, which holds objects")
+                raise self._error(path, f"has the attribute {_shown(attribute.name)}, which holds objects")
 
     def _text(self, item: Any, attribute: bytes, path: str) -> str | None:
         """The attribute as text; None if there is none."""

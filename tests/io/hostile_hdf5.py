@@ -1,0 +1,302 @@
+"""HDF5 and Keras files made to harm: name -> (content, words of the refusal). Run as a program with a folder, it reads
+all of them under watch (memory limit, audit hook, clock, and Linux's own notice of every file opened in that folder,
+since the HDF5 library opens files where Python's hooks do not look) and prints what happened as JSON.
+"""
+
+import ctypes
+import io
+import json
+import os
+import pathlib
+import re
+import resource
+import struct
+import sys
+import time
+import warnings
+import zipfile
+
+import h5py
+import numpy as np
+
+IN_OPEN = 0x20
+BAIT = "bait.h5"  # beside the hostile file: nobody may open it
+EITHER = "refused or read"
+VALUES = np.arange(105, dtype=np.float32).reshape(3, 5, 7)
+
+
+def built(make, **options) -> bytes:
+    """The content of a file that make(file) fills."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", **options) as file:
+        make(file)
+    return buffer.getvalue()
+
+
+def patched(content: bytes, old: bytes, new: bytes) -> bytes:
+    assert content.count(old) >= 1 and len(old) == len(new)
+    return content.replace(old, new)
+
+
+def links() -> dict:
+    outside = h5py.ExternalLink(BAIT, "/layers/dense/vars/0")
+    chain = ("layers", "dense", "vars", "0")
+    found = {}
+    for depth, name in enumerate(chain):
+        place = "/".join(chain[: depth + 1])
+        for kind, link, said in (("external", outside, "link to another file"),
+                                 ("soft", h5py.SoftLink("/other"), "is a soft link"),
+                                 ("dangling", h5py.SoftLink("/nowhere"), "is a soft link"),
+                                 ("circular", h5py.SoftLink(f"/{place}"), "is a soft link")):  # fmt: skip
+
+            def make(file, place=place, link=link):
+                file["other/dense/vars/0"] = VALUES
+                file[place] = link
+
+            found[f"{kind} link at {name}"] = (built(make), f"'{place}' is a {said}" if kind == "external" else said)
+    return found
+
+
+def places() -> dict:
+    def external(file):
+        file.create_dataset("a/kernel:0", (16,), "f4", external=[(BAIT, 0, 64)])
+
+    def virtual(file, source=BAIT, shape=(8,)):
+        layout = h5py.VirtualLayout(shape, "f4", maxshape=(None,))
+        layout[: shape[0]] = h5py.VirtualSource(source, "x", shape, maxshape=(None,))
+        file.create_virtual_dataset("a/kernel:0", layout)
+
+    return {
+        "external storage": (built(external), "'a/kernel:0' has its bytes in another file"),
+        "virtual": (built(virtual), "'a/kernel:0' is put together from other arrays"),
+        "virtual of itself": (built(lambda file: virtual(file, ".")), "is put together from other arrays"),
+        "another filter": (built(lambda file: file.create_dataset("x", data=VALUES, compression="lzf")),
+                           "packed by the filter 32000"),
+    }  # fmt: skip
+
+
+def bombs() -> dict:
+    def shape(*shape, **options):
+        return built(lambda file: file.create_dataset("x", shape, "f4", **options))
+
+    def several(file):
+        for name in "abcdefgh":
+            file.create_dataset(name, data=np.zeros(10 << 20, np.uint8), compression="gzip", chunks=(1 << 20,))
+
+    whole = built(lambda file: file.create_dataset("x", data=VALUES))
+    first, size = struct.pack("<3Q", 3, 5, 7), struct.pack("<Q", VALUES.nbytes)
+    large = struct.pack("<3Q", 1 << 40, 5, 7)
+    wide = struct.pack("<Q", (1 << 40) * 5 * 7 * 4)
+    overflow = struct.pack("<3Q", 1 << 62, 1 << 62, 7)
+    return {
+        "a tebibyte in pieces": (shape(1 << 40, chunks=(1024,)), "claims 4398046511104 bytes"),
+        "a tebibyte in one piece": (shape(1 << 40), "claims 4398046511104 bytes"),
+        "a tebibyte, packed": (shape(1 << 40, chunks=(1024,), compression="gzip"), "claims 4398046511104 bytes"),
+        "pieces larger than the whole": (shape(4, chunks=(1 << 24,), maxshape=(None,)), "larger pieces"),
+        "eighty megabytes of zeros": (built(several), "claim 8388608[0-9] bytes|times the file's own"),
+        "a shape that is not there": (patched(whole, first, large), "claims|cannot read"),
+        "a shape and a size that are not there": (patched(patched(whole, first, large), size, wide),
+                                                  "claims|cannot read"),
+        "a shape beyond 64 bits": (patched(whole, first, overflow), "claims|cannot read"),
+        "a size alone": (patched(whole, size, wide), "claims|cannot read"),
+    }  # fmt: skip
+
+
+def shapes_of_trees() -> dict:
+    def cycle(file):
+        file.create_group("a/b")
+        file["a/b/c"] = file["a"]
+
+    def self_cycle(file):
+        file.create_group("a")
+        file["a/a"] = file["a"]
+
+    def root_cycle(file):
+        file.create_group("layers")
+        file["layers/again"] = file["/"]
+
+    def twice(file):
+        file["x"] = VALUES
+        file["y"] = file["x"]
+
+    def deep(file):
+        file.create_group("/".join("a" * 100))
+
+    def named_type(file):
+        file["t"] = np.dtype("f4")
+
+    def strange_name(file):
+        h5py.h5g.create(file.id, b"\xff\xfe")
+
+    return {
+        "a cycle": (built(cycle), "'a/b/c' is the same object as 'a'"),
+        "a group in itself": (built(self_cycle), "'a/a' is the same object as 'a'"),
+        "the root in a group": (built(root_cycle), "'layers/again' is the same object as '/'"),
+        "one array twice": (built(twice), "is the same object as"),
+        "a hundred groups in groups": (built(deep), "groups in groups"),
+        "60000 groups": (built(lambda file: [file.create_group(str(n)) for n in range(60_000)], libver="latest"),
+                         "goes beyond 50000 objects"),
+        "a type in the tree": (built(named_type), "'t' is neither a group nor an array"),
+        "a name that is not UTF-8": (built(strange_name), "a name that is not UTF-8"),
+        "model_weights that is an array": (built(lambda file: file.create_dataset("model_weights", data=VALUES)),
+                                           "'model_weights' is not a group"),
+    }  # fmt: skip
+
+
+def attributes() -> dict:
+    def with_attribute(value, name="name", place="layers/dense/vars", dtype=None):
+        def make(file):
+            file.create_dataset("layers/dense/vars/0", data=VALUES)
+            target = file[place]
+            if isinstance(value, str) and value == "reference":
+                target.attrs.create(name, target.ref, dtype=h5py.ref_dtype)
+            else:
+                target.attrs.create(name, value, dtype=dtype)
+
+        return built(make)
+
+    ragged = np.empty(2, object)
+    ragged[:] = [np.arange(3), np.arange(2)]
+    text = with_attribute("dense")
+    # a text of any length: its length, the address of a heap, the number in it
+    found = re.search(rb"\x05\0\0\0.{6}\0\0\x01\0\0\0", text, re.DOTALL)
+    assert found
+    lie = text[: found.start()] + struct.pack("<I", 2**31 - 1) + text[found.start() + 4 :]
+    objects = "which holds objects"
+    return {
+        **{f"a reference at {place}": (with_attribute("reference", place=place), objects)
+           for place in ("/", "layers", "layers/dense/vars", "layers/dense/vars/0")},
+        "a reference called otherwise": (with_attribute("reference", "weight_names"), objects),
+        "ragged numbers": (with_attribute(ragged, dtype=h5py.vlen_dtype(np.int64)), objects),
+        "a record": (with_attribute(np.zeros(1, [("a", "i4")])), objects),
+        "bytes of no type": (with_attribute(np.void(b"pickle")), objects),
+        "a number for a name": (with_attribute(7), "'name' that is not one text"),
+        "names": (with_attribute(np.array([b"a", b"b"])), "'name' that is not one text"),
+        "a name of 10000 bytes": (with_attribute(np.bytes_(b"a" * 10_000)), "'name' of 10000 bytes"),
+        "a name without end": (with_attribute("a" * 5000), "'name' that is not a name"),
+        "control codes": (with_attribute("a\x1b[2J"), "'name' that is not a name"),
+        "a length of 2 GB": (lie, "cannot read"),
+    }  # fmt: skip
+
+
+def types() -> dict:
+    def holding(value, **options):
+        return built(lambda file: file.create_dataset("x", data=value, **options))
+
+    return {
+        "texts": (holding(np.array(["a", "b"], object), dtype=h5py.string_dtype()), "'x' holds no plain numbers"),
+        "references": (built(lambda file: file.create_dataset("x", data=file.ref, dtype=h5py.ref_dtype)),
+                       "no plain numbers"),
+        "records": (holding(np.zeros(2, [("a", "f4")])), "no plain numbers"),
+        "opaque": (holding(np.zeros(2, "V8")), "no plain numbers"),
+        "opaque, two bytes": (holding(np.zeros(2, "V2")), "no plain numbers"),
+        "complex": (holding(np.zeros(2, np.complex64)), "no plain numbers"),
+        "booleans": (holding(np.zeros(2, bool)), "no plain numbers"),
+        "no values": (holding(h5py.Empty("f4")), "'x' has no values"),
+    }  # fmt: skip
+
+
+def packed(**members) -> bytes:
+    """A zip archive; a dot in a name is written as two lines."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name.replace("__", "."), content)
+    return buffer.getvalue()
+
+
+def archives() -> dict:
+    inside, link = built(lambda file: None), links()["external link at 0"][0]
+    return {
+        "no HDF5": (b"hello", "first bytes are others"), "nothing": (b"", "first bytes are others"),
+        "signature alone": (b"\x89HDF\r\n\x1a\n", "cannot read"),
+        "no archive": (b"PK\3\4", "no end"),
+        "archive without weights": (packed(config__json="{}"), "lacks model.weights.h5"),
+        "archive without description": (packed(model__weights__h5=inside), "lacks config.json"),
+        "a description that is no JSON": (packed(config__json="{", model__weights__h5=inside), "config.json"),
+        "a deep description": (packed(config__json="[" * 10**5, model__weights__h5=inside), "config.json"),
+        "weights that are no HDF5": (packed(config__json="{}", model__weights__h5=b"x"), "first bytes"),
+        "links in an archive": (packed(config__json="{}", model__weights__h5=link), "link to another file"),
+        "an archive of zeros": (packed(config__json="{}", model__weights__h5=bytes(100 << 20)), "times the"),
+    }  # fmt: skip
+
+
+def cases() -> dict[str, tuple[bytes, str]]:
+    whole = built(lambda file: file.create_dataset("layers/dense/vars/0", data=VALUES))
+    cut = {f"cut at {size}": (whole[:size], "cannot read|first bytes") for size in range(0, len(whole) - 300, 401)}
+    bit = {f"bit at {place}": (whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :], EITHER)
+           for place in range(8, len(whole), 53)}  # fmt: skip
+    return links() | places() | bombs() | shapes_of_trees() | attributes() | types() | archives() | cut | bit
+
+
+class Watch:
+    """Linux's notice (inotify) of the files opened in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK)
+        assert self._descriptor >= 0
+        assert self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), IN_OPEN) >= 0
+
+    def names(self) -> list[str]:
+        """Of the files opened since the last call."""
+        try:
+            content = os.read(self._descriptor, 1 << 16)
+        except BlockingIOError:
+            return []
+        found = []
+        while content:
+            length = struct.unpack_from("<iIII", content)[3]
+            found.append(content[16 : 16 + length].rstrip(b"\0").decode())
+            content = content[16 + length :]
+        return found
+
+
+def watch(folder: str) -> dict[str, dict]:
+    """Reads every case in `folder`; what happened to each: error, seconds, events, other files opened."""
+    from minires.errors import FileFormatError
+    from minires.io import keras_files
+
+    prepared = cases()
+    os.chdir(folder)
+    with h5py.File(BAIT, "w") as file:
+        file["layers/dense/vars/0"] = file["x"] = VALUES
+    notice = Watch(folder)
+    with h5py.File(BAIT):
+        assert BAIT in notice.names(), "the watch sees what the HDF5 library opens"
+    sound = built(lambda file: file.create_dataset("layers/dense/vars/0", data=VALUES))
+    for content in (sound, packed(config__json="{}", model__weights__h5=sound)):  # whatever is imported only once
+        keras_files.from_bytes(content, "sound")
+    events: list[str] = []
+    watching = False
+
+    def hook(event: str, arguments: tuple) -> None:
+        if watching:
+            events.append(f"{event} {arguments!r}"[:200])
+
+    sys.addaudithook(hook)
+    size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20), -1))
+    report = {}
+    for key, (content, said) in prepared.items():
+        path = f"{len(report)}.h5"
+        pathlib.Path(path).write_bytes(content)
+        notice.names()
+        events.clear()
+        error = None
+        start, watching = time.process_time(), True
+        try:
+            keras_files.load_file(path)
+        except FileFormatError as caught:
+            error = str(caught)
+        except BaseException as caught:
+            error = f"{type(caught).__name__}: {str(caught)[:200]}"
+        seconds, watching = time.process_time() - start, False
+        report[key] = {"error": error, "said": said, "file": path, "seconds": seconds, "events": list(events),
+                       "opened": notice.names()}  # fmt: skip
+    return report
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    print(json.dumps(watch(sys.argv[1])))
