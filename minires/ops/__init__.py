@@ -1,10 +1,11 @@
 """Floor 3: the differentiable operations, one family a file. Each class is one operation: formula, derivative, code.
 
-elementwise   + - * /, powers, exp, clamp, where, comparison     reduce    sums, means, extremes, norms
+elementwise   + - * /, powers, exp, clamp, where, comparison     reduce    sums, means, extremes
 shape         reshape, permute, cat, split, pad                  index     x[...], gather, sorting
 linalg        matrix products, linear                            window, conv_act   convolution, pooling
 activation    relu, sigmoid, tanh, softmax, dropout              norm, group_norm   normalisation
 loss          cross entropy and other losses                     creation  tensor, zeros, randn, ...
+moments       variance, standard deviation, norms
 """
 
 from minires.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
@@ -71,6 +72,7 @@ from minires.ops.group_norm import group_norm
 from minires.ops.index import argsort, gather, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
+from minires.ops.moments import norm, std, var
 from minires.ops.norm import batch_norm, batch_norm_act
 from minires.ops.reduce import (
     all,
@@ -84,10 +86,7 @@ from minires.ops.reduce import (
     max,
     mean,
     min,
-    norm,
-    std,
     sum,
-    var,
 )
 from minires.ops.shape import (
     cat,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minires import kernels
 from minires.backend import Array, array_module, result_type
 from minires.tensor import OPERATIONS, Tensor
 
@@ -18,7 +19,7 @@ def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:
     added = gradient.ndim - len(shape)
     repeated = [added + axis for axis, length in enumerate(shape) if length == 1 and gradient.shape[added + axis] != 1]
     axes = (*range(added), *repeated)
-    return gradient.sum(axis=axes, keepdims=True).reshape(shape) if axes else gradient.reshape(shape)
+    return (kernels.sum_over(gradient, axes, True) if axes else gradient).reshape(shape)
 
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ class Conv2dAct(Function):
             grad = kernels.relu_backward(grad, y)
         dx = kernels.conv2d_input_gradient(grad, weight, x_shape, *ctx.geometry) if need_x else None
         dweight = kernels.conv2d_weight_gradient(grad, x, weight_shape, *ctx.geometry) if need_weight else None
-        dbias = grad.sum(axis=(0, 2, 3)) if need_bias else None
+        dbias = kernels.sum_over(grad, (0, 2, 3), False) if need_bias else None
         return dx, dweight, dbias, grad if need_residual else None, None, None, None, None, None
 
 

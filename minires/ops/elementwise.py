@@ -209,6 +209,12 @@ class Remainder(Function):
         )
 
 
+def _kept_where(mask: Array, grad: Array) -> Array:
+    """grad where the mask holds, else 0. A product of both would make NaN of an infinite gradient that nobody wants."""
+    xp = array_module(grad)
+    return xp.where(mask, grad, xp.zeros((), grad.dtype))
+
+
 class Clamp(Function):
     """y = min(max(x, low), high);  dx = dy where low <= x <= high, else 0."""
 
@@ -226,11 +232,14 @@ class Clamp(Function):
             inside &= x >= ctx.low
         if ctx.high is not None:
             inside &= x <= ctx.high
-        return grad * inside, None, None
+        return _kept_where(inside, grad), None, None
 
 
 class Extremum(Function):
-    """y = max(a, b) (or min);  the gradient goes to the operand that won, half to each where they tie (as PyTorch)."""
+    """y = max(a, b) (or min);  the gradient goes to the operand that won, half to each where they tie (as PyTorch).
+
+    Where one is NaN neither has lost: as in PyTorch, both get all of it.
+    """
 
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array, largest: bool) -> Array:
@@ -243,12 +252,13 @@ class Extremum(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         a, b = ctx.saved_arrays
-        share_a = ((a > b) if ctx.largest else (a < b)) + (a == b) * grad.dtype.type(0.5)
-        share_a = share_a.astype(grad.dtype, copy=False)
+        a_is_less, b_is_less = a < b, b < a
+        a_lost, b_lost = (a_is_less, b_is_less) if ctx.largest else (b_is_less, a_is_less)
+        grad = array_module(grad).where(a == b, grad / 2, grad)
         need_a, need_b = ctx.needs_input_grad
         return (
-            sum_to_shape(grad * share_a, ctx.shapes[0]) if need_a else None,
-            sum_to_shape(grad * (1 - share_a), ctx.shapes[1]) if need_b else None,
+            sum_to_shape(_kept_where(~a_lost, grad), ctx.shapes[0]) if need_a else None,
+            sum_to_shape(_kept_where(~b_lost, grad), ctx.shapes[1]) if need_b else None,
         )
 
 
@@ -267,8 +277,8 @@ class Where(Function):
         _, need_a, need_b = ctx.needs_input_grad
         return (
             None,
-            sum_to_shape(grad * condition, ctx.shapes[0]) if need_a else None,
-            sum_to_shape(grad * ~condition, ctx.shapes[1]) if need_b else None,
+            sum_to_shape(_kept_where(condition, grad), ctx.shapes[0]) if need_a else None,
+            sum_to_shape(_kept_where(~condition, grad), ctx.shapes[1]) if need_b else None,
         )
 
 

@@ -66,7 +66,7 @@ class Linear(Function):
         return (
             kernels.matmul(grad, weight).reshape(ctx.shape) if ctx.needs_input_grad[0] else None,
             kernels.matmul(grad.T, rows) if ctx.needs_input_grad[1] else None,
-            grad.sum(axis=0) if ctx.needs_input_grad[2] else None,
+            kernels.sum_over(grad, (0,), False) if ctx.needs_input_grad[2] else None,
         )
 
 

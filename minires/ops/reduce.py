@@ -1,4 +1,4 @@
-"""Operations that join all elements along some axes into one: sums, means, extremes, norms.
+"""Operations that join all elements along some axes into one: sums, means, extremes.
 
 In the formulas the sum runs over the reduced axes, m is the number of elements along them, dy is spread back over them.
 `dim`: an axis, several, or None for all. `keepdim`: leave the reduced axes in place, with length 1.
@@ -7,8 +7,9 @@ In the formulas the sum runs over the reduced axes, m is the number of elements 
 import builtins
 from typing import Any
 
+from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, int64, is_floating
+from minires.backend import Array, array_module, default_dtype, float32, float64, int64, is_floating
 from minires.ops import elementwise
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.index import ValuesAndIndices, gather
@@ -16,7 +17,7 @@ from minires.ops.shape import squeeze, unsqueeze
 from minires.tensor import Tensor, register
 
 
-def _spread(array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+def spread(array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """The reduced array repeated along the reduced axes, as a view."""
     kept = tuple(1 if axis in axes else length for axis, length in enumerate(shape))
     return array_module(array).broadcast_to(array.reshape(kept), shape)
@@ -28,11 +29,11 @@ class Sum(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
         ctx.shape, ctx.axes = x.shape, axes
-        return array_module(x).asarray(x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype))
+        return kernels.sum_over(x, axes, keepdim)
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        return _spread(grad, ctx.shape, ctx.axes), None, None
+        return spread(grad, ctx.shape, ctx.axes), None, None
 
 
 class Mean(Function):
@@ -41,39 +42,13 @@ class Mean(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
         ctx.shape, ctx.axes = x.shape, axes
-        ctx.count = _count(x.shape, axes)
-        total = array_module(x).asarray(x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype))
-        return total / ctx.count if ctx.count else total * float("nan")
+        ctx.count = count_along(x.shape, axes)
+        total = kernels.sum_over(at_least_float32(x), axes, keepdim)
+        return (total / ctx.count if ctx.count else total * float("nan")).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        return _spread(grad / builtins.max(ctx.count, 1), ctx.shape, ctx.axes), None, None
-
-
-class Var(Function):
-    """y = sum (x - mean)^2 / (m - correction);  dx = dy 2 (x - mean) / (m - correction).
-
-    The mean depends on x as well, but its share vanishes: the deviations sum to zero.
-    """
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> Array:
-        xp = array_module(x)
-        ctx.shape, ctx.axes = x.shape, axes
-        count = _count(x.shape, axes)
-        deviation = x - x.sum(axis=axes, keepdims=True) / builtins.max(count, 1)
-        ctx.divisor = builtins.max(count - correction, 0.0)
-        ctx.save_for_backward(deviation)
-        total = xp.asarray((deviation * deviation).sum(axis=axes, keepdims=keepdim))
-        if ctx.divisor > 0:
-            return total / ctx.divisor
-        return total * float("nan") if count <= 1 else total * float("inf")
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        (deviation,) = ctx.saved_arrays
-        factor = 2 / ctx.divisor if ctx.divisor > 0 else float("nan")
-        return _spread(grad, ctx.shape, ctx.axes) * deviation * grad.dtype.type(factor), None, None, None
+        return spread(grad / builtins.max(ctx.count, 1), ctx.shape, ctx.axes), None, None
 
 
 class Extreme(Function):
@@ -90,9 +65,9 @@ class Extreme(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         x, y = ctx.saved_arrays
-        winners = x == _spread(y, x.shape, ctx.axes)
+        winners = x == spread(y, x.shape, ctx.axes)
         share = winners / winners.sum(axis=ctx.axes, keepdims=True)
-        return _spread(grad, x.shape, ctx.axes) * share.astype(grad.dtype), None, None, None
+        return spread(grad, x.shape, ctx.axes) * share.astype(grad.dtype), None, None, None
 
 
 class LogSumExp(Function):
@@ -104,7 +79,7 @@ class LogSumExp(Function):
         largest = x.max(axis=axes, keepdims=True)
         largest = xp.where(xp.isfinite(largest), largest, xp.zeros((), x.dtype))
         with xp.errstate(divide="ignore"):  # the logarithm of nothing at all is -inf, as in PyTorch
-            y = xp.log(xp.exp(x - largest).sum(axis=axes, keepdims=True)) + largest
+            y = xp.log(kernels.sum_over(xp.exp(x - largest), axes, True)) + largest
         ctx.axes = axes
         ctx.save_for_backward(x, y)
         return y if keepdim else y.squeeze(axes)
@@ -112,25 +87,7 @@ class LogSumExp(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         x, y = ctx.saved_arrays
-        return _spread(grad, x.shape, ctx.axes) * array_module(x).exp(x - y), None, None
-
-
-class Norm2(Function):
-    """y = sqrt(sum x^2);  dx = dy x / y, and 0 where y = 0."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
-        xp = array_module(x)
-        y = xp.sqrt(xp.asarray((x * x).sum(axis=axes, keepdims=True)))
-        ctx.axes = axes
-        ctx.save_for_backward(x, y)
-        return y if keepdim else y.squeeze(axes)
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        x, y = ctx.saved_arrays
-        safe = y + (y == 0)  # 0 / 1 instead of 0 / 0
-        return _spread(grad, x.shape, ctx.axes) * x / safe, None, None
+        return spread(grad, x.shape, ctx.axes) * array_module(x).exp(x - y), None, None
 
 
 class CumulativeSum(Function):
@@ -139,15 +96,25 @@ class CumulativeSum(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, axis: int) -> Array:
         ctx.axis = axis
-        return x.cumsum(axis=axis, dtype=x.dtype)
+        return _running_sums(x, axis)
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         xp = array_module(grad)
-        return xp.flip(xp.flip(grad, ctx.axis).cumsum(axis=ctx.axis, dtype=grad.dtype), ctx.axis), None
+        return xp.flip(_running_sums(xp.flip(grad, ctx.axis), ctx.axis), ctx.axis), None
 
 
-def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+def _running_sums(x: Array, axis: int) -> Array:
+    """Added up in float64, if x holds real numbers, and rounded once."""
+    return x.cumsum(axis=axis, dtype=float64 if is_floating(x.dtype) else x.dtype).astype(x.dtype, copy=False)
+
+
+def at_least_float32(x: Array) -> Array:
+    """float16 as float32, whose sums it has no room for; all else as it is."""
+    return x if x.dtype.itemsize >= float32.itemsize else x.astype(float32)
+
+
+def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     """Elements that meet in one result."""
     count = 1
     for axis in axes:
@@ -155,14 +122,14 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return count
 
 
-def _need_real(input: Tensor, name: str) -> None:
+def need_real(input: Tensor, name: str) -> None:
     if not is_floating(input.dtype):
         raise RuntimeError(f"{name}: the input must be of floating point type, got {input.dtype}")
 
 
 def _need_elements(input: Tensor, axes: tuple[int, ...], name: str) -> None:
     """IndexError where the extreme of no elements is asked for."""
-    if _count(input.shape, axes) == 0:
+    if count_along(input.shape, axes) == 0:
         raise IndexError(f"{name}: expected reduction over axes that are not empty, got shape {input.shape}")
 
 
@@ -182,28 +149,8 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Mean along `dim`; NaN of no elements. RuntimeError for integers without a `dtype`."""
     input = input if dtype is None else input.to(dtype)
-    _need_real(input, "mean")
+    need_real(input, "mean")
     return Mean.apply(input, axes_of(dim, input.ndim), keepdim)
-
-
-@register
-def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
-) -> Tensor:
-    """Variance along `dim`, divided by m - correction (1: unbiased). `unbiased` is the older way to say 1 or 0."""
-    if isinstance(dim, bool):  # var(unbiased)
-        dim, unbiased = None, dim
-    _need_real(input, "var")
-    correction = correction if unbiased is None else int(unbiased)
-    return Var.apply(input, axes_of(dim, input.ndim), keepdim, correction)
-
-
-@register
-def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
-) -> Tensor:
-    """Standard deviation: the square root of `var`."""
-    return elementwise.sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 @register
@@ -292,24 +239,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) along `dim`, without overflow."""
     input = input if is_floating(input.dtype) else input.to(default_dtype)
     axes = axes_of(dim, input.ndim)
-    if _count(input.shape, axes) == 0:
+    if count_along(input.shape, axes) == 0:
         return elementwise.log(sum(input, axes, keepdim))
     return LogSumExp.apply(input, axes, keepdim)
-
-
-@register
-def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """(sum |input|^p)^(1/p) along `dim`: p any number above 0 or infinity; "fro" is 2."""
-    _need_real(input, "norm")
-    axes = axes_of(dim, input.ndim)
-    if p in (2, "fro"):
-        return Norm2.apply(input, axes, keepdim)
-    if not isinstance(p, int | float) or p <= 0:
-        raise NotImplementedError(f"norm: p={p!r} is not supported, only numbers above 0, infinity and 'fro' are")
-    size = elementwise.abs(input)
-    if p == float("inf"):
-        return amax(size, axes, keepdim)
-    return sum(size, axes, keepdim) if p == 1 else sum(size**p, axes, keepdim) ** (1 / p)
 
 
 @register

@@ -5,6 +5,6 @@ used again, both cores (`parallel`). Results are never views of the arguments; i
 stored channels last.
 """
 
-from minires.kernels.cpu import activation, conv, conv_act, group_norm, loss, matmul, norm, optim, pool
+from minires.kernels.cpu import activation, conv, conv_act, group_norm, loss, matmul, norm, optim, pool, sums
 
-FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim)
+FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim, sums)

@@ -8,6 +8,7 @@ from minires.kernels.cpu import parallel
 from minires.kernels.cpu.activation import keep_bits
 from minires.kernels.cpu.buffers import scratch
 from minires.kernels.cpu.layout import channels_last, channels_second
+from minires.kernels.cpu.sums import sum_over
 from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of, tap_views
 from minires.kernels.reference.pool import divisors, frame, winner_type
 from minires.kernels.shapes import Pair, adaptive_windows, pooling_sizes
@@ -203,7 +204,8 @@ def adaptive_avg_pool2d_forward(x: np.ndarray, output_size: Pair) -> np.ndarray:
     y = np.empty((x.shape[0], *output_size, x.shape[1]), x.dtype)
     for i, rows in enumerate(adaptive_windows(x.shape[2], output_size[0])):
         for j, columns in enumerate(adaptive_windows(x.shape[3], output_size[1])):
-            np.mean(images[:, rows, columns], axis=(1, 2), out=y[:, i, j])
+            window = images[:, rows, columns]
+            y[:, i, j] = sum_over(window, (1, 2), False) / (window.shape[1] * window.shape[2])
     return channels_second(y)
 
 

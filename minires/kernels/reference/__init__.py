@@ -3,6 +3,6 @@
 Slow and obviously right: every faster kernel is tested against these.
 """
 
-from minires.kernels.reference import activation, conv, conv_act, group_norm, loss, matmul, norm, optim, pool
+from minires.kernels.reference import activation, conv, conv_act, group_norm, loss, matmul, norm, optim, pool, sums
 
-FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim)
+FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim, sums)

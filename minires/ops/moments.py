@@ -1,0 +1,144 @@
+"""How large the elements along some axes are, and how far they lie apart: norms, variance, standard deviation.
+
+Notation and arguments as in reduce.py.
+"""
+
+import builtins
+from typing import Any
+
+from minires import kernels
+from minires.autograd import Function, Node
+from minires.backend import Array, array_module
+from minires.ops import elementwise
+from minires.ops.dims import axes_of
+from minires.ops.reduce import amax, at_least_float32, count_along, need_real, spread, sum
+from minires.tensor import Tensor, register
+
+
+class Var(Function):
+    """y = sum (x - mean)^2 / (m - correction);  dx = dy 2 (x - mean) / (m - correction).
+
+    The mean depends on x as well, but its share vanishes: the deviations sum to zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> Array:
+        y, deviation = _variance(ctx, x, axes, keepdim, correction)
+        ctx.save_for_backward(deviation)
+        return y.astype(x.dtype, copy=False)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        (deviation,) = ctx.saved_arrays
+        factor = 2 / ctx.divisor if ctx.divisor > 0 else float("nan")
+        return spread(grad, ctx.shape, ctx.axes) * deviation * grad.dtype.type(factor), None, None, None
+
+
+class Std(Function):
+    """y = sqrt(sum (x - mean)^2 / (m - correction));  dx = dy (x - mean) / ((m - correction) y), and 0 where y = 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> Array:
+        variance, deviation = _variance(ctx, x, axes, keepdim, correction)
+        y = array_module(x).sqrt(variance).astype(x.dtype, copy=False)
+        ctx.save_for_backward(deviation, array_module(x).asarray(y))
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        deviation, y = ctx.saved_arrays
+        factor = 1 / ctx.divisor if ctx.divisor > 0 else float("nan")
+        slope = grad / (y + (y == 0)) * grad.dtype.type(factor)  # where y = 0 the deviations are: 0 / 1, not 0 / 0
+        return spread(slope, ctx.shape, ctx.axes) * deviation, None, None, None
+
+
+def _variance(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> tuple[Array, Array]:
+    """(variance, x - mean), at least float32; notes the shape, the axes and the divisor m - correction in ctx."""
+    ctx.shape, ctx.axes = x.shape, axes
+    x, count = at_least_float32(x), count_along(x.shape, axes)
+    deviation = x - kernels.sum_over(x, axes, True) / builtins.max(count, 1)
+    ctx.divisor = builtins.max(count - correction, 0.0)
+    total = kernels.sum_over(deviation * deviation, axes, keepdim)
+    if ctx.divisor > 0:
+        return total / ctx.divisor, deviation
+    return total * float("nan" if count <= 1 else "inf"), deviation
+
+
+class Norm2(Function):
+    """y = sqrt(sum x^2);  dx = dy x / y, and 0 where y = 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+        wide = at_least_float32(x)
+        y = array_module(x).sqrt(kernels.sum_over(wide * wide, axes, True)).astype(x.dtype, copy=False)
+        ctx.axes = axes
+        ctx.save_for_backward(x, y)
+        return y if keepdim else y.squeeze(axes)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        safe = y + (y == 0)  # 0 / 1 instead of 0 / 0
+        return spread(grad, x.shape, ctx.axes) * x / safe, None, None
+
+
+class NormP(Function):
+    """y = (sum |x|^p)^(1/p);  dx = dy sign(x) (|x| / y)^(p - 1), and 0 where x = 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> Array:
+        y = (kernels.sum_over(abs(at_least_float32(x)) ** p, axes, True) ** (1 / p)).astype(x.dtype, copy=False)
+        ctx.p, ctx.axes = p, axes
+        ctx.save_for_backward(x, y)
+        return y if keepdim else y.squeeze(axes)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        xp = array_module(x)
+        slope = xp.where(x == 0, xp.zeros((), x.dtype), xp.sign(x) * (abs(x) / y) ** (ctx.p - 1))
+        return spread(grad, x.shape, ctx.axes) * slope, None, None, None
+
+
+# ------------------------------------------------------------------------------------------- the functions users call
+
+
+@register
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+) -> Tensor:
+    """Variance along `dim`, divided by m - correction (1: unbiased). `unbiased` is the older way to say 1 or 0."""
+    return _deviation_of(Var, input, dim, unbiased, keepdim, correction)
+
+
+@register
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+) -> Tensor:
+    """Standard deviation: the square root of `var`. Its gradient is 0 where all elements are equal, as in PyTorch."""
+    return _deviation_of(Std, input, dim, unbiased, keepdim, correction)
+
+
+def _deviation_of(
+    function: type[Function], input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float
+) -> Tensor:
+    if isinstance(dim, bool):  # var(unbiased)
+        dim, unbiased = None, dim
+    need_real(input, function.__name__.lower())
+    correction = correction if unbiased is None else int(unbiased)
+    return function.apply(input, axes_of(dim, input.ndim), keepdim, correction)
+
+
+@register
+def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """(sum |input|^p)^(1/p) along `dim`: p any number above 0 or infinity; "fro" is 2."""
+    need_real(input, "norm")
+    axes = axes_of(dim, input.ndim)
+    if p in (2, "fro"):
+        return Norm2.apply(input, axes, keepdim)
+    if not isinstance(p, int | float) or p <= 0:
+        raise NotImplementedError(f"norm: p={p!r} is not supported, only numbers above 0, infinity and 'fro' are")
+    size = elementwise.abs(input)
+    if p == float("inf"):
+        return amax(size, axes, keepdim)
+    return sum(size, axes, keepdim) if p == 1 else NormP.apply(input, p, axes, keepdim)
