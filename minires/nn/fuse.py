@@ -8,6 +8,9 @@ Where a norm follows a convolution is not guessed from names: the model runs onc
 it applied are looked at (trace.py). The folded convolution takes the place of the norm, and an Identity that of the
 convolution: for where the norm stood, the model adds the residual and applies ReLU, which the convolution then does
 while its result is still in the cache (`norm_act`, `ops.conv2d_act`).
+
+Looking at operations has a blind spot: a model may look at a convolution's result in ways that are none (`y > 0`,
+argmax, NumPy). So the changed copy is run on the example, too, and must give the same as the model did.
 """
 
 import copy
@@ -17,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minires import random
 from minires.autograd import Variable, inference_mode
 from minires.backend import Array, is_floating
 from minires.nn import init
@@ -32,6 +36,8 @@ from minires.ops.window import Conv2d as Convolution
 from minires.tensor import Tensor
 
 SIDE = 96  # of the example that a model is tried on: large enough for every model of minires.models
+DRAWS = (0, "compile_inference")  # the address of the example, and of what the model itself draws when it is tried
+ROUNDING = 1e-2  # of the largest value: rounding stays far below, another result is far above
 
 
 class InferenceModel(Module):
@@ -68,8 +74,10 @@ def compile_inference(model: Module, example: Tensor | None = None) -> Inference
 
     Folded are batch norms with running statistics that follow a convolution directly, where neither of the two has
     hooks or is used twice; standardised weights (StdConv2d) are worked out once. All else stays.
-    example: an input to find out on, (N, C, H, W); by default one picture of 96 x 96 zeros. It decides nothing else:
-    the copy takes pictures of any size that the model takes.
+    example: an input to find out on, (N, C, H, W); by default one picture of 96 x 96 random numbers. It decides nothing
+    else: the copy takes pictures of any size that the model takes.
+    RuntimeError if the copy does not give the same on the example. What a model keeps aside (`self.seen = y`) is not
+    compared: of a convolution that was folded it is the input.
     """
     if isinstance(model, InferenceModel):
         return model
@@ -77,10 +85,13 @@ def compile_inference(model: Module, example: Tensor | None = None) -> Inference
     for path, module in list(copied.named_modules()):
         if type(module) is StdConv2d and not module.has_hooks and _paths(copied, module) == [path]:
             _put(copied, path, _same_geometry(Conv2d, module, Parameter(module.standardised().detach()), module.bias))
-    for conv_path, norm_path in list(_find_pairs(copied, example)):
-        conv = fuse_conv_bn_eval(copied.get_submodule(conv_path), copied.get_submodule(norm_path))
-        _put(copied, norm_path, _same_geometry(FoldedConv2d, conv, conv.weight, conv.bias))
-        _put(copied, conv_path, Identity())
+    if any(type(module) is BatchNorm2d for module in copied.modules()):
+        found = _tried(copied, example)
+        for conv_path, norm_path in list(_find_pairs(copied, found)):
+            conv = fuse_conv_bn_eval(copied.get_submodule(conv_path), copied.get_submodule(norm_path))
+            _put(copied, norm_path, _same_geometry(FoldedConv2d, conv, conv.weight, conv.bias))
+            _put(copied, conv_path, Identity())
+        _check_same(copied, found)
     return InferenceModel(copied)
 
 
@@ -124,13 +135,10 @@ class _Pair(NamedTuple):
     norm: str
 
 
-def _find_pairs(model: Module, example: Tensor | None) -> Iterator[_Pair]:
+def _find_pairs(model: Module, found: Trace) -> Iterator[_Pair]:
     """Paths of the convolutions and of the norms that can be folded into them."""
-    if not any(type(module) is BatchNorm2d for module in model.modules()):
-        return
-    found = _tried(model, example)
     uses = Counter(id(value) for step in found.steps for value in step.arguments if isinstance(value, Variable))
-    uses.update([id(found.output)])
+    uses.update(id(tensor) for tensor in _tensors(found.output))
     makers = {id(step.results[0]): step for step in found.steps if step.function is Convolution}
     for step in found.steps:
         maker = makers.get(id(step.arguments[0]))
@@ -141,14 +149,33 @@ def _find_pairs(model: Module, example: Tensor | None) -> Iterator[_Pair]:
 
 
 def _tried(model: Module, example: Tensor | None) -> Trace:
-    if example is not None:
-        return trace(model, example)
-    usual = _usual_example(model)
+    given = _usual_example(model) if example is None else example
     try:
-        return trace(model, usual)
+        with random.address(*DRAWS):
+            return trace(model, given)
     except Exception as error:
-        error.add_note(f"the model was tried on zeros of shape {usual.shape}: give an `example` that it can take")
+        if example is None:
+            error.add_note(f"the model was tried on noise of shape {given.shape}: give an `example` that it can take")
         raise
+
+
+def _check_same(model: Module, found: Trace) -> None:
+    """RuntimeError if the changed model gives anything else on the example than it gave before."""
+    with inference_mode(), random.address(*DRAWS):
+        outputs = _tensors(model(found.input))
+    for before, after in zip(_tensors(found.output), outputs, strict=True):
+        scale = np.abs(before.array).max(initial=0) * ROUNDING
+        if not np.allclose(after.array, before.array, rtol=0, atol=scale, equal_nan=True):
+            raise RuntimeError("compile_inference: with its norms folded the model gives something else, so it must "
+                               "look at the result of a convolution other than by its batch norm")  # fmt: skip
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """All tensors in a model's output: one, or tuples, lists and dictionaries of them."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def _stands_alone(model: Module, step: Step, kind: type[Module], uses: Counter[int]) -> bool:
@@ -172,7 +199,8 @@ def _put(model: Module, path: str, module: Module) -> None:
 def _usual_example(model: Module) -> Tensor:
     channels = next((module.in_channels for module in model.modules() if isinstance(module, Conv2d)), 3)
     dtype = next((parameter.dtype for parameter in model.parameters() if is_floating(parameter.dtype)), np.float32)
-    return Tensor(np.zeros((1, channels, SIDE, SIDE), dtype))
+    noise = random.philox(*DRAWS).standard_normal((1, channels, SIDE, SIDE))
+    return Tensor(noise.astype(dtype))
 
 
 def _same_geometry(kind: type[Conv2d], conv: Conv2d, weight: Parameter, bias: Parameter | None) -> Conv2d:

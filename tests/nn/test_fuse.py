@@ -153,7 +153,7 @@ def test_a_hook_on_either_keeps_the_two_apart():
     model.layer1[0].bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     model.layer2[0].conv2.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     check(model, pictures(2, 16), folded=5, left=2)
-    assert len(seen) == 2 * 3  # once to find out, once by the model, once by the copy
+    assert len(seen) == 2 * 4  # once to find out, once to check, once by the model, once by the copy
 
 
 def test_a_hook_in_between_that_changes_the_tensor_keeps_the_two_apart():
@@ -253,3 +253,45 @@ def test_a_trace_names_operations_and_modules():
     with pytest.raises(RuntimeError):
         trace(model, pictures(1, 5, channels=2))
     assert not any(module.has_hooks for module in model.modules())
+
+
+class TellsMore(nn.Module):
+    """Shows the convolution's result to the world as well, or looks at it in ways that leave no operation behind."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+        self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        z = self.bn(y)
+        ways = {"tuple": lambda: (z, y), "dict": lambda: {"out": z, "features": [y]}, "mask": lambda: z * (y > 0),
+                "argmax": lambda: z + y.argmax(1, keepdim=True), "NumPy": lambda: z * float(y.array.max())}  # fmt: skip
+        return ways[self.what]()
+
+
+@pytest.mark.parametrize("what", ["tuple", "dict"])
+def test_what_is_an_output_itself_is_left_alone(what):
+    model, x = with_history(TellsMore(what)), pictures(2, 5)
+    compiled = compile_inference(model)
+    found, expected = (
+        (r[0], r[1]) if what == "tuple" else (r["out"], r["features"][0]) for r in (compiled(x), model(x))
+    )
+    assert count(compiled, nn.FoldedConv2d) == 0
+    assert all((a.array == b.array).all() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("what", ["mask", "argmax", "NumPy"])
+def test_a_result_looked_at_in_secret_is_found_out(what):
+    with pytest.raises(RuntimeError, match="other than by its batch norm"):
+        compile_inference(with_history(TellsMore(what)))
+
+
+class Noisy(TellsMore):
+    def forward(self, x):
+        return nn.functional.dropout(self.bn(self.conv(x)), 0.5, training=True)
+
+
+def test_a_model_that_draws_draws_the_same_when_it_is_tried():
+    assert count(compile_inference(with_history(Noisy(""))), nn.FoldedConv2d) == 1
