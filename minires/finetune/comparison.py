@@ -53,7 +53,7 @@ VARIANTS = {
 BEFORE = "before training"
 USUAL = {"patience": 0}  # all epochs: stopping early on few pictures is a matter of luck
 # Few labels leave many digits for the test; and a digit fills its picture, so that a small crop would cut off ink.
-USUAL_FOR_DIGITS = {"val_split": 0.1, "test_split": 0.5, "scale": (0.8, 1.0)}
+USUAL_FOR_DIGITS = {"val_split": 0.05, "test_split": 0.5, "scale": (0.8, 1.0)}
 REFUSED = {"freeze": "it compares what is frozen", "max_steps": "each training must end",
            "task": "it compares accuracies"}  # fmt: skip
 ALLOWED = {"freeze": "none", "task": "classification"}  # of these, the value that changes nothing
