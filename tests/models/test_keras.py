@@ -16,6 +16,7 @@ from minires import models
 from minires.data import Preprocessing, transforms
 from minires.errors import FileFormatError
 from minires.finetune import Settings, load_model
+from minires.finetune.pictures import TrainTransform
 from minires.finetune.start import build_model, find_start
 from minires.io import model_directory
 from minires.models import keras_keys
@@ -190,6 +191,14 @@ def test_pixels_as_keras_prepares_them(tmp_path):
     training = transforms.preset_train((224, 224), transforms.CAFFE_MEAN, (1, 1, 1), "nearest", scale=None, hflip=0.0,
                                        values="0..255", channel_order="BGR")  # fmt: skip
     np.testing.assert_array_equal(training(Image.open(path)).array, found.array)
+
+
+def test_training_pictures_have_the_same_colours():
+    picture = Image.new("RGB", (30, 25), (200, 100, 10))  # of one colour: no crop changes it
+    prepared = transforms.preset_caffe((20, 20))
+    train = TrainTransform(Settings(data="x", weights="w", hflip=0.0), prepared)
+    np.testing.assert_array_equal(train(picture).array, prepared(picture).array)
+    np.testing.assert_allclose(prepared(picture).array[:, 0, 0], [10 - 103.939, 100 - 116.779, 200 - 123.68], rtol=1e-5)
 
 
 def test_settings_travel_and_older_folders_are_read():
