@@ -254,7 +254,8 @@ class Function:
         Returns an array, or a tuple of arrays.
     backward(ctx, *gradients): one gradient array for each result. Returns one gradient array for each argument of
         forward (a single array if there is one argument), or None where there is none. `ctx.needs_input_grad` tells
-        which are wanted. Must not change the gradients it is given.
+        which are wanted. Must not change the gradients it is given. The arrays that it returns may be written to:
+        of one that is kept elsewhere than as a saved array or an attribute of ctx, return a copy.
 
     `Name.apply(*arguments, **settings)` runs the operation on Tensors. First order only: backward itself is not
     recorded, so that there is no double backward.
@@ -431,7 +432,8 @@ def _outgoing_gradients(node: Node, incoming: list[Array]) -> Iterator[tuple[Edg
     gradients = outcome if isinstance(outcome, tuple) else (outcome,)
     if len(gradients) < len(node.edges):
         raise RuntimeError(f"{node.name} returned {len(gradients)} gradients for {len(node.edges)} arguments")
-    held = [id(memory_owner(array)) for array in (*incoming, *saved, *gradients) if array is not None]
+    kept = [value for value in vars(node).values() if hasattr(value, "dtype")]
+    held = [id(memory_owner(array)) for array in (*incoming, *saved, *kept, *gradients) if array is not None]
     for edge, array in zip(node.edges, gradients, strict=False):
         if edge is None or array is None:
             continue

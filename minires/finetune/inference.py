@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from minires.autograd import inference_mode
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
 from minires.finetune.loading import LoadedModel
 from minires.io import files
 from minires.tensor import Tensor
+from minires.training.evaluation import evaluating
 
 
 def forward(model: Any, images: Tensor) -> np.ndarray:
@@ -36,13 +36,8 @@ def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.nd
 
 
 def _in_eval_mode(model: Any, compute: Callable[[], Any]) -> Any:
-    training = model.training
-    model.eval()
-    try:
-        with inference_mode():
-            return compute()
-    finally:
-        model.train(training)
+    with evaluating(model):
+        return compute()
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -207,11 +202,18 @@ def classification_figures(scores: np.ndarray, truth: np.ndarray, classes: Seque
 
 
 def regression_figures(outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """samples, mse, rmse, mae and r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 (None for constant targets)."""
-    error = outputs.astype(np.float64) - truth
-    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
+    """samples, mse, rmse, mae and r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 (None for constant targets).
+
+    DataError where the model gives another number of numbers than a label has.
+    """
+    if outputs.shape != truth.shape:
+        raise DataError(f"the model gives {outputs.shape[1]} numbers a picture, a label has {truth.shape[1]}",
+                        code="data.label")  # fmt: skip
+    truth = truth.astype(np.float64)
+    error = outputs - truth
     mse = float((error**2).mean())
-    r2 = 1 - float((error**2).sum()) / spread if spread else None
+    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
+    r2 = 1 - float((error**2).sum()) / spread if np.ptp(truth, axis=0).any() else None
     return {"samples": len(truth), "loss": mse, "mse": mse, "rmse": mse**0.5, "mae": float(abs(error).mean()), "r2": r2}
 
 

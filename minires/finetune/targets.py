@@ -26,8 +26,8 @@ class TargetScale:
         """The scale of labels (N numbers, or N rows of K). A constant label has the deviation 1."""
         values = np.asarray(targets, np.float64)
         values = values.reshape(len(values), -1)
-        deviation = values.std(axis=0)
-        return cls(values.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+        varies = np.ptp(values, axis=0) > 0  # rounding gives equal labels a deviation that is small, but not 0
+        return cls(values.mean(axis=0), np.where(varies, values.std(axis=0), 1.0))
 
     def encode(self, target: Any) -> tuple[float, ...]:
         """One label in units of the spread, always as a row."""

@@ -481,3 +481,17 @@ def test_integers_have_no_gradient():
 def test_nodes_are_named():
     a = leaf(1.0)
     assert repr((a * a).grad_fn) == "<MulBackward>" and repr(a.relu().grad_fn) == "<ReluBackward>"
+
+
+def test_an_array_that_the_node_keeps_is_neither_added_to_nor_handed_out():
+    def forward(ctx, x):
+        ctx.slope = np.full(x.shape, 2.0)
+        return x * ctx.slope
+
+    a = leaf(1.0, 5.0)
+    older = a * 3
+    y = faulty(lambda ctx, dy: ctx.slope, forward)(a)  # younger, so that its gradient comes first
+    slope = y.node.slope
+    (y + older).backward(mr.ones(2, dtype=np.float64), retain_graph=True)
+    assert a.grad.tolist() == [5.0, 5.0] and slope.tolist() == [2.0, 2.0]
+    assert not np.shares_memory(a.grad.array, slope)
