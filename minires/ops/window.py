@@ -131,6 +131,10 @@ def conv2d(
     The result is (N, O, OH, OW) with OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1, OW likewise.
     stride, padding, dilation: a number or a pair (height, width). padding: also "valid" (0) and "same" (as much as
     keeps H and W; stride 1 only; an odd row or column comes after the picture). RuntimeError for what does not fit.
+
+    On the CPU most 3x3 windows of stride 1 between 32 and more channels are computed by Winograd's algorithm, on tiles
+    of 4x4 results. So one infinity, NaN or huge number reaches up to 4 places further than its windows do (never
+    another picture): results there are NaN, or as inexact as the huge number makes them.
     """
     input, geometry, _ = prepare_convolution(input, weight, bias, stride, padding, dilation, groups)
 
