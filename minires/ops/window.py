@@ -133,7 +133,7 @@ def conv2d(
     keeps H and W; stride 1 only; an odd row or column comes after the picture). RuntimeError for what does not fit.
 
     On the CPU most 3x3 windows of stride 1 between 32 and more channels are computed by Winograd's algorithm, on tiles
-    of 4x4 results. So one infinity, NaN or huge number reaches up to 4 places further than its windows do (never
+    of 4x4 results. So one infinity, NaN or huge number reaches up to 3 places further than its windows do (never
     another picture): results there are NaN, or as inexact as the huge number makes them.
     """
     input, geometry, _ = prepare_convolution(input, weight, bias, stride, padding, dilation, groups)
