@@ -6,9 +6,10 @@
               a bias in every convolution; 1.001e-5 added to the variance, 1e-3 in the files with the older names.
               That is the model `resnet50_keras` (101, 152); asked for as "resnet50", a Keras file gives it, too
 
-Two things look different and are not: Keras pads with zeros before a convolution or pooling without padding, on both
-sides alike, which is torchvision's padding (for pooling zeros are as good as minus infinity, after a ReLU); and the
-older ResNet50 did not pad its pooling at all up to 2018, which for pictures of even size changed nothing but borders.
+One thing looks different and is not: Keras pads with zeros, on all sides alike, and then convolves or pools without
+padding, which is torchvision's padding (for pooling zeros are as good as minus infinity, after a ReLU). The oldest
+versions of the network with the older names pooled without padding, to 55 x 55 where later ones have 56 x 56, from the
+same weights; here it is always padded.
 
 What pictures are given to such a network stands in recipes.py: blue, green, red, from 0 to 255, minus a mean.
 """
