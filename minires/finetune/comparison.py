@@ -10,12 +10,14 @@ them. Every training is a run like any other, in a folder of its own; beside the
 curves.svg and .png. An interrupted comparison goes on where it stopped (`resume`).
 
 Every way is trained as well as we know how: the rates below were chosen by hand among several on digits with other
-seeds than the default ones, and training from scratch gets twice as many steps as fine-tuning.
+seeds than the default ones, and training from scratch gets twice as many steps as fine-tuning. A few pictures are gone
+through more often than many.
 """
 
 import csv
 import dataclasses
 import io
+import math
 import os
 import statistics
 import time
@@ -24,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minires.errors import UsageError
+from minires.finetune.fitting import steps_in_epoch
 from minires.finetune.job import Job
 from minires.finetune.pictures import is_digits
 from minires.finetune.recipe import find_folder, open_folder, run_job
@@ -36,20 +39,28 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way: the command that it is, what makes it this way, and what it is trained with unless told otherwise."""
+    """One way: the command that it is, what makes it this way, and what it is trained with unless told otherwise.
+
+    That is AdamW at the rate `lr` for as many epochs as make `steps` steps, but for `least_epochs` at the least.
+    """
 
     title: str
     command: str
     fixed: Mapping[str, Any]
-    usual: Mapping[str, Any]
+    lr: float
+    steps: int
+    least_epochs: int
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """How often the pictures are gone through."""
+        return max(self.least_epochs, math.ceil(self.steps / steps_per_epoch))
 
 
 VARIANTS = {
-    "scratch": Variant("trained from scratch", "train", {"weights": "none", "freeze": "none"},
-                       {"epochs": 50, "opt": "adamw", "lr": 3e-3}),
-    "head": Variant("head only", "finetune", {"freeze": "all-but-head"}, {"epochs": 25, "opt": "adamw", "lr": 1e-2}),
-    "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, {"epochs": 25, "opt": "adamw", "lr": 1e-3}),
-}  # fmt: skip
+    "scratch": Variant("trained from scratch", "train", {"weights": "none", "freeze": "none"}, 3e-3, 200, 20),
+    "head": Variant("head only", "finetune", {"freeze": "all-but-head"}, 1e-2, 100, 10),
+    "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, 1e-3, 100, 10),
+}
 BEFORE = "before training"
 USUAL = {"patience": 0}  # all epochs: stopping early on few pictures is a matter of luck
 # Few labels leave many digits for the test; and a digit fills its picture, so that a small crop would cut off ink.
@@ -170,23 +181,35 @@ def compare(
         assert path is not None
         with RunFolder.resume(path) as folder:
             seeds, settings = _settings_of(folder, seeds, settings)
-            return _run_all(folder, seeds, settings, overwrite, say, progress)
+            return _run_all(folder, seeds, settings, _prepare(settings), overwrite, say, progress)
     seeds = _count(SEEDS if seeds is None else seeds)
     settings = _checked(settings)
-    job = Job("finetune", _settings("full", settings, settings["seed"]).resolved("finetune"), say, progress)
-    job.prepare()  # what is wrong with the data or the weights is found before anything is made
+    job = _prepare(settings)
     with open_folder(path, "compare", job.settings, overwrite) as folder:
         files.remove(folder.file("comparison.json"), missing_ok=True)
         folder.write_args({"command": COMMAND, "compare": seeds, **settings})
-        say(job.describe())
-        return _run_all(folder, seeds, settings, overwrite, say, progress)
+        return _run_all(folder, seeds, settings, job, overwrite, say, progress)
 
 
-def _settings(variant: str, given: Mapping[str, Any], seed: int) -> Settings:
+def _prepare(given: Mapping[str, Any]) -> Job:
+    """The fully fine-tuned job of the first seed: it finds what is wrong with data and weights, and counts steps."""
+    job = Job("finetune", _settings("full", given, given["seed"], 1).resolved("finetune"), lambda text: None, False)
+    job.prepare()
+    job.settings.epochs = given.get("epochs") or VARIANTS["full"].epochs(_steps_per_epoch(job))
+    return job
+
+
+def _steps_per_epoch(job: Job) -> int:
+    return steps_in_epoch(len(job.splits["train"]), job.settings.batch_size)
+
+
+def _settings(variant: str, given: Mapping[str, Any], seed: int, steps_per_epoch: int) -> Settings:
     """The settings of one training."""
     way, weights = VARIANTS[variant], given.get("weights")
-    usual = {key: value for key, value in way.usual.items() if key != "lr" or given.get("opt") is None}
-    values = {**usual, **given, **way.fixed, "seed": seed}  # another optimizer brings its own learning rate
+    usual: dict[str, Any] = {"epochs": way.epochs(steps_per_epoch), "opt": "adamw"}
+    if given.get("opt") is None:  # another optimizer brings its own learning rate
+        usual["lr"] = way.lr
+    values = {**usual, **given, **way.fixed, "seed": seed}
     if variant == "scratch" and weights is not None and os.path.isdir(weights):
         values["model"] = weights  # the same network; only its weights are left behind
     return make_settings(values).check()
@@ -228,19 +251,23 @@ def _settings_of(folder: RunFolder, seeds: int | None, given: Mapping[str, Any])
 
 
 def _run_all(
-    folder: RunFolder, seeds: int, settings: dict[str, Any], overwrite: bool, say: Say, progress: bool
+    folder: RunFolder, seeds: int, settings: dict[str, Any], job: Job, overwrite: bool, say: Say, progress: bool
 ) -> Comparison:  # fmt: skip
     """Every run that is not there yet, and after each what all of them come to so far."""
     first = settings["seed"]
     comparison = Comparison(folder.path, settings["data"], list(range(first, first + seeds)))
     if os.path.isfile(folder.file("comparison.json")):
         comparison.runs = [Run(**run) for run in folder.read_json("comparison.json")["runs"]]
+        for run in comparison.runs:  # the folder may have been moved
+            run.path = folder.file(f"seed-{run.seed}", run.variant)
     done = {(run.variant, run.seed) for run in comparison.runs}
+    steps = _steps_per_epoch(job)
+    say(f"{job.describe()}\ncompared {_plan(settings, steps)}, seeds {shown(comparison.seeds)}\noutput   {folder.path}")
     for seed in comparison.seeds:
         for name, variant in VARIANTS.items():
             if (name, seed) in done:
                 continue
-            values = _settings(name, settings, seed)
+            values = _settings(name, settings, seed, steps)
             run = _run_one(name, values, folder.file(f"seed-{seed}", name), overwrite, progress)
             comparison.runs.append(run)
             folder.write_json("comparison.json", comparison.to_dict())
@@ -251,6 +278,12 @@ def _run_all(
     files.write_atomic(folder.file("curves.svg"), chart.svg())
     files.write_atomic(folder.file("curves.png"), chart.png())
     return comparison
+
+
+def _plan(settings: Mapping[str, Any], steps: int) -> str:
+    """How long each way is trained."""
+    epochs = {name: _settings(name, settings, 0, steps).epochs for name in VARIANTS}
+    return ", ".join(f"{VARIANTS[name].title} ({count} epochs)" for name, count in epochs.items())
 
 
 def _run_one(name: str, settings: Settings, path: str, overwrite: bool, progress: bool) -> Run:

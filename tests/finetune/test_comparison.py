@@ -150,14 +150,25 @@ def test_what_does_not_go_with_a_comparison_creates_nothing(material, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_from_scratch_is_trained_for_at_least_as_long():
-    epochs = {name: variant.usual["epochs"] for name, variant in comparison.VARIANTS.items()}
-    assert epochs["scratch"] >= 2 * max(epochs["head"], epochs["full"])
+@pytest.mark.parametrize("steps_per_epoch", [1, 3, 4, 7, 10, 1000])
+def test_from_scratch_is_trained_for_at_least_as_long(steps_per_epoch):
+    epochs = {name: variant.epochs(steps_per_epoch) for name, variant in comparison.VARIANTS.items()}
+    assert epochs["full"] * steps_per_epoch >= 100 and epochs["full"] >= 10
+    assert epochs["scratch"] * steps_per_epoch >= 200 and epochs["scratch"] >= 2 * epochs["full"] - 1
+
+
+def test_few_pictures_are_gone_through_more_often(material, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(comparison, "run_job", lambda command, values, **_: seen.append(values) or 1 / 0)
+    for per_class, steps in ((2, 1), (6, 3)):
+        with pytest.raises(ZeroDivisionError):
+            compare(1, **material, samples_per_class=per_class, batch_size=6, output=tmp_path / str(per_class))
+        assert seen[-1]["epochs"] == comparison.VARIANTS["scratch"].epochs(steps)
 
 
 def test_another_optimizer_brings_its_own_learning_rate():
     def rate(**given):
-        return comparison._settings("full", {"data": "d", **given}, 1).resolved("finetune").lr
+        return comparison._settings("full", {"data": "d", **given}, 1, 4).resolved("finetune").lr
 
     assert (rate(), rate(opt="sgd"), rate(opt="sgd", lr=0.3)) == (1e-3, 1e-2, 0.3)
 
