@@ -53,10 +53,15 @@ class Std(Function):
 
 
 def _variance(ctx: Node, x: Array, axes: tuple[int, ...], keepdim: bool, correction: float) -> tuple[Array, Array]:
-    """(variance, x - mean), at least float32; notes the shape, the axes and the divisor m - correction in ctx."""
+    """(variance, x - mean), at least float32; notes the shape, the axes and the divisor m - correction in ctx.
+
+    All is measured from the first element, so that equal elements deviate by exactly 0, whatever rounding does to
+    their mean.
+    """
     ctx.shape, ctx.axes = x.shape, axes
     x, count = at_least_float32(x), count_along(x.shape, axes)
-    deviation = x - kernels.sum_over(x, axes, True) / builtins.max(count, 1)
+    from_first = x - x[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))]
+    deviation = from_first - kernels.sum_over(from_first, axes, True) / builtins.max(count, 1)
     ctx.divisor = builtins.max(count - correction, 0.0)
     total = kernels.sum_over(deviation * deviation, axes, keepdim)
     if ctx.divisor > 0:

@@ -154,7 +154,7 @@ def test_both_operands_get_the_gradient_where_they_cannot_be_compared(name):
     assert ours.grad.tolist() == theirs.grad.tolist()
 
 
-@pytest.mark.parametrize("array", [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
+@pytest.mark.parametrize("array", [[1.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
 @pytest.mark.parametrize("compute", [
     lambda x: x.std(), lambda x: x.std(0, keepdim=True).sum(), lambda x: x.norm(), lambda x: x.norm(0.5),
     lambda x: x.norm(1.5), lambda x: x.norm(3), lambda x: x.norm(float("inf")),
