@@ -28,4 +28,5 @@ for epoch in range(5):
     model.eval()
     with mr.no_grad():
         right = sum((model(images).argmax(1) == labels).sum().item() for images, labels in test_loader)
-    print(f"epoch {epoch + 1}: loss of the last batch {loss.item():.3f}, test accuracy {right / len(parts['test']):.3f}")
+    accuracy = right / len(parts["test"])
+    print(f"epoch {epoch + 1}: loss of the last batch {loss.item():.3f}, test accuracy {accuracy:.3f}")

@@ -20,8 +20,8 @@ The floors of the house, each built on those before it:
 7  cli                       the command `minires`
 """
 
-# Names of types and functions that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
-from minires import autograd, backend, data, errors, io, models, nn, onnx, ops, optim, random
+# Names that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
+from minires import autograd, backend, data, errors, finetune, io, models, nn, onnx, ops, optim, random, training
 from minires.autograd import (
     enable_grad,
     inference_mode,

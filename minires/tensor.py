@@ -83,6 +83,7 @@ class Tensor(Variable):
     """
 
     __array_ufunc__ = None  # `array * tensor` is ours to compute, not NumPy's
+
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             array = array.array

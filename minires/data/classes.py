@@ -75,8 +75,10 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
             content = [line.strip() for line in text.splitlines() if line.strip()]
         if isinstance(content, list) and len(set(content)) == len(content):
             content = {name: index for index, name in enumerate(content)}
-        if not isinstance(content, dict) or not content or not all(
-            isinstance(name, str) and type(index) is int for name, index in content.items()
+        if (
+            not isinstance(content, dict)
+            or not content
+            or not all(isinstance(name, str) and type(index) is int for name, index in content.items())
         ):
             raise ValueError("expected distinct class names in a list, or an object from name to index")
         return check_class_order(content)

@@ -85,7 +85,7 @@ class Registry(Hooked):
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {type(name).__name__}")
         if not name or "." in name:
-            raise KeyError(f"{kind} name can't be empty or contain \".\", got: {name!r}")
+            raise KeyError(f'{kind} name can\'t be empty or contain ".", got: {name!r}')
         taken = name in self.__dict__ or hasattr(type(self), name)
         own = self.__dict__["_modules" if kind == "module" else f"_{kind}s"]
         if name not in own and (taken or any(name in self.__dict__[table] for table in _TABLES)):

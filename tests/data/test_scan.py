@@ -163,5 +163,3 @@ def test_missing_file_and_arrays(root):
 
 class Plain(list):
     classes: tuple[str, ...] = ()
-
-

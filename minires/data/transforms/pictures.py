@@ -107,9 +107,7 @@ def resized_crop(
     return resize(crop(img, top, left, height, width), size, interpolation)
 
 
-def pad(
-    img: Image.Image, padding: int | Sequence[int], fill: Any = 0, padding_mode: str = "constant"
-) -> Image.Image:
+def pad(img: Image.Image, padding: int | Sequence[int], fill: Any = 0, padding_mode: str = "constant") -> Image.Image:
     """Border added around: `padding` = all sides, (left and right, top and bottom) or (left, top, right, bottom).
 
     `padding_mode`: "constant" (`fill`: a number, or one a channel), "edge", "reflect" (123 -> 2 1 2 3 2... without the

@@ -23,8 +23,10 @@ class SequentialLR(LRScheduler):
                 raise ValueError("SequentialLR expects all schedulers to belong to the same optimizer, but the one at "
                                  f"index {index} does not")  # fmt: skip
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError("Sequential Schedulers expects number of schedulers to be one more than "
-                             f"the number of milestone points, but got {len(schedulers)} and {len(milestones)}")
+            raise ValueError(
+                "Sequential Schedulers expects number of schedulers to be one more than "
+                f"the number of milestone points, but got {len(schedulers)} and {len(milestones)}"
+            )
         self.schedulers, self.milestones = schedulers, list(milestones)
         self.optimizer, self.last_epoch = optimizer, last_epoch + 1
         for group in optimizer.param_groups:
