@@ -39,7 +39,8 @@ def run(name: str, words: Sequence[str]) -> int:
                         "faster, and the last digit may differ")  # fmt: skip
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
-    parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
+    parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON "
+                        "(ImageNet's 1000: imagenet_classes.txt in the repository pytorch/hub)")  # fmt: skip
     parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
     add_common(parser)
     given = parser.read(words)

@@ -62,10 +62,11 @@ def class_folders(root: str | os.PathLike[str]) -> dict[str, str]:
     return folders
 
 
-def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
+def read_class_map(path: str | os.PathLike[str], number_repeats: bool = False) -> dict[str, int]:
     """Class order from a file: .json (a list of names, or an object name -> index) or text with one name a line.
 
-    Raises DataError that names the file if it is neither, repeats a name or leaves out an index.
+    number_repeats: a name that a list holds twice gets its index behind it, as ImageNet's second "crane (517)" does.
+    Raises DataError that names the file if it is neither, repeats a name otherwise, or leaves out an index.
     """
     text = read_text(path, "class map")
     try:
@@ -73,6 +74,9 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
             content = json.loads(text)
         else:
             content = [line.strip() for line in text.splitlines() if line.strip()]
+        if number_repeats and isinstance(content, list):
+            first = {name: index for index, name in reversed(list(enumerate(content)))}
+            content = [name if first[name] == index else f"{name} ({index})" for index, name in enumerate(content)]
         if isinstance(content, list) and len(set(content)) == len(content):
             content = {name: index for index, name in enumerate(content)}
         if (

@@ -95,7 +95,7 @@ def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | 
                          code="weights.channels", file=path)  # fmt: skip
     classes = [str(index) for index in range(config["num_classes"])]
     if class_map is not None:
-        order = read_class_map(class_map)
+        order = read_class_map(class_map, number_repeats=True)
         if len(order) != len(classes):
             message = f"{os.fspath(class_map)} names {len(order)} classes, the model in {path} has {len(classes)}"
             raise UsageError(message, code="data.class_map", file=os.fspath(class_map))

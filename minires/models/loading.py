@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from minires.errors import UsageError
-from minires.io import files, model_directory
+from minires.io import download, files, model_directory
 from minires.io import weights as weight_files
 from minires.models import keras_keys, keys, registry
 from minires.tensor import Tensor
@@ -18,7 +18,7 @@ ONLY_BY_NAME = tuple(registry.list_models("plain*"))
 def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False, **options: Any) -> registry.Model:
     """The model that a weights file was saved from, with its weights, in eval mode.
 
-    f: a .safetensors, .npz, torch or Keras file, or a model folder. num_classes, in_channels: as in `create`, for a
+    f: a .safetensors, .npz, torch or Keras file, the URL of one, or a model folder. num_classes, in_channels: as in `create`, for a
     new head or a stem adapted to other pictures; ema: the copy averaged over the training. FileFormatError, naming
     models and tensors, if the tensors fit none or several: then `create(name, weights=f)` says which is meant.
     """
@@ -27,6 +27,7 @@ def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False
             raise UsageError(f"{os.fspath(f)} is a model folder, which says itself how its model is built",
                              code="usage.conflict", file=os.fspath(f))  # fmt: skip
         return model_directory.load(f)[0]
+    f = download.local(f)
     fitted = identify(weight_files.load(f, ema=ema), f)
     fitted.target.options.update(options)
     return registry.fill(fitted, num_classes, f).eval()

@@ -148,6 +148,12 @@ def test_class_map_files(tmp_path):
         read_class_map(tmp_path / "nowhere.txt")
 
 
+def test_names_that_are_only_shown_may_repeat(tmp_path):
+    """ImageNet's list has two cranes."""
+    (tmp_path / "names.txt").write_text("crane\nowl\ncrane\n")
+    assert read_class_map(tmp_path / "names.txt", number_repeats=True) == {"crane": 0, "owl": 1, "crane (2)": 2}
+
+
 # ------------------------------------------------------------------------------------------------------------ splits
 
 
