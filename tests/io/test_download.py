@@ -695,6 +695,7 @@ def test_models_are_created_from_urls(serve, cache, capsys, tmp_path, monkeypatc
     assert len(server.requests) == 1, "refused before anything is fetched"
     monkeypatch.setenv("MINIRES_OFFLINE", "1")
     models.create("resnet20", weights=f"{server.base}/{name}")
+    assert models.load(f"{server.base}/{name}").config["name"] == "resnet20"
     with pytest.raises(DownloadError, match="MINIRES_OFFLINE"):
         models.create("resnet20", weights=f"{server.base}/other-12345678.pth")
 
