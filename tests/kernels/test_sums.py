@@ -82,3 +82,22 @@ def test_what_numpy_adds_well_is_left_to_it():
     assert fast.additions(x[:, ::2], (1, 2)) == 2
     assert fast.as_rows(x, (0, 1)).shape == (24, 5) and fast.as_rows(x.transpose(0, 2, 1), (0, 2)).shape == (24, 5)
     assert fast.as_rows(x, (1,)) is None and fast.as_rows(x[::-1], (0,)) is None
+
+
+@pytest.mark.parametrize("groups", [None, 1, 3])
+def test_normalisation_of_large_pictures_keeps_its_digits(groups):
+    """Odd sides and three channels: nothing can be laid side by side, and the blocks have very many rows."""
+    x = (normal(1, (1, 3, 501, 501)) + 3).astype(np.float32)
+    if groups is None:
+        y, *_ = kernels.batch_norm_training_forward(x, None, None, 1e-5, None, False)
+        exact, *_ = kernels_of_reference("batch_norm_training_forward")(
+            x.astype(np.float64), None, None, 1e-5, None, False
+        )
+    else:
+        y, *_ = kernels.group_norm_forward(x, None, None, groups, 1e-5)
+        exact, *_ = kernels_of_reference("group_norm_forward")(x.astype(np.float64), None, None, groups, 1e-5)
+    assert abs(y - exact).max() < 4e-6
+
+
+def kernels_of_reference(name):
+    return kernels.implementation(name, "reference")

@@ -17,6 +17,7 @@ from minires.kernels.reference.norm import statistics_type
 __all__ = ["group_norm_backward", "group_norm_forward"]
 
 BUDGET = 1 << 16  # values a block
+PIXELS = 1 << 11  # that are added up in the values' own type
 
 
 class Pictures:
@@ -50,14 +51,26 @@ class Pictures:
         return channels_second(matrices.reshape(self.shape))
 
 
+def pixel_blocks(block: np.ndarray) -> list[slice]:
+    """The pixels of (B, pixels, C) in stretches that are short enough to be added up."""
+    return [slice(start, start + PIXELS) for start in range(0, block.shape[1], PIXELS)]
+
+
 def sum_pixels(block: np.ndarray) -> np.ndarray:
-    """(B, pixels, C) to (B, C)."""
-    return np.matmul(np.ones((1, block.shape[1]), block.dtype), block)[:, 0]
+    """(B, pixels, C) to (B, C), float64."""
+    total = np.zeros((block.shape[0], block.shape[2]))
+    for pixels in pixel_blocks(block):
+        part = block[:, pixels]
+        total += np.matmul(np.ones((1, part.shape[1]), block.dtype), part)[:, 0]
+    return total
 
 
 def sum_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(B, pixels, C) twice to the sums of their products, (B, C)."""
-    return np.einsum("bpc,bpc->bc", a, b)
+    """(B, pixels, C) twice to the sums of their products, (B, C), float64."""
+    total = np.zeros((a.shape[0], a.shape[2]))
+    for pixels in pixel_blocks(a):
+        total += np.einsum("bpc,bpc->bc", a[:, pixels], b[:, pixels])
+    return total
 
 
 def over_pixels(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

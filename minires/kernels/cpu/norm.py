@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 BUDGET = 1 << 17  # values a block
+ROWS = 1 << 11  # at most, since the rows of a block are added up in the values' own type
 
 
 class Rows:
@@ -36,7 +37,8 @@ class Rows:
         self.count = like.size // max(1, self.channels)
         self.factor = widening(self.count, self.channels)
         self.dtype = like.dtype
-        self.blocks = parallel.ranges(self.count // self.factor, BUDGET // max(1, self.channels * self.factor))
+        size = min(ROWS, BUDGET // max(1, self.channels * self.factor))
+        self.blocks = parallel.ranges(self.count // self.factor, size)
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """x (N, C, ...) as the widened matrix."""
