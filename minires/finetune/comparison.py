@@ -10,9 +10,8 @@ them. Every training is a run like any other, in a folder of its own; beside the
 curves.svg and .png. An interrupted comparison goes on where it stopped (`resume`).
 
 Every way is trained as well as we know how: the rates below were chosen by hand among several on digits with other
-seeds than the default ones (though among the same 1,797 digits, so that the figures are a little kind to all of the
-trained ways), and training from scratch gets twice as many steps as fine-tuning. A few pictures are gone
-through more often than many.
+seeds than the default ones (though among the same 1,797 digits, so that the figures are a little kind to every way),
+and training from scratch gets twice as many steps as fine-tuning. A few pictures are gone through more often than many.
 """
 
 import csv

@@ -18,9 +18,10 @@ ONLY_BY_NAME = tuple(registry.list_models("plain*"))
 def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False, **options: Any) -> registry.Model:
     """The model that a weights file was saved from, with its weights, in eval mode.
 
-    f: a .safetensors, .npz, torch or Keras file, the URL of one, or a model folder. num_classes, in_channels: as in `create`, for a
-    new head or a stem adapted to other pictures; ema: the copy averaged over the training. FileFormatError, naming
-    models and tensors, if the tensors fit none or several: then `create(name, weights=f)` says which is meant.
+    f: a .safetensors, .npz, torch or Keras file, the URL of one, or a model folder. num_classes, in_channels: as in
+    `create`, for a new head or a stem adapted to other pictures; ema: the copy averaged over the training.
+    FileFormatError, naming models and tensors, if the tensors fit none or several: then `create(name, weights=f)` says
+    which is meant.
     """
     if os.path.isdir(f):
         if num_classes is not None or ema or options:
