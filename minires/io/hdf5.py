@@ -7,11 +7,14 @@ groups that contain themselves, filters that load a library. Here each thing is 
 is not a plain group or a plain array of numbers is refused. The library sees the file's bytes, never its folder.
 
 Not protected against: faults of the HDF5 library itself, which is written in C and parses the bytes. A text that
-claims up to 2 GiB makes it ask for so much memory, before it finds that there are no such bytes.
+claims up to 2 GiB makes it ask for so much memory, before it finds that there are no such bytes; and in a group whose
+index is damaged so that it leads back to itself the library walks for ever. Files from strangers are better had in
+another format, which is read by Python alone.
 """
 
 import io
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,7 @@ DEEPEST = 40  # groups in groups
 _DEFLATE_LIMIT = 1032  # times: no deflated bytes can become more
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # built in; any other may load a library
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\1\0\0\0"  # begins a global heap collection, where texts of any length lie
 
 
 @dataclass
@@ -53,6 +57,7 @@ def from_bytes(data: bytes | memoryview, path: files.PathLike, root: str = "") -
     h5py = _library()
     if bytes(data[: len(_SIGNATURE)]) != _SIGNATURE:
         raise FileFormatError(path, 0, "this is no HDF5 file: its first bytes are others")
+    _check_heaps(bytes(data), path)
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return _Reader(h5py, path, len(data)).read(file.id, root.split())
@@ -60,6 +65,27 @@ def from_bytes(data: bytes | memoryview, path: files.PathLike, root: str = "") -
         raise
     except Exception as error:  # the library answers damage with OSError, RuntimeError, KeyError, ValueError ...
         raise FileFormatError(path, None, f"the HDF5 library cannot read it: {' '.join(str(error).split())}") from error
+
+
+def _check_heaps(data: bytes, path: files.PathLike) -> None:
+    """Walk through every global heap collection, as the library does, which never ends on an object of size 0.
+
+    Eight-byte signature, eight bytes of size; then objects: number (2 bytes, 0: the free rest), 6 bytes, size (8 bytes;
+    that of the free rest counts its own 16 bytes), content padded to 8. HDF5 File Format Specification, III.E.
+    """
+    start = data.find(_HEAP)
+    while start >= 0:
+        size = int.from_bytes(data[start + 8 : start + 16], "little")
+        at, end = start + 16, start + size
+        if size < 16 or end > len(data):
+            raise FileFormatError(path, start + 8, f"a heap claims {size} bytes, which the file does not have")
+        while at + 16 <= end:
+            number, length = struct.unpack_from("<H6xQ", data, at)
+            taken = length if number == 0 else 16 + length + -length % 8
+            if taken < 16 or taken > end - at:
+                raise FileFormatError(path, at + 8, f"an object in a heap claims {length} bytes, which it cannot have")
+            at += taken
+        start = data.find(_HEAP, start + 1)
 
 
 def _library() -> Any:
@@ -123,12 +149,16 @@ class _Reader:
         return child
 
     def _visit(self, item: Any, path: str) -> None:
-        before = self._seen.setdefault(self.h5py.h5o.get_info(item).addr, path)
+        before = self._seen.setdefault(self._address(item), path)
         if before != path:
             raise self._error(path, f"is the same object as {before!r}")
         if len(self._seen) > MOST_OBJECTS or path.count("/") > DEEPEST:
             raise self._error(path, f"goes beyond {MOST_OBJECTS} objects or {DEEPEST} groups in groups")
         self._check_attributes(item, path)
+
+    def _address(self, item: Any) -> tuple[int, int]:
+        """Where the object lies. `h5o.get_info` knows, too, but measures the whole group, for ever if it is damaged."""
+        return self.h5py.h5g.get_objinfo(item).objno
 
     def _error(self, path: str, reason: str) -> FileFormatError:
         shown = repr(path if len(path) <= 120 else f"{path[:100]}...")

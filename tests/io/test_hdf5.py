@@ -175,3 +175,23 @@ def test_no_other_file_is_opened_and_nothing_run(report):
 
 def test_each_is_refused_soon(report):
     assert {case: result["seconds"] for case, result in report.items() if result["seconds"] > 5} == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [(8, 2**40, "a heap claims"), (8, 3, "a heap claims"), (24, 2**60, "an object in a heap claims")],
+)
+def test_a_damaged_heap_is_not_given_to_the_library(place, value, said):
+    """Texts lie in heaps; an object of size 0 that is marked as free makes the library walk on the spot for ever."""
+    layers = [("a", "Dense", {"kernel": np.ones((2, 2), np.float32)})]
+    sound = keras_layout.numbered(layers)
+    heap = sound.index(b"GCOL")
+    wrong = bytearray(sound)
+    wrong[heap + place : heap + place + 8] = value.to_bytes(8, "little")
+    with pytest.raises(FileFormatError, match=said):
+        keras_files.from_bytes(bytes(wrong), "file.h5")
+    wrong = bytearray(sound)
+    wrong[heap + 16 : heap + 32] = bytes(16)
+    with pytest.raises(FileFormatError, match="an object in a heap claims 0 bytes"):
+        keras_files.from_bytes(bytes(wrong), "file.h5")
+    assert keras_files.from_bytes(sound, "file.h5").keys() == {"a/kernel"}
