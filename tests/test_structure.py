@@ -240,4 +240,4 @@ def test_no_paths_of_one_machine():
 
 def test_the_check_of_paths_can_fail():
     assert MACHINE_PATH.search("see " + "/".join(["", "work", "main"]))
-    assert not MACHINE_PATH.search("home/work/pictures, runs/finetune-1 and /etc/hosts")
+    assert not MACHINE_PATH.search("/".join(["home", "work", "pictures"]) + ", runs/finetune-1 and /etc/hosts")
