@@ -10,7 +10,7 @@
 
 The floors of the house, each built on those before it:
 
-0  backend, random, errors   arrays and where they live; random numbers as addresses
+0  processor, backend, random, errors   arrays and where they live; random numbers as addresses
 1  kernels                   numbers in, numbers out: reference (the textbook) and cpu (fast)
 2  tensor, autograd, gradcheck   the tensor, the graph, the walk back
 3  ops                       differentiable operations, one family a file
@@ -19,6 +19,11 @@ The floors of the house, each built on those before it:
 6  training, finetune        the loop; a trained model made to do a new job
 7  cli                       the command `minires`
 """
+
+from minires import processor
+
+with processor.prepare():  # before anything else: OpenBLAS chooses its kernels when NumPy is first imported
+    import numpy as _numpy
 
 # Names that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
 from minires import autograd, backend, data, errors, finetune, io, models, nn, onnx, ops, optim, random, training

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "minires").rglob("*.py"))
 
 FLOORS = {
-    "backend": 0, "random": 0, "errors": 0, "version": 0, "plots": 0,
+    "processor": 0, "backend": 0, "random": 0, "errors": 0, "version": 0, "plots": 0,
     "kernels": 1,
     "tensor": 2, "autograd": 2, "gradcheck": 2,
     "ops": 3,

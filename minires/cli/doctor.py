@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+from minires import processor
 from minires.cli import output
 from minires.cli.options import Parser, add_common
-from minires.io import download, environment, files
+from minires.io import download, environment
 
 EXAMPLES = "  minires doctor\n  minires doctor --json > doctor.json"
-AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids", "zen5", "graniterapids"}
 AVX2_CORES = {"haswell", "zen", "excavator"} | AVX512_CORES
 
@@ -34,8 +34,8 @@ def examine() -> dict[str, Any]:
     """All facts, with the lists "problems" (exit status 1) and "notes"."""
     facts = environment.describe(command=["minires", "doctor"])
     del facts["command"], facts["seed"], facts["git_commit"]
-    flags = cpu_flags()
-    facts["cpu_instructions"] = sorted(flags & (AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
+    flags = processor.flags()
+    facts["cpu_instructions"] = sorted(flags & (processor.AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
     facts["gpu"] = gpu()
     facts["cache_folder"], cache_problem = cache_folder()
     problems, notes = [], []
@@ -55,28 +55,24 @@ def examine() -> dict[str, Any]:
     return {**facts, "problems": problems, "notes": notes}
 
 
-def cpu_flags() -> set[str]:
-    """The instruction sets that Linux lists for the first processor; nothing elsewhere."""
-    if not os.path.exists("/proc/cpuinfo"):
-        return set()
-    for line in files.read_text("/proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return set(value.split())
-    return set()
-
-
-def blas_verdict(cores: Sequence[str | None], flags: set[str]) -> str | None:
+def blas_verdict(cores: Sequence[str | None], flags: frozenset[str]) -> str | None:
     """One line if OpenBLAS runs below what the processor can do, else None."""
     for core in cores:
         used = (core or "").lower()
-        if flags >= AVX512 and used not in AVX512_CORES:
-            return (f"OpenBLAS uses its {core} kernels on a processor with AVX-512: "
-                    "OPENBLAS_CORETYPE=SkylakeX should be faster")  # fmt: skip
+        if flags >= processor.AVX512 and used not in AVX512_CORES:
+            return (f"OpenBLAS uses its {core} kernels on a processor with AVX-512: SkylakeX should be faster"
+                    f" ({_how_to_set()})")  # fmt: skip
         if "avx2" in flags and used not in AVX2_CORES:
             return (f"OpenBLAS uses its {core} kernels on a processor with AVX2: "
                     "OPENBLAS_CORETYPE=Haswell should be faster")  # fmt: skip
     return None
+
+
+def _how_to_set() -> str:
+    """What keeps minires from choosing the kernels itself (minires/processor.py), and what to do about it."""
+    if processor.CORE in os.environ:
+        return f"the variable {processor.CORE} asks for them: unset it, or set it to SkylakeX"
+    return f"NumPy was imported before minires: import minires first, or set {processor.CORE}=SkylakeX"
 
 
 def gpu() -> dict[str, Any]:
