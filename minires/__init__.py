@@ -16,7 +16,7 @@ The floors of the house, each built on those before it:
 3  ops                       differentiable operations, one family a file
 4  nn, optim                 layers; optimizers and schedules
 5  models, data, io, onnx    ResNets; pictures to batches; files; models for other programs
-6  training, finetune        the loop; a trained model made to do a new job
+6  training, finetune, profiler  the loop; a trained model made to do a new job; where the time goes
 7  cli                       the command `minires`
 """
 
@@ -26,7 +26,22 @@ with processor.prepare():  # before anything else: OpenBLAS chooses its kernels 
     import numpy as _numpy
 
 # Names that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
-from minires import autograd, backend, data, errors, finetune, io, models, nn, onnx, ops, optim, random, training
+from minires import (
+    autograd,
+    backend,
+    data,
+    errors,
+    finetune,
+    io,
+    models,
+    nn,
+    onnx,
+    ops,
+    optim,
+    profiler,
+    random,
+    training,
+)
 from minires.autograd import (
     enable_grad,
     inference_mode,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from minires import observe
 from minires.backend import Array, array_module, is_floating, memory_owner
 
 # ------------------------------------------------------------------------------------------------------------ modes
@@ -281,7 +282,7 @@ class Function:
         ctx = Node(cls, needs)
         arrays = [argument.array if isinstance(argument, Variable) else argument for argument in arguments]
         with quiet():
-            outcome = cls.forward(ctx, *arrays, **settings)
+            outcome = observe.call("forward", cls.__name__, cls.forward, ctx, *arrays, **settings)
         several = isinstance(outcome, tuple)
         results = [tensors[0].make_result(array) for array in (outcome if several else (outcome,))]
         if _mode.tape is not None:
@@ -425,7 +426,7 @@ def _outgoing_gradients(node: Node, incoming: list[Array]) -> Iterator[tuple[Edg
     """Run the node's backward and check what it returns: a gradient for each input that needs one."""
     try:
         saved = node.saved_arrays
-        outcome = node.function.backward(node, *incoming)
+        outcome = observe.call("backward", node.function.__name__, node.function.backward, node, *incoming)
     except Exception as error:
         error.add_note(f"raised in the backward of {node.function.__name__}")
         raise

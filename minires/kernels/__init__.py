@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from minires import backend
+from minires import backend, observe
 from minires.kernels import cpu, reference
 
 Kernel = Callable[..., Any]
@@ -81,7 +81,7 @@ def _dispatcher(kernel_name: str) -> Kernel:
         set_name = getattr(_forced, "set_name", None) or backend.device_of(array).type
         if set_name == "cpu" and array.dtype not in FAST_TYPES:
             set_name = "reference"
-        return implementation(kernel_name, set_name)(array, *arguments, **named)
+        return observe.call("kernel", kernel_name, implementation(kernel_name, set_name), array, *arguments, **named)
 
     return call
 

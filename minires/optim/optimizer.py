@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from minires import observe
 from minires.autograd import enable_grad, no_grad
 from minires.backend import array_module, device_of, move
 from minires.tensor import Tensor
@@ -75,12 +76,15 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self.update(parameter, parameter.grad, group, self.state[parameter])
-                        parameter.bump_version()
+            observe.call("step", type(self).__name__, self._update_all)
         return loss
+
+    def _update_all(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(parameter, parameter.grad, group, self.state[parameter])
+                    parameter.bump_version()
 
     def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Change `parameter.array` and `state` by one step."""

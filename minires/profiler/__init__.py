@@ -1,0 +1,18 @@
+"""Where the time goes: for each kernel and operation its calls, time, GFLOP/s, GB/s and place under the roofline.
+
+    with mr.profiler.profile() as seen:
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    print(seen.table())                          the longest first
+    seen.export_chrome_trace("trace.json")       for chrome://tracing or ui.perfetto.dev
+
+The names are those of torch.profiler where it has the thing: profile, record_function, key_averages,
+export_chrome_trace. `minires bench MODEL --profile` does it for a model from the command line.
+"""
+
+from minires.profiler.recording import Event, profile, record_function
+from minires.profiler.report import Row, key_averages, table
+from minires.profiler.roofline import Roofline, measure_roofline
+
+__all__ = ["Event", "Roofline", "Row", "key_averages", "measure_roofline", "profile", "record_function", "table"]

@@ -1,0 +1,133 @@
+"""What is recorded while a profile runs: one Event for each kernel, operation, optimizer step and named range."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from minires import observe
+from minires.profiler import report
+from minires.profiler.costs import Shape, bytes_moved, operations, shapes_of
+from minires.profiler.roofline import Roofline, measure_roofline
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Event:
+    """One call. Times in seconds since the profile began.
+
+    kind: "kernel", "forward", "backward", "step" (of an optimizer) or "range" (record_function). flops, bytes: of a
+    kernel, and of an operation that computes without kernels; else 0. inside: seconds spent in events within this one.
+    """
+
+    kind: str
+    name: str
+    thread: int
+    start: float
+    depth: int
+    stop: float = 0.0
+    inside: float = 0.0
+    flops: float = 0.0
+    bytes: float = 0.0
+    shapes: tuple[Shape, ...] = ()
+    number: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end."""
+        return self.stop - self.start
+
+    @property
+    def own_seconds(self) -> float:
+        """Without the events within it."""
+        return self.seconds - self.inside
+
+
+class profile:  # noqa: N801 - PyTorch's name
+    """A `with` block in which everything that minires computes, in any thread, is recorded in `events`.
+
+    RuntimeError if another profile is running. Recording costs some microseconds a call, which are not taken off.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._open = threading.local()
+        self._begin = 0.0
+
+    def __enter__(self) -> "profile":
+        if observe.observer is not None:
+            raise RuntimeError("a profile is running already: they cannot be nested")
+        self._begin = time.perf_counter()
+        observe.observer = self._observe
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        observe.observer = None
+        self.events.sort(key=lambda event: event.number)
+
+    def _observe(
+        self, kind: str, name: str, function: Callable[..., Any], arguments: Sequence[Any], settings: dict[str, Any]
+    ) -> Any:
+        with self.recorded(kind, name) as event:
+            result = function(*arguments, **settings)
+        if kind == "kernel" or event.inside == 0:  # what kernels moved is counted with them
+            saved = getattr(arguments[0], "saved_arrays", ()) if kind == "backward" else ()
+            event.shapes = shapes_of(arguments)
+            event.bytes = bytes_moved((*arguments, *saved), result)
+            event.flops = operations(name, arguments, result) if kind == "kernel" else 0.0
+        return result
+
+    @contextmanager
+    def recorded(self, kind: str, name: str) -> Iterator[Event]:
+        """Record the block as one event."""
+        stack: list[Event] = self._open.__dict__.setdefault("stack", [])
+        event = Event(kind, name, threading.get_ident(), 0.0, len(stack))
+        stack.append(event)
+        event.start = time.perf_counter() - self._begin
+        try:
+            yield event
+        finally:
+            event.stop = time.perf_counter() - self._begin
+            stack.pop()
+            if stack:
+                stack[-1].inside += event.seconds
+            self.events.append(event)
+
+    def key_averages(self, group_by_input_shape: bool = False) -> "list[report.Row]":
+        """Calls of the same name (and, `group_by_input_shape`, shapes) added up, the longest own time first."""
+        return report.key_averages(self.events, group_by_input_shape)
+
+    def table(
+        self, row_limit: int = 30, group_by_input_shape: bool = False, roofline: Roofline | None = None
+    ) -> str:  # fmt: skip
+        """The averages for people. `roofline`: what the machine can do (default: measured now, about a second)."""
+        rows = self.key_averages(group_by_input_shape)
+        return report.table(rows, measure_roofline() if roofline is None else roofline, row_limit)
+
+    def export_chrome_trace(self, path: str) -> None:
+        """Write all events as JSON for chrome://tracing or ui.perfetto.dev."""
+        report.write_chrome_trace(self.events, path)
+
+
+class record_function:  # noqa: N801 - PyTorch's name
+    """A `with` block that appears in the running profile under `name`; without one nothing happens."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._block: Any = None
+
+    def __enter__(self) -> "record_function":
+        running = getattr(observe.observer, "__self__", None)
+        if isinstance(running, profile):
+            self._block = running.recorded("range", self.name)
+            self._block.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._block is not None:
+            self._block.__exit__(*(exception or (None, None, None)))
+            self._block = None
