@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "classify pictures with a trained model",
     "export": "write a trained model for other programs: ONNX, torch, safetensors",
     "summary": "show a model's layers, parameters, multiply-adds and memory",
+    "bench": "time a model on this machine and show where the time goes",
     "doctor": "show versions, BLAS, threads and GPU, and say what is wrong",
     "gradcheck": "check the derivatives of every operation on this machine",
 }
