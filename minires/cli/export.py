@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ENDINGS = {"onnx": (".onnx",), "pth": (".pth", ".pt", ".bin"), "safetensors": (".safetensors",)}
 TOLERANCE = 1e-3  # outputs of an ONNX file further from the model's than that, relative to the largest, are a fault
 EXAMPLES = """  minires export runs/finetune-resnet20-1 --output model.onnx          for onnxruntime and its kin
+  minires export runs/finetune-resnet20-1 --output model.onnx --dynamic-size --opset 21
   minires export runs/finetune-resnet20-1 --output model.pth           for torch.load(..., weights_only=True)
   minires export runs/finetune-resnet20-1 --output model.safetensors   one file that minires predict takes, too
   minires export resnet50.pth --class-map imagenet.txt --output resnet50.onnx"""
@@ -28,19 +29,25 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--output", metavar="FILE", help="the file to write (one that exists is replaced)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(ENDINGS)} (default: by the ending of the file)")
     parser.add_argument("--img-size", metavar="N", help="ONNX: side of the pictures (default: the preprocessing's)")
+    parser.add_argument("--dynamic-size", action="store_true", help="ONNX: for pictures of any height and width")
+    parser.add_argument("--opset", metavar="N", help="ONNX: version of its operators, 18 to 28 (default: the newest of "
+                        "these that the installed onnx knows; older programs need an older one)")  # fmt: skip
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
     parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
     add_common(parser)
     given = parser.read(words)
     path, kind = _target(given)
-    side = _side(given)
-    if side is not None and kind != "onnx":
-        raise UsageError("--img-size is for ONNX files: the others take pictures of any size", code="usage.conflict")
+    options: dict[str, Any] = {name: _number(given, name) for name in ("img_size", "opset") if name in given}
+    if given.get("dynamic_size"):
+        options["dynamic_size"] = True
+    if options and kind != "onnx":
+        flag = "--" + next(iter(options)).replace("_", "-")
+        raise UsageError(f"{flag} is for ONNX files: the others hold tensors only", code="usage.conflict")
 
     from minires.finetune.loading import load_model
 
     loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"))
-    found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, side), "bytes": os.path.getsize(path)}
+    found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, **options), "bytes": os.path.getsize(path)}
     if given.get("json"):
         output.result_json(found)
     else:
@@ -67,54 +74,71 @@ def _target(given: dict[str, Any]) -> tuple[str, str]:
     return path, by_ending
 
 
-def _side(given: dict[str, Any]) -> int | None:
-    text = given.get("img_size")
-    if text is None:
-        return None
+def _number(given: dict[str, Any], name: str) -> int:
+    text, flag = given[name], "--" + name.replace("_", "-")
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--img-size must be a whole number of at least 1, got {text}", code="usage.value")
+        raise UsageError(f"{flag} must be a whole number of at least 1, got {text}", code="usage.value")
     return int(text)
 
 
 # ------------------------------------------------------------- the writers return what there is to say about the file
 
 
-def _write_onnx(loaded: "LoadedModel", path: str, side: int | None) -> dict[str, Any]:
-    import numpy as np
-
+def _write_onnx(
+    loaded: "LoadedModel", path: str, img_size: int | None = None, dynamic_size: bool = False, opset: int | None = None
+) -> dict[str, Any]:  # fmt: skip
     from minires.cli.summary import picture_size
-    from minires.onnx import compare, export
-    from minires.onnx.comparing import has_onnxruntime
-    from minires.tensor import Tensor
+    from minires.onnx import NEWEST, OLDEST, default_opset, export
 
-    height, width = picture_size(loaded.preprocessing) if side is None else (side, side)
+    opset = default_opset() if opset is None else opset
+    if not OLDEST <= opset <= default_opset():
+        more = f" ({NEWEST} with a newer onnx)" if default_opset() < NEWEST else ""
+        raise UsageError(f"--opset is from {OLDEST} to {default_opset()}{more}, got {opset}", code="usage.value")
+    height, width = picture_size(loaded.preprocessing) if img_size is None else (img_size, img_size)
     shape = (1, len(loaded.preprocessing.mode), height, width)
     name = "logits" if loaded.classes else "values"
     try:
         export(loaded.model, path, shape, class_names=loaded.classes or None, preprocessing=loaded.preprocessing,
-               output_name=name)  # fmt: skip
+               output_name=name, dynamic_size=dynamic_size, opset_version=opset)  # fmt: skip
     except (RuntimeError, ValueError) as error:
         raise MiniresError(f"{loaded.path} cannot be exported for pictures of {height} x {width}: {error}",
                            code="onnx.failed") from error  # fmt: skip
-    found: dict[str, Any] = {"input": ["batch", *shape[1:]], "output": name, "difference": None}
-    if has_onnxruntime():
-        images = np.random.default_rng(0).standard_normal((2, height, width, shape[1])).astype(np.float32)
-        found["difference"] = compare(loaded.model, path, Tensor(images.transpose(0, 3, 1, 2)))
-        if not found["difference"] <= TOLERANCE:
-            raise MiniresError(f"{path} is not to be used: run by onnxruntime its outputs are "
-                               f"{found['difference']:.2g} of the largest away from the model's",
-                               code="onnx.differs", file=path)  # fmt: skip
-    return found
+    size = ["height", "width"] if dynamic_size else [height, width]
+    sizes = [(height, width), (height + 19, width + 40)] if dynamic_size else [(height, width)]
+    return {"input": ["batch", shape[1], *size], "output": name, "opset": opset,
+            "difference": _difference(loaded, path, sizes)}  # fmt: skip
 
 
-def _write_pth(loaded: "LoadedModel", path: str, side: None) -> dict[str, Any]:
+def _difference(loaded: "LoadedModel", path: str, sizes: Sequence[tuple[int, int]]) -> float | None:
+    """How far the outputs of an ONNX file are from the model's, at worst; None without onnxruntime, which runs it."""
+    import numpy as np
+
+    from minires.onnx import compare
+    from minires.onnx.comparing import has_onnxruntime
+    from minires.tensor import Tensor
+
+    if not has_onnxruntime():
+        return None
+    worst = 0.0
+    for height, width in sizes:
+        shape = (2, height, width, len(loaded.preprocessing.mode))
+        images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        found = compare(loaded.model, path, Tensor(images.transpose(0, 3, 1, 2)))
+        if not found <= TOLERANCE:
+            raise MiniresError(f"{path} is not to be used: run by onnxruntime its outputs are {found:.2g} of the "
+                               "largest away from the model's", code="onnx.differs", file=path)  # fmt: skip
+        worst = max(worst, found)
+    return worst
+
+
+def _write_pth(loaded: "LoadedModel", path: str) -> dict[str, Any]:
     from minires.io import weights
 
     weights.save(loaded.model, path)
     return {}
 
 
-def _write_safetensors(loaded: "LoadedModel", path: str, side: None) -> dict[str, Any]:
+def _write_safetensors(loaded: "LoadedModel", path: str) -> dict[str, Any]:
     from minires.backend import move
     from minires.io import model_directory
 
@@ -133,7 +157,8 @@ def describe(found: dict[str, Any]) -> str:
     lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB"]
     if found["format"] == "onnx":
         shape = ", ".join(map(str, found["input"]))
-        lines[0] += f"; input ({shape}), output {found['output']}; class names and preprocessing in its metadata"
+        lines[0] += f"; input ({shape}), output {found['output']}, opset {found['opset']}"
+        lines[0] += "; class names and preprocessing in its metadata"
         if found["difference"] is None:
             lines.append("not compared with the model, since onnxruntime is not installed")
         else:

@@ -29,7 +29,12 @@ def compare(model: Module, path: files.PathLike, images: Tensor) -> float:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise MiniresError(f"onnxruntime {onnxruntime.__version__} does not read {os.fspath(path)}: "
+                           f"{' '.join(str(error).split())}", code="onnx.not_read", file=os.fspath(path),
+                           hint="an older opset_version (--opset), or a newer onnxruntime") from error  # fmt: skip
     given = {session.get_inputs()[0].name: np.ascontiguousarray(images.array, np.float32)}
     theirs = session.run(None, given)[0]
     with inference_mode():

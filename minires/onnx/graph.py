@@ -21,11 +21,15 @@ class Graph:
 
     names: names of the tensors that are there already (the input). constants: tensors whose values are fixed, by id,
     each with a wanted name; they are written when first used. Real numbers become float32, whatever they were.
+    dynamic_size: the pictures' height and width are not known here, and so no tensor's `shape[2:]` may be relied upon.
     """
 
-    def __init__(self, names: Mapping[int, str], constants: Mapping[int, tuple[str, Tensor]]) -> None:
+    def __init__(
+        self, names: Mapping[int, str], constants: Mapping[int, tuple[str, Tensor]], dynamic_size: bool = False
+    ) -> None:
         self.names = dict(names)
         self.fixed = dict(constants)
+        self.dynamic_size = dynamic_size
         self.nodes: list[Any] = []
         self.initializers: dict[str, np.ndarray] = {}
         self.place = ""  # the path of the module whose operations are being written

@@ -79,7 +79,8 @@ def _group_norm(
     rows = graph.node("Reshape", graph.name(x), graph.constant([0, groups, -1]))
     ones, zeros = (graph.constant(np.full(groups, value, np.float32)) for value in (1, 0))
     y = graph.node("InstanceNormalization", rows, ones, zeros, epsilon=eps)
-    y = graph.node("Reshape", y, graph.constant([0, *x.shape[1:]]))
+    shape = graph.node("Shape", graph.name(x)) if graph.dynamic_size else graph.constant([0, *x.shape[1:]])
+    y = graph.node("Reshape", y, shape)
     for kind, vector in (("Mul", weight), ("Add", bias)):
         if vector is not None:
             column = graph.node("Reshape", graph.name(vector), graph.constant([-1, *[1] * (x.ndim - 2)]))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires.onnx.graph import Graph, refuse
-from minires.onnx.tracing import BATCH
+from minires.onnx.tracing import ANY
 from minires.ops import index, shape
 from minires.tensor import Tensor
 
@@ -12,18 +12,18 @@ FIRST, LAST = -(1 << 63), (1 << 63) - 1  # for Slice: as far as it goes
 
 
 def _reshape(graph: Graph, x: Tensor, lengths: tuple[int, ...]) -> str:
-    """BATCH is -1, which Reshape works out."""
+    """ANY is -1, which Reshape works out."""
     if 0 in lengths:
         raise refuse(f"a shape with an axis of length 0, {lengths}")  # to Reshape 0 means: as it was
     return graph.node("Reshape", graph.name(x), graph.constant(list(lengths)))
 
 
 def _expand(graph: Graph, x: Tensor, lengths: tuple[int, ...]) -> str:
-    """The batch's length is x's own: 1 keeps it. An axis that is repeated as often as there are pictures is refused."""
+    """A length that follows from the input is x's own: 1 keeps it. An axis that is repeated so often is refused."""
     own = (1,) * (len(lengths) - x.ndim) + tuple(x.shape)
-    if any(length == BATCH and before == 1 for length, before in zip(lengths, own, strict=True)):
-        raise refuse("an axis that is repeated for each picture of the batch")
-    return graph.node("Expand", graph.name(x), graph.constant([1 if n == BATCH else n for n in lengths]))
+    if any(length == ANY and before == 1 for length, before in zip(lengths, own, strict=True)):
+        raise refuse("an axis that is repeated as often as there are pictures in the batch, or pixels in a picture")
+    return graph.node("Expand", graph.name(x), graph.constant([1 if n == ANY else n for n in lengths]))
 
 
 def _permute(graph: Graph, x: Tensor, order: tuple[int, ...]) -> str:

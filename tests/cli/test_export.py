@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import cli, models
 from minires.finetune.loading import load_model
 from minires.io import model_directory, weights
@@ -61,6 +62,19 @@ def test_onnx_of_another_size_as_json(place, capsys, tmp_path):
     status, out, _ = run(capsys, "export", "run/model", "--output", file, "--img-size", "20", "--json")
     found = json.loads(out)
     assert status == 0 and found["input"] == ["batch", 3, 20, 20] and found["bytes"] == file.stat().st_size
+
+
+def test_onnx_for_pictures_of_any_size_and_an_older_opset(place, capsys, tmp_path):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    file = tmp_path / "m.onnx"
+    status, out, _ = run(capsys, "export", "run", "--output", file, "--dynamic-size", "--opset", "19", "--json")
+    found = json.loads(out)
+    assert (status, found["input"], found["opset"]) == (0, ["batch", 3, "height", "width"], 19)
+    assert found["difference"] < 1e-4 and onnx.load(file).opset_import[0].version == 19
+    model, session = load_model("run").model, onnxruntime.InferenceSession(str(file))
+    for shape in ((1, 3, 8, 8), (5, 3, 9, 31), (2, 3, 64, 48)):
+        images = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+        assert np.allclose(session.run(None, {"input": images})[0], model(mr.tensor(images)).detach().numpy(), atol=1e-4)
 
 
 def test_a_file_that_differs_from_the_model_is_a_failure(place, capsys, tmp_path, monkeypatch):
@@ -119,6 +133,10 @@ def test_a_plain_safetensors_file_is_still_one(tmp_path, capsys, place):
         (["run", "--output", "no/m.onnx"], "there is no folder no"),
         (["run", "--output", "m.onnx", "--img-size", "big"], "--img-size must be a whole number"),
         (["run", "--output", "m.pth", "--img-size", "8"], "--img-size is for ONNX files"),
+        (["run", "--output", "m.pth", "--opset", "21"], "--opset is for ONNX files"),
+        (["run", "--output", "m.safetensors", "--dynamic-size"], "--dynamic-size is for ONNX files"),
+        (["run", "--output", "m.onnx", "--opset", "new"], "--opset must be a whole number"),
+        (["run", "--output", "m.onnx", "--opset", "12"], "--opset is from 18 to"),
         (["nowhere", "--output", "m.pth"], "no model nowhere"),
     ],
 )

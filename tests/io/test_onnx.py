@@ -17,14 +17,17 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def exported(model, path, side=16, channels=3, tolerance=1e-5, batches=(1, 4), **settings):
-    """Export, check, and compare for several batches; returns the file's content."""
+def exported(model, path, side=16, channels=3, tolerance=1e-5, batches=(1, 4), sizes=(), **settings):
+    """Export, check, and compare for several batches and sizes; returns the file's content."""
     model.eval()
     exporter.export(model, path, (1, channels, side, side), **settings)
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
     for batch in batches:
         assert exporter.compare(model, path, pictures(batch, side, channels=channels)) <= tolerance
+    for batch, height, width in sizes:
+        images = pictures(batch, max(height, width), channels=channels)[:, :, :height, :width]
+        assert exporter.compare(model, path, images) <= tolerance, (height, width)
     return proto
 
 
@@ -73,14 +76,12 @@ def test_names_shapes_and_metadata(tmp_path):
     proto = exported(model, tmp_path / "m.onnx", class_names=names, preprocessing=preprocessing)
     (given,), (result,) = proto.graph.input, proto.graph.output
     assert (given.name, result.name) == ("input", "logits")
-    shapes = [[axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
-              for value in (given, result)]  # fmt: skip
-    assert shapes == [["batch", 3, 16, 16], ["batch", 5]]
+    assert shapes(proto) == [["batch", 3, 16, 16], ["batch", 5]]
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert set(metadata) == {"minires_version", "class_names", "preprocessing"}
     assert json.loads(metadata["class_names"]) == names
     assert json.loads(metadata["preprocessing"]) == preprocessing.to_config()
-    assert proto.producer_name == "minires" and proto.opset_import[0].version == exporter.OPSET
+    assert proto.producer_name == "minires" and proto.opset_import[0].version == exporter.default_opset()
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     state = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
     assert set(state) <= set(arrays) and all(np.array_equal(arrays[name], state[name].array) for name in state)
@@ -98,10 +99,48 @@ def test_one_batch_size_only_where_asked_for(tmp_path):
         session.run(None, {"x": np.zeros((1, 3, 16, 16), np.float32)})
 
 
-@pytest.mark.parametrize("opset", [21, 23])
+def shapes(proto):
+    return [[axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+            for value in (proto.graph.input[0], proto.graph.output[0])]  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", range(exporter.OLDEST, min(exporter.NEWEST, onnx.defs.onnx_opset_version()) + 1))
 def test_opsets(opset, tmp_path):
-    proto = exported(small(), tmp_path / "m.onnx", opset_version=opset)
+    """Every operator of the table, in each version of ONNX's set of operators that can be asked for."""
+    proto = exported(small(norm="group"), tmp_path / "m.onnx", opset_version=opset)
     assert proto.opset_import[0].version == opset
+    for function in FUNCTIONS.values():
+        exported(Applied(function), tmp_path / "f.onnx", side=6, tolerance=5e-6, batches=(2,), opset_version=opset)
+
+
+def test_the_usual_opset_is_the_newest_that_is_known(tmp_path, monkeypatch):
+    assert exported(small(), tmp_path / "m.onnx").opset_import[0].version == exporter.default_opset()
+    monkeypatch.setattr(onnx.defs, "onnx_opset_version", lambda: 21)
+    assert exported(small(), tmp_path / "m.onnx").ir_version == 10
+    assert exporter.default_opset() == 21
+    monkeypatch.setattr(onnx.defs, "onnx_opset_version", lambda: exporter.NEWEST + 5)
+    assert exporter.default_opset() == exporter.NEWEST
+
+
+@pytest.mark.parametrize(("name", "options", "side"), SMALL)
+def test_every_family_takes_pictures_of_any_size(name, options, side, tmp_path):
+    model = with_history(models.create(name, num_classes=5, **options))
+    channels = options.get("in_channels", 3)
+    sizes = [(1, side + 1, side + 2), (3, 2 * side, side), (2, side - 5, side + 15), (1, side + 7, 2 * side + 3)]
+    proto = exported(model, tmp_path / "m.onnx", side, channels, sizes=sizes, dynamic_size=True)
+    assert shapes(proto) == [["batch", channels, "height", "width"], ["batch", 5]]
+
+
+def test_a_fixed_batch_of_pictures_of_any_size(tmp_path):
+    proto = exported(small(), tmp_path / "m.onnx", batches=(1,), sizes=[(1, 9, 30)], dynamic_size=True,
+                     dynamic_batch=False)  # fmt: skip
+    assert shapes(proto) == [[1, 3, "height", "width"], [1, 5]]
+
+
+def test_outputs_whose_size_follows_the_pictures(tmp_path):
+    proto = exported(Applied(lambda x, w: ops.max_pool2d(x * w, 2)), tmp_path / "m.onnx", side=8, dynamic_size=True,
+                     sizes=[(1, 9, 30), (3, 4, 7)])  # fmt: skip
+    assert shapes(proto)[1] == ["batch", 3, "output_2", "output_3"]
 
 
 def test_equal_models_give_equal_files_and_the_model_stays(tmp_path):
@@ -229,10 +268,50 @@ REFUSED = {
     "Mul in module 'part' depends on the size of the batch": lambda x, w: x * x.shape[0],
     "GetItem in module 'part' depends on": lambda x, w: x[: x.shape[0] - 1],
     "what the model does depends on": lambda x, w: x if len(x) == 2 else x * 2,
-    "repeated for each picture": lambda x, w: w.expand(len(x), 3, 1, 1) * x,
+    "repeated as often as there are pictures": lambda x, w: w.expand(len(x), 3, 1, 1) * x,
     "must give one Tensor, not tuple": lambda x, w: (x, x),
     "BatchNormTraining in module 'part'": lambda x, w: ops.batch_norm(x, None, None, training=True),
 }  # fmt: skip
+
+
+FIXED = {  # functions that need pictures of one size, and why
+    "adaptive pooling": "an adaptive pooling to (4, 5)", "overhanging average": "count_include_pad=True",
+    "reshape": "Reshape in module 'part' depends on the size of the pictures",
+    "squeeze": "Reshape in module 'part' depends on the size of the pictures",
+    "linear on rows": "takes no pictures of 39 x 72",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_needs_pictures_of_one_size_is_named(name, tmp_path):
+    with pytest.raises(MiniresError, match="ONNX export: ") as failure:
+        exporter.export(Inner(FUNCTIONS[name]), tmp_path / "m.onnx", (1, 3, 6, 6), dynamic_size=True)
+    assert FIXED[name] in str(failure.value) and not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in FIXED])
+def test_functions_on_pictures_of_any_size(name, tmp_path):
+    exported(Applied(FUNCTIONS[name]), tmp_path / "m.onnx", side=6, tolerance=5e-6, batches=(2,), dynamic_size=True,
+             sizes=[(1, 7, 7), (3, 12, 12)])  # fmt: skip
+
+
+@pytest.mark.parametrize("geometry", [(2, 2, 0), (3, 2, 1), (3, 2, 0), (3, 3, 0), (2, 1, 1), (5, 2, 2)])
+def test_pooling_of_any_size_that_rounds_up(geometry, tmp_path):
+    def pooled(x, w):
+        kinds = [ops.max_pool2d(x, *geometry, ceil_mode=True)]
+        kinds += [ops.avg_pool2d(x, *geometry, True, False), ops.avg_pool2d(x, *geometry, True, divisor_override=3)]
+        return ops.cat(kinds, 1)
+
+    sizes = [(1, height, width) for height, width in ((5, 6), (7, 8), (9, 10), (11, 12), (13, 6))]
+    exported(Applied(pooled), tmp_path / "m.onnx", side=8, batches=(2,), sizes=sizes, dynamic_size=True)
+
+
+def test_a_last_window_that_counts_for_some_sizes_only_is_refused(tmp_path):
+    def pooled(x, w):
+        return ops.max_pool2d(x, 2, 2, 1, ceil_mode=True)
+
+    with pytest.raises(MiniresError, match="whether the last one counts depends on the size"):
+        exporter.export(Applied(pooled), tmp_path / "m.onnx", (1, 3, 6, 6), dynamic_size=True)
 
 
 @pytest.mark.parametrize("reason", REFUSED)
@@ -255,7 +334,7 @@ def test_wrong_arguments(tmp_path):
     model = small()
     with pytest.raises(ValueError, match="2 class names for 5 outputs"):
         exporter.export(model, tmp_path / "m.onnx", (1, 3, 16, 16), class_names=["a", "b"])
-    with pytest.raises(ValueError, match="opset_version must be from 21 to"):
+    with pytest.raises(ValueError, match="opset_version must be from 18 to"):
         exporter.export(model, tmp_path / "m.onnx", (1, 3, 16, 16), opset_version=9)
     with pytest.raises(RuntimeError, match="channels"):
         exporter.export(model, tmp_path / "m.onnx", (1, 4, 16, 16))
@@ -280,3 +359,13 @@ def test_compare_sees_a_difference(tmp_path):
     exporter.export(model, tmp_path / "m.onnx", (1, 3, 16, 16))
     model.fc.weight.data.array[...] *= 1.01
     assert exporter.compare(model, tmp_path / "m.onnx", pictures(2, 16)) > 1e-3
+
+
+def test_compare_names_a_file_that_onnxruntime_does_not_read(tmp_path):
+    exporter.export(small(), tmp_path / "m.onnx", (1, 3, 16, 16))
+    proto = onnx.load(tmp_path / "m.onnx")
+    proto.opset_import[0].version = 999
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(MiniresError, match=r"onnxruntime .* does not read .*m\.onnx: .*999") as failure:
+        exporter.compare(small(), tmp_path / "m.onnx", pictures(1, 16))
+    assert failure.value.code == "onnx.not_read" and "--opset" in failure.value.hint
