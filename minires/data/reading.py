@@ -1,5 +1,6 @@
 """Files of the user's data, opened without ever waiting: regular files only, and errors that name the file."""
 
+import contextlib
 import errno
 import io
 import os
@@ -48,7 +49,8 @@ class _SystemFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            files.system.close(self._descriptor)
+            with contextlib.suppress(OSError):  # nothing was written, so that nothing can be lost
+                files.system.close(self._descriptor)
 
 
 def open_regular_file(path: str | os.PathLike[str], what: str = "picture") -> BinaryIO:
@@ -63,8 +65,10 @@ def open_regular_file(path: str | os.PathLike[str], what: str = "picture") -> Bi
         raise unreadable(path, _why_not_opened(path, error), what) from error
     try:
         _check_regular(path, files.system.status(file._descriptor), what)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise unreadable(path, error.strerror or one_line(error), what) from error
         raise
     return io.BufferedReader(file)
 

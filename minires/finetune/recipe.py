@@ -12,7 +12,7 @@ from typing import Any
 from minires.errors import UsageError
 from minires.finetune.job import Job, Result
 from minires.finetune.settings import FIELDS, Settings, check_value, flag, make_settings, shown
-from minires.io import RunFolder, toml
+from minires.io import RunFolder, run_folder, toml
 from minires.io.files import FileAccessError
 
 Say = Callable[[str], None]
@@ -55,7 +55,7 @@ def run_job(command: str, arguments: Mapping[str, Any], say: Say | None = None, 
         with RunFolder.resume(path) as folder:
             return Job(command, settings, say, progress).resume(folder)
     settings = make_settings(values).check().resolved(command)
-    if path is not None and not overwrite and os.path.isdir(path) and set(os.listdir(path)) - {".lock"}:
+    if path is not None and not overwrite and run_folder.holds_anything(path):
         with open_folder(path, command, settings, False):  # raises the UsageError that says so
             pass
     job = Job(command, settings, say, progress)

@@ -152,13 +152,18 @@ def remove(path: PathLike, missing_ok: bool = False) -> None:
         raise explain(error, target, f"cannot remove {target}") from error
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is a half-written one of ours, whose process has been killed or still writes."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: PathLike) -> list[str]:
     """Remove the temporary files that killed processes left in `folder` (if it exists); returns their names.
 
     Only for a folder that this process has for itself: another's write may be under way.
     """
     found = list_folder(folder) if os.path.isdir(folder) else []
-    leftovers = [name for name in found if _TEMPORARY.fullmatch(name)]
+    leftovers = [name for name in found if is_temporary(name)]
     for name in leftovers:
         remove(os.path.join(folder, name), missing_ok=True)
     return leftovers

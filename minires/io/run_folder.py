@@ -198,11 +198,18 @@ class RunFolder:
         self.event("checkpoint_passed_over", message=message)
 
 
+def holds_anything(path: files.PathLike) -> bool:
+    """Whether a folder exists and holds more than what a run leaves that was killed before it had begun."""
+    return os.path.isdir(path) and any(
+        name != ".lock" and not files.is_temporary(name) for name in files.list_folder(path)
+    )
+
+
 def _refuse_if_used(path: files.PathLike, overwrite: bool) -> None:
     target = os.fspath(path)
     if os.path.lexists(target) and not os.path.isdir(target):
         raise UsageError(f"{target} is not a folder", code="run.not_a_folder", file=target)
-    if not overwrite and os.path.isdir(target) and set(files.list_folder(target)) - {".lock"}:
+    if not overwrite and holds_anything(target):
         raise UsageError(
             f"{target} is not empty", code="run.not_empty", file=target,
             hint="go on with --resume, start afresh with --overwrite, or choose another --output",

@@ -58,6 +58,18 @@ class Faulty(Counting):
         self.fail()
 
 
+class FullDisk(Faulty):
+    """As Faulty, for the calls that need space: opening a file fails only where that would make one."""
+
+    def __init__(self, number: int, at: int, sticky: bool) -> None:
+        super().__init__(number, at, sticky, NEEDS_SPACE)
+
+    def before(self, name: str, arguments: tuple):
+        if name == "open" and not arguments[1] & os.O_CREAT:
+            return None
+        return super().before(name, arguments)
+
+
 class ShortWrites(Counting):
     """Write number `at` (or, sticky, each from there on) takes only part of the bytes."""
 

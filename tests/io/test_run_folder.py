@@ -77,7 +77,9 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
         RunFolder.create(tmp_path / "mine.txt")
     (tmp_path / "empty").mkdir()
     RunFolder.create(tmp_path / "empty").close()
-    RunFolder.create(tmp_path / "empty").close()  # only the lock's file is there: nothing of worth
+    (tmp_path / "empty" / ".args.toml.12-00ff00ff.tmp").write_bytes(b"half")  # the first file of a killed run
+    RunFolder.create(tmp_path / "empty").close()  # nothing of worth is there
+    assert os.listdir(tmp_path / "empty") == [".lock"]
 
 
 def test_overwrite_removes_what_runs_write_and_nothing_else(tmp_path):
