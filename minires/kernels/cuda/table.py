@@ -1,0 +1,105 @@
+"""The table of kernels: where each stands, its template instances, its arguments and how it is launched.
+
+The loader, the tests on the CPU and the check that compiles every instance all read this one table; a test compares it
+with the signatures in the .cu files.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minires.kernels.cuda import launch
+from minires.kernels.cuda.launch import Rule
+
+DIRECTIONS = ("in", "out", "inout")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument. `direction` is None for a number; `optional`: an array that may be missing (a null pointer)."""
+
+    name: str
+    type: str  # as in C++; "T" stands for the first template argument
+    direction: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One __global__ function. `capability`: the oldest GPU it runs on, 75 for 7.5."""
+
+    name: str
+    file: str
+    instances: tuple[str, ...]  # what stands between < and >; ("",) for a function that is no template
+    arguments: tuple[Argument, ...]
+    rule: Rule
+    capability: int = 75
+
+    def expression(self, instance: str) -> str:
+        """The C++ name of one instance."""
+        return f"{self.name}<{instance}>" if instance else self.name
+
+
+def parse(text: str) -> tuple[Argument, ...]:
+    """Arguments from "in T x, in? T residual, out float mean, int rows": a direction marks arrays, ? missing ones."""
+    found = []
+    for part in text.split(","):
+        words = part.split()
+        direction = words[0].rstrip("?")
+        optional = words[0].endswith("?")
+        if direction in DIRECTIONS:
+            found.append(Argument(words[-1], " ".join(words[1:-1]), direction, optional))
+        else:
+            found.append(Argument(words[-1], " ".join(words[:-1])))
+    return tuple(found)
+
+
+TYPES = ("float", "__half", "__nv_bfloat16")
+VECTORS = ("float, 4", "__half, 8", "__nv_bfloat16, 8")  # 16 bytes a thread
+SINGLES = tuple(f"{name}, 1" for name in TYPES)  # for channels that no such vector divides
+ANY_WIDTH = VECTORS + SINGLES
+
+
+def instances(*choices: Iterable[str]) -> tuple[str, ...]:
+    """All combinations of template arguments."""
+    return tuple(", ".join(combination) for combination in itertools.product(*choices))
+
+
+def kernel(
+    name: str, file: str, templates: tuple[str, ...], arguments: str, rule: Rule, capability: int = 75
+) -> Kernel:
+    return Kernel(name, file, templates, parse(arguments), rule, capability)
+
+
+NORMS = [
+    kernel("batch_norm_sums", "batch_norm.cu", ANY_WIDTH,
+           "in T x, out float partial, int rows, int channels, int rows_per_split, int tile", launch.channel_tiles),
+    kernel("batch_norm_statistics", "batch_norm.cu", ("",),
+           "in float partial, out float mean, out float variance, out float inverse_std, int rows, int channels, "
+           "int rows_per_split, float eps", launch.columns_of_32("channels")),
+    kernel("batch_norm_inverse_std", "batch_norm.cu", ("",),
+           "in float variance, out float inverse_std, int channels, float eps", launch.threads("channels")),
+    kernel("batch_norm_apply", "batch_norm.cu", ANY_WIDTH,
+           "in T x, in? T residual, in? float weight, in? float bias, in float mean, in float inverse_std, out T y, "
+           "int rows, int channels, int rows_per_split, int tile, int relu", launch.channel_tiles),
+    kernel("batch_norm_backward_sums", "batch_norm.cu", ANY_WIDTH,
+           "in T grad, in T x, in? T y, in float mean, in float inverse_std, out float partial, int rows, "
+           "int channels, int rows_per_split, int tile", launch.channel_tiles),
+    kernel("batch_norm_backward_apply", "batch_norm.cu", ANY_WIDTH,
+           "in T grad, in T x, in? T y, in? float weight, in float mean, in float inverse_std, in float sums, "
+           "out T dx, out? T masked, int rows, int channels, int rows_per_split, int tile, float inverse_count",
+           launch.channel_tiles),
+    kernel("sum_partials", "sums.cu", TYPES, "in float partial, out T total, int length, int splits",
+           launch.columns_of_32("length")),
+    kernel("group_norm_forward", "group_norm.cu", ANY_WIDTH,
+           "in T x, in? float weight, in? float bias, out T y, out float mean, out float inverse_std, int pixels, "
+           "int channels, int groups, float eps", launch.blocks("groups", "images")),
+    kernel("group_norm_backward", "group_norm.cu", ANY_WIDTH,
+           "in T grad, in T x, in? float weight, in float mean, in float inverse_std, out T dx, int pixels, "
+           "int channels, int groups", launch.blocks("groups", "images")),
+    kernel("group_norm_backward_sums", "group_norm.cu", ANY_WIDTH,
+           "in T grad, in T x, in float mean, in float inverse_std, out float partial, int rows, int pixels, "
+           "int channels, int groups, int rows_per_split, int tile", launch.channel_tiles),
+]  # fmt: skip
+
+KERNELS = {kernel.name: kernel for kernel in (*NORMS,)}
