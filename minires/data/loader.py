@@ -5,26 +5,28 @@ Sample i of epoch e is loaded under the address (seed, "augment"; e, i), where t
 handed out in the order of the plan, however the threads finish. So neither workers nor prefetching nor a resume can
 change a bit, and the whole state is (epoch, position).
 
-Workers are threads, not processes: Pillow's decoding and NumPy's arithmetic release Python's lock, and threads need no
-copies, no fork after BLAS has run and no shared memory. For pictures as small as digits they only get in each other's
-way: num_workers=0 is quicker there.
+Workers are threads unless processes are asked for: Pillow's decoding and NumPy's arithmetic release Python's lock, and
+threads need no copies, no fork after BLAS has run and no shared memory. Processes are for transforms that are Python
+for the most part, and hold that lock. For pictures as small as digits all of them only get in each other's way:
+num_workers=0 is quicker there.
 """
 
 import contextlib
+import itertools
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Generator as Coroutine
 from typing import Any
 
-from minires.data.arrays import sample_name
-from minires.data.collate import collate
-from minires.data.workers import Prepare, WorkerPool
+from minires.data.worker_jobs import Job, Prepare
+from minires.data.workers import ThreadPool
 from minires.errors import DataError
 from minires.random import Generator, address, philox
 
-Job = list[tuple[int, int]]  # the samples of a batch: (index, address of its augmentation)
 Prepared = Coroutine[tuple[Any, dict[str, str]], None, None]  # (batch or None, pictures left out), one after the other
 
-READING_CODES = ("data.unreadable_image", "data.image_too_large")
+WORKER_TYPES = ("thread", "process")
 
 
 class DataLoader:
@@ -32,11 +34,20 @@ class DataLoader:
 
     `dataset` has `len()` and `dataset[i]`. `shuffle`: a new order every epoch. `sampler`: an iterable of indices
     instead (what it draws, it draws from `minires.random.generator()`; its `set_epoch(e)` is called if it has one).
-    `num_workers`: threads that prepare batches, each up to `prefetch_factor` ahead (0: in the calling thread).
+    `num_workers`: workers that prepare batches, each up to `prefetch_factor` ahead (0: the caller alone, when asked).
     `drop_last`: leave out a last batch that is not full. `seed`: of the order and of the transforms' draws;
     `manual_seed` does not touch it. `generator`: a `minires.random.Generator` that gives each epoch's seed instead (no
-    resume inside an epoch then). `timeout`: seconds to wait for a worker's batch, 0 for ever. `collate_fn`: from a list
-    of samples to a batch.
+    resume inside an epoch then). `timeout`: seconds to wait for a worker's batch, 0 for ever; then a TimeoutError names
+    worker, sample and file. `collate_fn`: from a list of samples to a batch.
+
+    `worker_type`: "thread" or "process". Processes are started by `multiprocessing_context`: "forkserver" (the default
+    on Linux) or "spawn" (elsewhere); "fork" is refused. Data set, transforms, `collate_fn` and `worker_init_fn` must
+    be picklable then, each process has its copy of them, and a script must do its work below
+    `if __name__ == "__main__":`. In each process BLAS has one thread. Batches come back through shared memory on Linux,
+    through a pipe elsewhere. A process that dies is replaced, with a RuntimeWarning, and its batches are made again,
+    the same bits; a sample that ends two processes is named by an error (`worker_jobs.WorkerError`).
+    `worker_init_fn(worker)`: called first in each worker. `persistent_workers`: keep workers, and their copies of the
+    data set, from epoch to epoch; `close()` ends them, and so does the end of the loader.
 
     Every `iter()` is the next epoch, 0, 1, 2, ...; `set_epoch` says otherwise. To resume, `load_state_dict` what
     `state_dict` gave: the next iteration goes on at that place.
@@ -51,14 +62,27 @@ class DataLoader:
         self, dataset: Any, batch_size: int = 1, shuffle: bool = False, sampler: Iterable[int] | None = None, *,
         num_workers: int = 0, collate_fn: Callable[[list[Any]], Any] | None = None, drop_last: bool = False,
         seed: int = 0, prefetch_factor: int = 2, generator: Generator | None = None, on_bad_image: str = "error",
-        timeout: float = 0,
+        timeout: float = 0, worker_type: str = "thread", multiprocessing_context: Any = None,
+        persistent_workers: bool = False, worker_init_fn: Callable[[int], Any] | None = None,
     ) -> None:  # fmt: skip
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0),
                                    ("prefetch_factor", prefetch_factor, 1)):  # fmt: skip
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        if on_bad_image not in ("error", "skip"):
-            raise ValueError(f'on_bad_image must be "error" or "skip", got {on_bad_image!r}')
+        for name, word, words in (("on_bad_image", on_bad_image, ("error", "skip")),
+                                  ("worker_type", worker_type, WORKER_TYPES)):  # fmt: skip
+            if word not in words:
+                raise ValueError(f'{name} must be "{words[0]}" or "{words[1]}", got {word!r}')
+        if not timeout >= 0:
+            raise ValueError(f"timeout must be at least 0, got {timeout!r}")
+        if persistent_workers and num_workers == 0:
+            raise ValueError("persistent_workers needs num_workers > 0: there is nobody to keep")
+        if multiprocessing_context is not None:
+            if worker_type != "process" or num_workers == 0:
+                raise ValueError('multiprocessing_context is for worker_type="process" with num_workers > 0')
+            from minires.data.worker_processes import start_context
+
+            multiprocessing_context = start_context(multiprocessing_context)
         if sampler is not None and shuffle:
             raise ValueError("shuffle and sampler exclude each other: the sampler gives the order")
         if len(dataset) == 0:
@@ -67,6 +91,9 @@ class DataLoader:
         self.num_workers, self.collate_fn, self.drop_last = num_workers, collate_fn, drop_last
         self.seed, self.prefetch_factor, self.generator = seed, prefetch_factor, generator
         self.on_bad_image, self.timeout = on_bad_image, timeout
+        self.worker_type, self.multiprocessing_context = worker_type, multiprocessing_context
+        self.persistent_workers, self.worker_init_fn = persistent_workers, worker_init_fn
+        self._kept: Any = None  # the pool of persistent workers, and what ends it
         self.skipped: dict[str, str] = {}
         self._epoch, self._position = 0, 0  # of the running, or last, iteration
         self._next_epoch, self._next_position, self._epoch_is_asked = 0, 0, False
@@ -114,15 +141,10 @@ class DataLoader:
         self._epoch, self._position = epoch, position
         self._next_epoch, self._next_position, self._epoch_is_asked = epoch + 1, 0, False
         seed = self.seed if self.generator is None else int(self.generator.next().integers(1 << 62))
-        jobs = self._plan(seed, epoch)[position:]
-
-        def prepare(job: Job, checkpoint: Callable[[str], None]) -> tuple[Any, dict[str, str]]:
-            return self._prepare(seed, epoch, job, checkpoint)
-
-        return self._batches(jobs, prepare)
+        return self._batches(self._plan(seed, epoch)[position:])
 
     def _plan(self, seed: int, epoch: int) -> list[Job]:
-        """The jobs of an epoch: for each batch, pairs (index, address of its augmentation)."""
+        """The jobs of an epoch, one for each batch."""
         count = len(self.dataset)
         if self.sampler is not None:
             set_epoch = getattr(self.sampler, "set_epoch", None)
@@ -141,34 +163,11 @@ class DataLoader:
             times[index] = repeat + 1
             pairs.append((index, index + repeat * count))
         full = len(pairs) - len(pairs) % self.batch_size if self.drop_last else len(pairs)
-        return [pairs[start : start + self.batch_size] for start in range(0, full, self.batch_size)]
+        return [Job(seed, epoch, pairs[start : start + self.batch_size]) for start in range(0, full, self.batch_size)]
 
-    def _prepare(
-        self, seed: int, epoch: int, job: Job, checkpoint: Callable[[str], None]
-    ) -> tuple[Any, dict[str, str]]:
-        """One batch (None if no picture of it can be read) and the pictures left out. Runs in a worker."""
-        samples, names, skipped = [], [], {}
-        for index, place in job:
-            name = sample_name(self.dataset, index)
-            checkpoint(name)
-            try:
-                with address(seed, "augment", epoch, place):
-                    samples.append(self.dataset[index])
-                names.append(name)
-            except DataError as error:
-                if self.on_bad_image != "skip" or error.code not in READING_CODES:
-                    raise
-                skipped[name] = error.message
-            except Exception as error:
-                error.add_note(f"while loading sample {index} ({name})")
-                raise
-        if not samples:
-            return None, skipped
-        return (collate(samples, names) if self.collate_fn is None else self.collate_fn(samples)), skipped
-
-    def _batches(self, jobs: list[Job], prepare: Prepare) -> Iterator[Any]:
-        """The batches in order; whoever stops early closes the generator, and with it the threads."""
-        results = self._prepared_here(jobs, prepare) if self.num_workers == 0 else self._prepared_ahead(jobs, prepare)
+    def _batches(self, jobs: list[Job]) -> Iterator[Any]:
+        """The batches in order; whoever stops early closes the generator, and with it the workers."""
+        results = self._prepared_here(jobs) if self.num_workers == 0 or not jobs else self._prepared_ahead(jobs)
         with contextlib.closing(results):
             for batch, skipped in results:
                 self._position += 1
@@ -176,27 +175,64 @@ class DataLoader:
                 if batch is not None:
                     yield batch
 
-    def _prepared_here(self, jobs: list[Job], prepare: Prepare) -> Prepared:
+    def _prepared_here(self, jobs: list[Job]) -> Prepared:
+        prepare = self._prepare()
         for job in jobs:
-            yield prepare(job, lambda name: None)
+            yield prepare(job)
 
-    def _prepared_ahead(self, jobs: list[Job], prepare: Prepare) -> Prepared:
-        pool = WorkerPool(prepare, min(self.num_workers, len(jobs)))
-        patient = True
+    def _prepared_ahead(self, jobs: list[Job]) -> Prepared:
+        pool = self._pool(len(jobs))
+        wait, keep = True, False
+        waiting, rest = deque[int](), iter(jobs)
         try:
-            ahead = self.num_workers * self.prefetch_factor
-            for number, job in enumerate(jobs[:ahead]):
-                pool.submit(number, job)
-            for number in range(len(jobs)):
-                result = pool.take(number, self.timeout)
-                if number + ahead < len(jobs):
-                    pool.submit(number + ahead, jobs[number + ahead])
+            for job in itertools.islice(rest, self.num_workers * self.prefetch_factor):
+                waiting.append(pool.submit(job))
+            while waiting:
+                result = pool.take(waiting[0], self.timeout)
+                waiting.popleft()
+                waiting.extend(pool.submit(job) for job in itertools.islice(rest, 1))
                 yield result
+            keep = self.persistent_workers
+        except GeneratorExit:
+            keep = self.persistent_workers
+            raise
         except TimeoutError:
-            patient = False  # a thread that hangs cannot be waited for
+            wait = False  # a worker that hangs cannot be waited for
             raise
         finally:
-            pool.close(wait=patient)
+            if keep:
+                pool.cancel(waiting)
+            else:
+                self._drop(pool, wait)
+
+    def _prepare(self) -> Prepare:
+        return Prepare(self.dataset, self.collate_fn, self.on_bad_image)
+
+    def _pool(self, jobs: int) -> Any:
+        """The workers for so many jobs: new ones, or those of the last epoch if they are to be kept."""
+        if self._kept is not None:
+            return self._kept[0]
+        count = self.num_workers if self.persistent_workers else min(self.num_workers, jobs)
+        if self.worker_type == "process":
+            from minires.data.worker_processes import ProcessPool  # multiprocessing takes its time to import
+
+            pool: Any = ProcessPool(self._prepare(), count, self.worker_init_fn, self.multiprocessing_context)
+        else:
+            pool = ThreadPool(self._prepare(), count, self.worker_init_fn)
+        if self.persistent_workers:
+            self._kept = pool, weakref.finalize(self, pool.close)
+        return pool
+
+    def _drop(self, pool: Any, wait: bool) -> None:
+        if self._kept is not None and self._kept[0] is pool:
+            self._kept[1].detach()
+            self._kept = None
+        pool.close(wait)
+
+    def close(self) -> None:
+        """End the workers that `persistent_workers` keeps; the next iteration starts new ones."""
+        if self._kept is not None:
+            self._drop(self._kept[0], wait=True)
 
 
 def last_batch_size(samples: int, batch_size: int, drop_last: bool = False) -> int:

@@ -327,7 +327,7 @@ def test_a_worker_that_hangs_is_named_with_its_file(folder):
 
     folder.transform = hang
     start = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"within 0\.2 s \(minires-loader-0 at .*a/0\.png"):
+    with pytest.raises(TimeoutError, match=r"within 0\.2 s \(worker 0 at .*a/0\.png"):
         list(DataLoader(folder, 2, num_workers=1, timeout=0.2))
     assert time.monotonic() - start < 5
     release.set()

@@ -1,0 +1,121 @@
+"""What runs in a worker process: jobs in, batches out, until the main process hangs up, in whatever way."""
+
+import os
+import pickle
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from minires.data.worker_jobs import Job, Prepare
+from minires.data.worker_messages import pack_error, send
+
+GRACE = 2.0  # seconds for the sample in hand once nobody waits any more
+IDLE = -1  # in place of a job's number
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """Raised in the midst of a job that nobody waits for any more."""
+
+
+class Inbox:
+    """What the main process sends, read by a thread of its own, so that the main process never waits for a busy worker.
+
+    `jobs`: (number, job), in turn; None once the connection is closed. `cancelled`: numbers that nobody wants. The
+    connection ends when the main process closes it or dies, of whatever: a worker that does not end in time then,
+    because a sample hangs, is ended from here.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.payload: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        self.closed = False
+        threading.Thread(target=self._listen, name="minires-inbox", daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            self.payload.put(self._connection.recv_bytes())
+            while True:
+                kind, content = self._connection.recv()
+                if kind == "job":
+                    self.jobs.put(content)
+                else:
+                    self.cancelled.update(content)
+        except (EOFError, OSError):
+            self.closed = True
+            self.payload.put(None)
+            self.jobs.put(None)
+        time.sleep(GRACE)
+        os._exit(1)
+
+
+def run(connection: Connection, worker: int, at: Any) -> None:
+    """The whole life of worker number `worker`. `at`: shared; of each worker the job's number and the place."""
+    for name in ("SIGINT", "SIGTERM"):  # both are for the main process, which closes the connection
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _one_blas_thread()
+    inbox = Inbox(connection)
+    try:
+        send(connection, ("ready", None, None))
+        payload = inbox.payload.get()
+        if payload is not None:
+            _work(connection, inbox, worker, at, payload)
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the main process is gone, or does not listen any more
+
+
+def _one_blas_thread() -> None:
+    """There are as many workers as somebody wants cores to be busy: BLAS threads of each would only be in the way."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)
+
+
+def _work(connection: Connection, inbox: Inbox, worker: int, at: Any, payload: bytes) -> None:
+    prepare: Prepare
+    init: Callable[[int], Any] | None
+    doing = "unpickling the data set"
+    try:
+        prepare, init = pickle.loads(payload)
+        if init is not None:
+            doing = "worker_init_fn"
+            init(worker)
+    except BaseException as error:
+        error.add_note(f"in worker {worker}: {doing}")
+        send(connection, ("failed", None, pack_error(error)))
+        return
+    while (task := inbox.jobs.get()) is not None:
+        number, job = task
+        kind, content = _do(prepare, inbox, worker, at, number, job)
+        try:
+            send(connection, (kind, number, content))
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:  # the batch cannot be pickled
+            error.add_note(f"while sending the batch of sample {job.samples[0][0]} from worker {worker}")
+            send(connection, ("failed", number, pack_error(error)))
+        at[2 * worker] = IDLE
+        inbox.cancelled.discard(number)
+        del content, task, job
+
+
+def _do(prepare: Prepare, inbox: Inbox, worker: int, at: Any, number: int, job: Job) -> tuple[str, Any]:
+    """("batch", what prepare returns), ("failed", the packed exception) or ("stopped", None)."""
+
+    def checkpoint(place: int) -> None:
+        if inbox.closed or number in inbox.cancelled:
+            raise Stopped
+        at[2 * worker], at[2 * worker + 1] = number, place
+
+    try:
+        return "batch", prepare(job, checkpoint)
+    except Stopped:
+        return "stopped", None
+    except BaseException as error:
+        error.add_note(f"in worker {worker}")
+        return "failed", pack_error(error)
