@@ -14,7 +14,7 @@ from tests.faults import runs
 from tests.faults.leaks import nothing_left
 from tests.io.faults import CALLS, ERRORS, Faulty, FullDisk, ShortWrites
 
-PROMISE = ("one line names the file and the bytes needed; exit status 1; no half-written file, no leak; all that was saved "
+PROMISE = ("one line names the file and the bytes needed; exit status 1; no half-written file, no leak; checkpoints "
            "can be read, and --resume ends in equal bits")  # fmt: skip
 
 
