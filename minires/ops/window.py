@@ -34,8 +34,13 @@ class Conv2d(Function):
         x, weight = ctx.saved_arrays
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         x_shape, weight_shape = ctx.shapes
-        dx = kernels.conv2d_input_gradient(grad, weight, x_shape, *ctx.geometry) if need_x else None
-        dweight = kernels.conv2d_weight_gradient(grad, x, weight_shape, *ctx.geometry) if need_weight else None
+        dx = dweight = None
+        if need_x and need_weight:
+            dx, dweight = kernels.conv2d_gradients(grad, x, weight, *ctx.geometry)
+        elif need_x:
+            dx = kernels.conv2d_input_gradient(grad, weight, x_shape, *ctx.geometry)
+        elif need_weight:
+            dweight = kernels.conv2d_weight_gradient(grad, x, weight_shape, *ctx.geometry)
         dbias = kernels.sum_over(grad, (0, 2, 3), False) if need_bias else None
         return dx, dweight, dbias, None, None, None, None
 

@@ -53,5 +53,6 @@ OPERATIONS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "conv2d_forward": lambda given, y: 2 * y.size * _window(given[1].shape),
     "conv2d_act_forward": lambda given, y: 2 * y.size * _window(given[1].shape),
     "conv2d_input_gradient": lambda given, dx: 2 * given[0].size * _window(given[1].shape),
+    "conv2d_gradients": lambda given, both: 4 * given[0].size * _window(given[2].shape),
     "conv2d_weight_gradient": lambda given, dw: 2 * given[0].size * _window(given[2]),
 }

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels import shapes
-from minires.kernels.cpu import activation, columns, norm, parallel, pool, windows, winograd
+from minires.kernels.cpu import activation, columns, norm, parallel, pool, strips, windows, winograd
 from tests.kernels.helpers import DTYPES, ORDERS, compare, normal
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -25,19 +25,24 @@ def pairs(low, high):
 
 
 @contextlib.contextmanager
-def threads_and_blocks(count, budget, prefer_winograd):
+def threads_and_blocks(count, budget, way):
     """Kernels on `count` threads, in blocks so small that even tiny arrays take several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "blas_threads", lambda: count)
-        for module in (columns, pool, norm, activation, winograd):
+        for module in (columns, pool, norm, activation, strips, winograd):
             patch.setattr(module, "BUDGET", budget)
         patch.setattr(columns, "PLACES", 1)
+        patch.setattr(strips, "PLACES", 1)
+        patch.setattr(strips, "LEAST_PLACES", 0)
         patch.setattr(winograd, "TILES", 1)
-        patch.setattr(winograd, "CHANNELS", 0 if prefer_winograd else 1000)
+        patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
+        for module in (strips, winograd):
+            patch.setattr(module, "CHANNELS", 0 if module is way else 1000)
         yield
 
 
-machines = st.builds(threads_and_blocks, st.integers(1, 3), st.sampled_from([16, 200, 1 << 16]), st.booleans())
+machines = st.builds(threads_and_blocks, st.integers(1, 3), st.sampled_from([16, 200, 1 << 16]),
+                     st.sampled_from([winograd, strips, columns]))  # fmt: skip
 
 
 @st.composite
@@ -60,6 +65,7 @@ def check_convolution(layer, dtype, order, seed):
     grad = normal(seed + 3, y.shape, dtype, order)
     compare("conv2d_input_gradient", grad, weight, x_shape, *geometry)
     compare("conv2d_weight_gradient", grad, x, w_shape, *geometry)
+    compare("conv2d_gradients", grad, x, weight, *geometry)
 
 
 @settings(quick, max_examples=150)
@@ -72,7 +78,7 @@ def test_convolution(layer, dtype, order, seed, machine):
 @settings(quick, max_examples=80)
 @given(st.integers(0, 5), pairs(1, 12), pairs(0, 2), pairs(3, 14), dtypes, orders, seeds, machines)
 def test_winograd(batch, channels, padding, size, dtype, order, seed, machine):
-    """3x3 windows with stride 1, which the settings above rarely draw; by either algorithm."""
+    """3x3 windows with stride 1, which the settings above rarely draw; by each of the algorithms."""
     layer = ((batch, channels[0], *size), (channels[1], channels[0], 3, 3), (1, 1), padding, (1, 1), 1)
     with machine:
         check_convolution(layer, dtype, order, seed)
@@ -225,10 +231,12 @@ def test_filters_that_are_not_flipped_are_caught(monkeypatch):
     caught(check_convolution, ROOMY)
 
 
-def test_a_wrong_transform_of_winograd_is_caught(monkeypatch):
-    monkeypatch.setattr(winograd, "CHANNELS", 0)
+@pytest.mark.parametrize("way", [winograd, strips])
+def test_a_wrong_transform_is_caught(way, monkeypatch):
+    monkeypatch.setattr(way, "CHANNELS", 0)
+    monkeypatch.setattr(strips, "LEAST_PLACES", 0)
     check_convolution(ROOMY, "float64", "nhwc", 7)
-    monkeypatch.setattr(winograd, "FILTER", winograd.FILTER * (1 + 1e-6 * np.eye(36, 9)))
+    monkeypatch.setattr(way, "FILTER", way.FILTER * (1 + 1e-6 * np.eye(*way.FILTER.shape)))
     caught(check_convolution, ROOMY)
 
 

@@ -1,23 +1,34 @@
 """Two-dimensional convolution and its gradients by matrix products over channels-last memory.
 
 Which way is taken depends on the layer: `pointwise` (1x1 windows: the image itself is the matrix), `depthwise` (one
-channel a group: no product at all), `winograd` (most 3x3 windows), or `columns` (im2col; groups one after the other).
+channel a group: no product at all), `winograd` and `strips` (3x3 windows with many and with fewer channels), or
+`columns` (im2col; groups one after the other).
 The formulas stand in reference/conv.py.
 """
 
+from types import ModuleType
+
 import numpy as np
 
-from minires.kernels.cpu import columns, depthwise, pointwise, winograd
+from minires.kernels.cpu import columns, depthwise, pointwise, strips, winograd
 from minires.kernels.cpu.layout import channels_second
 from minires.kernels.cpu.windows import Geometry
 from minires.kernels.shapes import Pair, convolution_sizes
 
-__all__ = ["conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"]
+__all__ = ["conv2d_forward", "conv2d_gradients", "conv2d_input_gradient", "conv2d_weight_gradient"]
 
 
 def images_last(x: np.ndarray) -> np.ndarray:
     """(N, C, H, W) seen as (N, H, W, C); weights (O, C, KH, KW) as (O, KH, KW, C)."""
     return x.transpose(0, 2, 3, 1)
+
+
+def winograds_way(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> ModuleType | None:
+    """`winograd` or `strips`, whichever is the first to suit the layer; None where neither does."""
+    for module in (winograd, strips):
+        if module.suits(geometry, groups, images, inputs, outputs):
+            return module
+    return None
 
 
 def is_pointwise(geometry: Geometry, groups: int) -> bool:
@@ -43,12 +54,13 @@ def conv2d_forward(
     geometry = Geometry(kernel, stride, padding, dilation, output)
     filters = images_last(weight.astype(x.dtype, copy=False))
     y = np.empty((x.shape[0], *output, weight.shape[0]), x.dtype)
+    way = winograds_way(geometry, groups, len(x), x.shape[1], len(weight))
     if is_pointwise(geometry, groups):
         pointwise.forward(images_last(x), filters, bias, geometry, y)
     elif is_depthwise(weight.shape, groups):
         depthwise.forward(images_last(x), filters, bias, geometry, y)
-    elif winograd.suits(geometry, groups, len(x), x.shape[1], len(weight)):
-        winograd.forward(images_last(x), filters, bias, geometry, y)
+    elif way is not None:
+        way.forward(images_last(x), filters, bias, geometry, y)
     else:
         columns.forward(images_last(x), filters, bias, geometry, groups, y)
     return channels_second(y)
@@ -68,13 +80,15 @@ def conv2d_input_gradient(
     kernel = (weight.shape[2], weight.shape[3])
     geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
     filters = images_last(weight.astype(grad.dtype, copy=False))
+    way = winograds_way(geometry, groups, batch, inputs, len(weight))
+    if way is not None:
+        dx, _ = way.gradients(images_last(grad), None, filters, geometry, (batch, height, width, inputs))
+        return channels_second(dx)
     dx = np.empty((batch, height, width, inputs), grad.dtype)
     if is_pointwise(geometry, groups):
         pointwise.input_gradient(images_last(grad), filters, geometry, dx)
     elif is_depthwise(weight.shape, groups):
         depthwise.input_gradient(images_last(grad), filters, geometry, dx)
-    elif winograd.suits(geometry, groups, batch, inputs, len(weight)):
-        winograd.input_gradient(images_last(grad), filters, geometry, dx)
     else:
         columns.input_gradient(images_last(grad), filters, geometry, groups, dx)
     return channels_second(dx)
@@ -92,12 +106,36 @@ def conv2d_weight_gradient(
     """As the reference; dweight (O, C/G, KH, KW) is stored as (O, KH, KW, C/G)."""
     outputs, inputs, *kernel = weight_shape
     geometry = Geometry((kernel[0], kernel[1]), stride, padding, dilation, (grad.shape[2], grad.shape[3]))
+    way = winograds_way(geometry, groups, len(x), inputs, outputs)
     if is_pointwise(geometry, groups):
         dweight = pointwise.weight_gradient(images_last(grad), images_last(x), geometry)
     elif is_depthwise(weight_shape, groups):
         dweight = depthwise.weight_gradient(images_last(grad), images_last(x), geometry)
-    elif winograd.suits(geometry, groups, len(x), inputs, outputs):
-        dweight = winograd.weight_gradient(images_last(grad), images_last(x), geometry)
+    elif way is not None:
+        picture = images_last(x)
+        _, dweight = way.gradients(images_last(grad), picture, None, geometry, picture.shape)
     else:
         dweight = columns.weight_gradient(images_last(grad), images_last(x), geometry, groups)
     return channels_second(dweight.reshape(outputs, *kernel, inputs))
+
+
+def conv2d_gradients(
+    grad: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As the reference: dx and dweight. Winograd's algorithm finds them together, others one after the other."""
+    kernel = (weight.shape[2], weight.shape[3])
+    geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
+    way = winograds_way(geometry, groups, len(x), x.shape[1], len(weight))
+    if way is not None:
+        picture, filters = images_last(x), images_last(weight.astype(grad.dtype, copy=False))
+        dx, dweight = way.gradients(images_last(grad), picture, filters, geometry, picture.shape)
+        return channels_second(dx), channels_second(dweight)
+    settings = (stride, padding, dilation, groups)
+    dx = conv2d_input_gradient(grad, weight, x.shape, *settings)
+    return dx, conv2d_weight_gradient(grad, x, weight.shape, *settings)

@@ -8,12 +8,17 @@ them infinity, multiplying there, and interpolating; in two dimensions, with d t
 For every one of the 36 pairs of points the sum over channels is a matrix product (tiles, C) (C, O). The transforms are
 matrix products too: written for a tile's 36 values as one vector, B^T d B is a 36 x 36 matrix, A^T m A a 16 x 36 one.
 
+Both gradients see the same inputs. dx is again such a convolution, of dy with the mirrored filter. And because
+dweight[o, k] = sum over the places q of x of x[q] dy[q - k], it is the gradient of that convolution by its filter, with
+x as what comes down from above: with U = G g G^T, and V the tiles B^T dy B at the points, dU = V^T (A x A^T), summed
+over all tiles, and turned into dg = G^T dU G once at the end. So V serves both.
+
 An infinity or NaN in x spreads over the tiles that see it, somewhat further than over the windows that do.
 
 Sources: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016. The usual points 0, 1, -1, 2, -2 lose
 three digits in float32; the reciprocal pairs used here lose about one (see Barabasz and others, Error Analysis and
 Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020): the largest error over the largest value
-is 1e-6 to 4e-6 for 16 to 512 channels, against 1e-5 (and 5e-7 by im2col).
+is 1e-6 to 5e-6 for 16 to 512 channels, against 1e-5 (and 5e-7 by im2col).
 """
 
 import math
@@ -31,8 +36,8 @@ POINTS = (0.0, 5 / 7, -5 / 7, 7 / 5, -7 / 5)  # and infinity
 BUDGET = 1 << 19  # values of a block of transformed tiles
 TILES = 128  # a block has about as many tiles even where channels are many: the filters are read again for every block
 COLUMNS = 1 << 16  # values of a transform's operand that are multiplied at a time
-CHANNELS = 32  # with fewer, the transforms cost more than they save
-CHANNELS_PER_TILE = 8  # with more, transforming the filters does
+CHANNELS = 64  # with fewer, the transforms cost more than they save
+CHANNELS_PER_TILE = 2  # with more, transforming and reading the filters does
 
 
 def transforms(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,37 +107,76 @@ def transformed(matrix: np.ndarray, values: np.ndarray, name: str) -> np.ndarray
 
 
 def transformed_filters(filters: np.ndarray) -> np.ndarray:
-    """filters (3, 3, A, B) at the 36 pairs of points: (36, A, B)."""
-    return transformed(FILTER, np.ascontiguousarray(filters).reshape(WINDOW**2, *filters.shape[2:]), "filters")
+    """filters (O, 3, 3, C) at the 36 pairs of points: (36, O, C)."""
+    by_place = np.ascontiguousarray(filters.transpose(1, 2, 0, 3))
+    return transformed(FILTER, by_place.reshape(WINDOW**2, *by_place.shape[2:]), "filters")
 
 
 def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
     """x (N, H, W, C), filters (O, 3, 3, C); fills y (N, OH, OW, O)."""
-    correlate(x, transformed_filters(filters.transpose(1, 2, 3, 0)), bias, geometry.padding, y)
-
-
-def input_gradient(grad: np.ndarray, filters: np.ndarray, geometry: Geometry, dx: np.ndarray) -> None:
-    """grad (N, OH, OW, O); fills dx (N, H, W, C): again a convolution, by the flipped filters."""
-    padding = (WINDOW - 1 - geometry.padding[0], WINDOW - 1 - geometry.padding[1])
-    correlate(grad, transformed_filters(filters[:, ::-1, ::-1].transpose(1, 2, 0, 3)), None, padding, dx)
-
-
-def correlate(x: np.ndarray, right: np.ndarray, bias: np.ndarray | None, padding: Pair, y: np.ndarray) -> None:
-    """Fills y (N, OH, OW, O); right (36, C, O) are the transformed filters."""
-    geometry = tiled(SIDE, padding, (y.shape[1], y.shape[2]))
+    right = transformed_filters(filters).transpose(0, 2, 1)
+    source_tiles = tiled(SIDE, geometry.padding, geometry.output)
 
     def work(blocks: Sequence[Block]) -> None:
-        cuts = Cuts(x, geometry)
+        cuts = Cuts(x, source_tiles)
         for block in blocks:
             left = transformed(INPUT, gathered(cuts, block, "tiles"), "at the points")
-            products = scratch("products", (len(left), left.shape[1], y.shape[3]), y.dtype)
-            np.matmul(left, right, out=products)
-            values = transformed(OUTPUT, products, "outputs")
+            interpolated(left, right, block, y)
             if bias is not None:
-                values += bias
-            place_tiles(values.reshape(TILE, TILE, *block.shape, -1, y.shape[3]), block, y)
+                y[block.first : block.last, TILE * block.top : TILE * block.bottom] += bias
 
-    parallel.over(tile_blocks(len(y), geometry, max(x.shape[3], y.shape[3])), work)
+    parallel.over(tile_blocks(len(y), source_tiles, max(x.shape[3], y.shape[3])), work)
+
+
+def gradients(
+    grad: np.ndarray, x: np.ndarray | None, filters: np.ndarray | None, geometry: Geometry, shape: tuple[int, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """dx (N, H, W, C), which has the given shape, unless filters (O, 3, 3, C) is None; dweight unless x is None.
+
+    grad (N, OH, OW, O), x (N, H, W, C), dweight (O, 3, 3, C).
+    """
+    image, points = (shape[1], shape[2]), (SIDE**2, grad.shape[3], shape[3])
+    dx = right = None
+    if filters is not None:
+        dx, right = np.empty(shape, grad.dtype), transformed_filters(filters[:, ::-1, ::-1])
+    padding = (WINDOW - 1 - geometry.padding[0], WINDOW - 1 - geometry.padding[1])
+    upstream_tiles, picture_tiles = tiled(SIDE, padding, image), tiled(TILE, (0, 0), image)
+
+    def work(blocks: Sequence[Block]) -> np.ndarray:
+        upstream = Cuts(grad, upstream_tiles)
+        picture = None if x is None else Cuts(x, picture_tiles, name="picture")
+        total = None
+        for block in blocks:
+            left = transformed(INPUT, gathered(upstream, block, "tiles"), "at the points")
+            if dx is not None and right is not None:
+                interpolated(left, right, block, dx)
+            if picture is not None:
+                values = transformed(OUTPUT.T, gathered(picture, block, "outputs"), "products")
+                total = add_product(left.transpose(0, 2, 1), values, total)
+        return np.zeros(points, grad.dtype) if total is None else total
+
+    results = parallel.over(tile_blocks(shape[0], upstream_tiles, max(shape[3], grad.shape[3])), work)
+    if x is None:
+        return dx, None
+    by_place = transformed(FILTER.T, parallel.added(results), "filters").reshape(WINDOW, WINDOW, *points[1:])
+    return dx, np.ascontiguousarray(by_place[::-1, ::-1].transpose(2, 0, 1, 3))
+
+
+def add_product(left: np.ndarray, right: np.ndarray, total: np.ndarray | None) -> np.ndarray:
+    """total + left right, written to total; a new array where that is None."""
+    if total is None:
+        return np.matmul(left, right)
+    total += np.matmul(left, right, out=scratch("product", total.shape, total.dtype))
+    return total
+
+
+def interpolated(left: np.ndarray, right: np.ndarray, block: Block, y: np.ndarray) -> None:
+    """Multiply a block's tiles (36, tiles, C) and filters (36, C, O) at the points; write the outputs to y."""
+    products = scratch("products", (len(left), left.shape[1], y.shape[3]), y.dtype)
+    np.matmul(left, right, out=products)
+    values = transformed(OUTPUT, products, "outputs")
+    columns = tiles((y.shape[1], y.shape[2]))[1]
+    place_tiles(values.reshape(TILE, TILE, *block.shape, columns, y.shape[3]), block, y)
 
 
 def tile_blocks(images: int, geometry: Geometry, channels: int) -> list[Block]:
@@ -148,31 +192,3 @@ def place_tiles(values: np.ndarray, block: Block, y: np.ndarray) -> None:
         for j in range(TILE):
             target = part[:, i::TILE, j::TILE]
             target[...] = values[i, j, :, : target.shape[1], : target.shape[2]]
-
-
-def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """dweight (O, 3, 3, C).
-
-    The gradient of y = A^T [U * V] A by U is (A grad A^T) * V, summed over tiles at the points: 36 matrix products
-    (O, tiles) (tiles, C). That by g is G^T dU G, once at the end.
-    """
-    inputs = tiled(SIDE, geometry.padding, geometry.output)
-    outputs = tiled(TILE, (0, 0), geometry.output)
-    shape = (SIDE**2, grad.shape[3], x.shape[3])
-
-    def work(blocks: Sequence[Block]) -> np.ndarray:
-        input_cuts, output_cuts = Cuts(x, inputs), Cuts(grad, outputs, name="output cut")
-        total = np.zeros(shape, x.dtype)
-        for number, block in enumerate(blocks):
-            right = transformed(INPUT, gathered(input_cuts, block, "tiles"), "at the points")
-            left = transformed(OUTPUT.T, gathered(output_cuts, block, "outputs"), "products")
-            product = scratch("product", shape, x.dtype) if number else total
-            np.matmul(left.transpose(0, 2, 1), right, out=product)
-            if number:
-                total += product
-        return total
-
-    blocks = tile_blocks(len(x), inputs, max(x.shape[3], grad.shape[3]))
-    total = parallel.added(parallel.over(blocks, work))
-    by_place = transformed(FILTER.T, total, "filters").reshape(WINDOW, WINDOW, *shape[1:])
-    return np.ascontiguousarray(by_place.transpose(2, 0, 1, 3))

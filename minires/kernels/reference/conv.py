@@ -14,7 +14,7 @@ import numpy as np
 
 from minires.kernels.shapes import Pair, convolution_sizes, taps
 
-__all__ = ["conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"]
+__all__ = ["conv2d_forward", "conv2d_gradients", "conv2d_input_gradient", "conv2d_weight_gradient"]
 
 
 def pad(x: np.ndarray, padding: Pair) -> np.ndarray:
@@ -110,3 +110,18 @@ def conv2d_weight_gradient(
         for kh, kw, rows, columns in positions((kernel[0], kernel[1]), grad.shape[2:], stride, dilation):
             dweight[outs, :, kh, kw] = np.einsum("nohw,nchw->oc", upstream[:, outs], padded[:, ins, rows, columns])
     return dweight.astype(grad.dtype)
+
+
+def conv2d_gradients(
+    grad: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both gradients, dx and dweight; for kernels that find them together faster than one after the other."""
+    settings = (stride, padding, dilation, groups)
+    dx = conv2d_input_gradient(grad, weight, x.shape, *settings)
+    return dx, conv2d_weight_gradient(grad, x, weight.shape, *settings)
