@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -190,12 +191,16 @@ class RunFolder:
         return path
 
     def newest_checkpoint(self, warn: Callable[[str], None] | None = None) -> checkpoint.Checkpoint | None:
-        """The newest intact checkpoint, None if none was written yet. Damaged ones are reported to `warn` (the log)."""
+        """The newest intact checkpoint, None if none was written yet.
+
+        Damaged ones are reported to `warn` (default: a warning, a line in the log and one in events.jsonl).
+        """
         return checkpoint.newest_valid(self.checkpoints, warn or self._warn)
 
     def _warn(self, message: str) -> None:
         self.log(f"warning: {message}")
         self.event("checkpoint_passed_over", message=message)
+        warnings.warn(message, stacklevel=4)
 
 
 def holds_anything(path: files.PathLike) -> bool:

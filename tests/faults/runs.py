@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import NamedTuple
 
 from minires.cli import main
@@ -55,7 +56,9 @@ class Place:
 def here(words: list[str], system: System | None = None) -> Answer:
     """Run a command line in this process, with `system` under its files."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), files.use(system or System()):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), files.use(system or System()), \
+            warnings.catch_warnings():  # fmt: skip
+        warnings.filterwarnings("default", category=UserWarning)  # shown, as in a process of its own
         status = main(words)
     return Answer(status, out.getvalue(), err.getvalue())
 

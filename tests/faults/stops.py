@@ -1,4 +1,4 @@
-"""A command line that sends itself signals at a chosen call: python -m tests.faults.stops CALL PART NTH SIGNALS WORDS."""
+"""A command line that signals itself at a chosen call: python -m tests.faults.stops CALL PART NTH SIGNALS WORDS."""
 
 import os
 import signal
