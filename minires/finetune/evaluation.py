@@ -1,6 +1,7 @@
 """`evaluate_model`: a model directory or run measured on a split of its own data or of other data."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from minires.finetune import pictures
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
-from minires.io import toml
+from minires.io import download, toml
 
 
 @dataclass
@@ -31,7 +32,7 @@ class EvaluationReport:
 
 def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
-    batch_size: int = 32, workers: int = 0,
+    batch_size: int = 32, workers: int = 0, say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
@@ -39,7 +40,8 @@ def evaluate_model(
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
     """
-    loaded = load_model(path)
+    loaded = load_model(path, say=say)
+    path = loaded.path if download.is_url(path) else path
     settings = _run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):
         raise UsageError(f"{os.fspath(path)} does not say which pictures it was trained on: give --data",
@@ -59,14 +61,20 @@ def evaluate_model(
 
 
 def _run_settings(path: str) -> Settings | None:
-    """The settings of the run that a run folder, or the model folder in one, belongs to."""
-    for folder in (path, os.path.dirname(os.path.abspath(path))):
+    """The settings of the run that a run folder, the model folder in one, or one of its checkpoints, belongs to."""
+    for folder in _folders(path):
         file = os.path.join(folder, "args.toml")
         if os.path.isfile(file):
             values = toml.load_file(file)
             values.pop("command", None)
             return make_settings(values, file)
     return None
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    """Where the run may be that a path belongs to: itself, and the two folders above it."""
+    above = os.path.dirname(os.path.abspath(path))
+    return path, above, os.path.dirname(above)
 
 
 def _same_place(first: str, second: str | None) -> bool:
@@ -79,7 +87,7 @@ def _class_to_idx(loaded: LoadedModel) -> dict[str, int] | None:
 
 def _own_split(path: str, settings: Settings, loaded: LoadedModel, split: str) -> Any:
     mode = loaded.preprocessing.mode
-    for folder in (path, os.path.dirname(os.path.abspath(path))):
+    for folder in _folders(path):
         table = os.path.join(folder, "splits.csv")
         if os.path.isfile(table):
             target = "class" if loaded.classes else "number"

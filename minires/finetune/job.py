@@ -85,6 +85,9 @@ class Job:
         self.scale = None if self.classes else TargetScale.of(train.targets)
         outputs = len(self.classes) if self.scale is None else len(self.scale.mean)
         self.model = build_model(self.start_point, settings, outputs)
+        self.model.metadata = {"preprocessing": preprocessing.to_config(), "classes": self.classes}
+        if self.scale is not None:
+            self.model.metadata["outputs"] = self.scale.describe(self.model)
         self.frozen = parse_freeze(self.model, settings.freeze)
         freeze(self.model, self.frozen)
         set_batch_norm(self.model, settings.bn)

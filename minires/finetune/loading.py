@@ -1,13 +1,14 @@
 """A trained model from a file or a folder, with all that it needs to know about pictures and classes."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from minires import models
 from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
-from minires.io import model_directory
+from minires.io import download, model_directory
 from minires.nn import compile_inference
 
 
@@ -46,19 +47,21 @@ def model_folder(path: str | os.PathLike[str]) -> str:
 
 
 def load_model(
-    path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None
-) -> LoadedModel:
-    """The model in a model directory, a run folder, a file of `minires export`, or a weights file (.pth, .npz, ...).
+    path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None, *,
+    say: Callable[[str], None] = download.print_line, progress: bool | None = None,
+) -> LoadedModel:  # fmt: skip
+    """The model in a model directory, a run folder, a file of `minires export`, a run's checkpoint, or a weights file.
 
-    A weights file says which model it holds (`name`, where it fits several), and how pictures are prepared follows from
-    the table of published weights; its classes are called 0, 1, 2, ... unless the file `class_map` names them.
-    Raises UsageError for another path, FileFormatError for damage.
+    path: may be the URL of a file, which is downloaded unless it is in the cache: say, progress are io.download's.
+    A weights file (.pth, .npz, ...) says which model it holds (`name`, where it fits several), and how pictures are
+    prepared follows from the table of published weights; its classes are called 0, 1, 2, ... unless the file
+    `class_map` names them. The others know all that. Raises UsageError for another path, FileFormatError for damage.
     """
+    path = download.local(os.fspath(path), say, progress)
     name_of_file = os.fspath(path)
     found = None
     if os.path.isfile(path) and not _inside_model_directory(path):
-        if name_of_file.lower().endswith(".safetensors"):
-            found = model_directory.load_file(path)
+        found = model_directory.load_file(path)
         if found is None:
             return _load_file(name_of_file, class_map, name)
     if class_map is not None or name is not None:

@@ -64,13 +64,14 @@ def find_start(
 def _of_file(path: str, settings: Settings) -> Start:
     """The model in a weights file. Which one it is, if `settings.model` does not say, is noted there."""
     _check_name(settings.model)
-    config, state = models.loading.read_file(path, settings.model)
+    config, state, known = models.loading.read_file(path, settings.model)
     settings.model = config["name"]
     if config.get("in_channels", 3) != 3:
         raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
                          code="weights.channels", file=path)  # fmt: skip
     tensors = {key: tensor.array for key, tensor in state.items()}
-    return Start(config, tensors, models.preprocessing(config["name"], path), path)
+    preprocessing = _of_config(known["preprocessing"], path) if known else models.preprocessing(config["name"], path)
+    return Start(config, tensors, preprocessing, path)
 
 
 def _check_name(name: str | None) -> None:
@@ -82,11 +83,15 @@ def _check_name(name: str | None) -> None:
 def _of_folder(path: str) -> Start:
     """The model in a model directory or run, with its weights."""
     parts = model_directory.load_parts(model_folder(path))
-    try:
-        preprocessing = Preprocessing.from_config(parts["preprocessing"])
-    except (ValueError, TypeError) as error:
-        raise FileFormatError(os.path.join(path, "preprocessing.json"), None, str(error)) from error
+    preprocessing = _of_config(parts["preprocessing"], os.path.join(path, "preprocessing.json"))
     return Start(parts["config"], parts["tensors"], preprocessing, path)
+
+
+def _of_config(config: dict[str, Any], source: str) -> Preprocessing:
+    try:
+        return Preprocessing.from_config(config)
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(source, None, str(error)) from error
 
 
 def build_model(start: Start, settings: Settings, outputs: int) -> Any:

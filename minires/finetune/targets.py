@@ -34,6 +34,12 @@ class TargetScale:
         row = np.atleast_1d(np.asarray(target, np.float64))
         return tuple(((row - self.mean) / self.deviation).tolist())
 
+    def describe(self, model: Any) -> dict[str, Any]:
+        """Plain values for a checkpoint: the scale, and the layer of the model whose outputs are in its units."""
+        layer = last_linear(model)
+        path = next(name for name, module in model.named_modules() if module is layer)
+        return {"layer": path, "mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+
     def fold_into(self, model: Any) -> None:
         """Change the last linear layer so that W x + b becomes (W x + b) * deviation + mean."""
         layer = last_linear(model)

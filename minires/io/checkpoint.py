@@ -21,7 +21,8 @@ from minires.io import files, safetensors, strict_json
 from minires.version import __version__
 
 FORMAT_VERSION = 1
-_KEY = "minires_checkpoint"
+KEY = "minires_checkpoint"  # in the metadata of a safetensors file
+MODEL = "model."  # what the names of the model's tensors begin with
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
 
@@ -57,7 +58,7 @@ def to_bytes(tensors: Mapping[str, np.ndarray], state: dict[str, Any]) -> bytes:
     record: dict[str, Any] = {"format_version": FORMAT_VERSION, "minires_version": __version__}
     record["state"] = strict_json.dumps(state)
     record["sha256"] = _digest(tensors, record)
-    return safetensors.to_bytes(tensors, {_KEY: json.dumps(record)})
+    return safetensors.to_bytes(tensors, {KEY: json.dumps(record)})
 
 
 def load(path: files.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -68,11 +69,16 @@ def load(path: files.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def from_bytes(data: bytes, path: files.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(tensors, state) of a checkpoint file's content; `path` only names it in FileFormatError."""
     tensors, metadata = safetensors.from_bytes(data, path)
-    if _KEY not in metadata:
+    if KEY not in metadata:
         raise FileFormatError(path, None, "a safetensors file, but not a checkpoint of a minires run")
+    return tensors, read_state(tensors, metadata[KEY], path)
+
+
+def read_state(tensors: Mapping[str, np.ndarray], text: str, path: files.PathLike) -> dict[str, Any]:
+    """The state in the record `text` of a checkpoint, which these tensors belong to. Errors as in `from_bytes`."""
     try:
-        record = json.loads(metadata[_KEY])
-        version, digest, text = record["format_version"], record["sha256"], record["state"]
+        record = json.loads(text)
+        version, digest, state = record["format_version"], record["sha256"], record["state"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileFormatError(path, 8, f"the checkpoint's record is damaged: {error!r}") from error
     if _digest(tensors, record) != digest:
@@ -82,9 +88,34 @@ def from_bytes(data: bytes, path: files.PathLike) -> tuple[dict[str, np.ndarray]
         reason = f"checkpoint format {version} of minires {writer}; this is minires {__version__} with {FORMAT_VERSION}"
         raise FutureFormatError(path, 8, reason, hint="install the version of minires that wrote it, or a later one")
     try:
-        return tensors, strict_json.loads(text)
+        return strict_json.loads(state)
     except (ValueError, TypeError) as error:
         raise FileFormatError(path, 8, f"the state is damaged: {error}") from error
+
+
+def model_parts(tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], path: files.PathLike) -> dict[str, Any]:
+    """The model in a checkpoint: its tensors, config, preprocessing and classes, as a model's file has them.
+
+    What a run knows of its model stands in the state under "about". Without it config is None: then there are tensors
+    only. The outputs of a regression in training are in units of the labels' spread (finetune/targets.py): here they
+    are put back. FileFormatError if that is not possible, or there is no model.
+    """
+    own = {name.removeprefix(MODEL): array for name, array in tensors.items() if name.startswith(MODEL)}
+    if not own:
+        raise FileFormatError(path, 8, "a checkpoint without a model's tensors")
+    about = state.get("about")
+    if about is None:
+        return {"tensors": own, "config": None, "preprocessing": {}, "classes": []}
+    try:
+        scale = about.get("outputs")
+        if scale is not None:
+            weight, bias = f"{scale['layer']}.weight", f"{scale['layer']}.bias"
+            mean, deviation = np.asarray(scale["mean"]), np.asarray(scale["deviation"])
+            own[weight] = own[weight] * deviation[:, None].astype(own[weight].dtype)
+            own[bias] = (own[bias] * deviation + mean).astype(own[bias].dtype)
+        return {"tensors": own, **{name: about[name] for name in ("config", "preprocessing", "classes")}}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise FileFormatError(path, 8, f"what the checkpoint says of its model is incomplete: {error!r}") from error
 
 
 def newest_valid(folder: files.PathLike, warn: Callable[[str], None] = warnings.warn) -> Checkpoint | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minires.backend import move
 from minires.errors import FileFormatError
-from minires.io import files, safetensors, strict_json
+from minires.io import checkpoint, files, safetensors, strict_json
 from minires.version import __version__
 
 _WEIGHTS, _KEY = "model.safetensors", "minires_model"
@@ -70,20 +70,41 @@ def save_file(
 
 def load(path: files.PathLike, warn: Callable[[str], None] = warnings.warn) -> tuple[Any, dict[str, Any]]:
     """(model, info) of a model folder; the model is in eval mode, `info` is what `load_parts` gives without tensors."""
-    return _build(load_parts(path, warn))
+    return _build(load_parts(path, warn), path)
 
 
 def load_file(path: files.PathLike) -> tuple[Any, dict[str, Any]] | None:
-    """As `load`, for what `save_file` wrote; None for a safetensors file that holds tensors only."""
+    """As `load`, for one file that says what it holds (see `read_file`); None for one that holds tensors only."""
+    parts = read_file(path)
+    return None if parts is None or parts["config"] is None else _build(parts, path)
+
+
+def read_file(path: files.PathLike) -> dict[str, Any] | None:
+    """What `save_file` wrote, or the model in a run's checkpoint, as plain data; None for any other weights file.
+
+    Of a checkpoint that does not say how its model is built, "config" is None. FileFormatError for damage.
+    """
+    if not os.fspath(path).lower().endswith(".safetensors"):
+        return None
     tensors, metadata = safetensors.from_bytes(files.read_bytes(path), path)
-    return None if _KEY not in metadata else _build({"tensors": tensors, **_read_record(metadata, path), "metrics": {}})
+    if _KEY in metadata:
+        return {"tensors": tensors, **_read_record(metadata, path), "metrics": {}}
+    if checkpoint.KEY in metadata:
+        state = checkpoint.read_state(tensors, metadata[checkpoint.KEY], path)
+        return {**checkpoint.model_parts(tensors, state, path), "metrics": {}}
+    return None
 
 
-def _build(parts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _build(parts: dict[str, Any], path: files.PathLike) -> tuple[Any, dict[str, Any]]:
     from minires.models import create  # here, so that models may use the other files of minires.io
 
-    model = create(**parts["config"])
-    model.load_state_dict(parts.pop("tensors"))
+    try:
+        model = create(**parts["config"])
+        model.load_state_dict(parts.pop("tensors"))
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = f"its tensors do not fit the model {parts['config'].get('name')}: {error}"
+        raise FileFormatError(path, None, " ".join(reason.split())) from error
+    model.metadata = {"preprocessing": parts["preprocessing"], "classes": parts["classes"]}
     return model.eval(), parts
 
 

@@ -28,6 +28,7 @@ class ImageModel(nn.Module):
     __init__: Callable[..., None]  # every family has arguments of its own
     num_features: int
     avgpool: nn.Module
+    metadata: dict[str, Any]  # what travels with the weights, where it is known: "preprocessing" (words), "classes"
     _options: dict[str, Any]
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -77,6 +78,7 @@ class ImageModel(nn.Module):
 
     def _finish(self, name: str | None, num_classes: int, head: Any, **options: Any) -> None:
         """Make the head, draw initial values, and remember those options that differ from the usual ones."""
+        self.metadata = {}
         self._put_head(nn.Linear(self.num_features, num_classes) if head is None else build_head(head))
         name = name or self.parts_name
         usual = {**_defaults(type(self)), **self.names.get(name, {})}

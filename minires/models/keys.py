@@ -128,7 +128,7 @@ def fit(
     good: dict[tuple, Fitted] = {}
     for fitted, faults in placed:
         if not faults:
-            good.setdefault((fitted.target.name, tuple(sorted(fitted.target.options.items()))), fitted)
+            good.setdefault((fitted.target.name, repr(sorted(fitted.target.options.items()))), fitted)
     names = set(only_by_name)
     if len(good) > 1:
         good = {key: fitted for key, fitted in good.items() if fitted.target.name not in names} or good

@@ -5,7 +5,7 @@ import inspect
 import os
 from typing import Any
 
-from minires.errors import UsageError
+from minires.errors import FileFormatError, UsageError
 from minires.io import download, files, model_directory
 from minires.io import weights as weight_files
 from minires.models import keras_keys, keys, registry
@@ -18,20 +18,42 @@ ONLY_BY_NAME = tuple(registry.list_models("plain*"))
 def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False, **options: Any) -> registry.Model:
     """The model that a weights file was saved from, with its weights, in eval mode.
 
-    f: a .safetensors, .npz, torch or Keras file, the URL of one, or a model folder. num_classes, in_channels: as in
-    `create`, for a new head or a stem adapted to other pictures; ema: the copy averaged over the training.
+    f: a .safetensors, .npz, torch or Keras file, a checkpoint of a run, the URL of one, or a model folder. num_classes,
+    in_channels: as in `create`, for a new head or a stem adapted to other pictures; ema: the copy averaged over the
+    training. What a folder, checkpoint or exported file says beside the weights is in the model's `metadata`.
     FileFormatError, naming models and tensors, if the tensors fit none or several: then `create(name, weights=f)` says
     which is meant.
     """
+    f = download.local(f)
     if os.path.isdir(f):
         if num_classes is not None or ema or options:
             raise UsageError(f"{os.fspath(f)} is a model folder, which says itself how its model is built",
                              code="usage.conflict", file=os.fspath(f))  # fmt: skip
         return model_directory.load(f)[0]
-    f = download.local(f)
-    fitted = identify(weight_files.load(f, ema=ema), f)
+    recorded = None if ema else model_directory.read_file(f)
+    fitted = identify(weight_files.load(f, ema=ema), f) if recorded is None else fit_recorded(recorded, f)
     fitted.target.options.update(options)
-    return registry.fill(fitted, num_classes, f).eval()
+    model = registry.fill(fitted, num_classes, f).eval()
+    if recorded is not None and recorded["config"] is not None:
+        model.metadata = {"preprocessing": recorded["preprocessing"], "classes": recorded["classes"]}
+    return model
+
+
+def fit_recorded(parts: dict[str, Any], source: files.PathLike, name: str | None = None) -> keys.Fitted:
+    """The tensors of a file that says which model they are of (model_directory.read_file), for that model.
+
+    name: the model that is asked for, if any; then that is what they must fit. FileFormatError if they do not.
+    """
+    state = {key: Tensor(array) for key, array in parts["tensors"].items()}
+    if parts["config"] is None or name not in (None, parts["config"].get("name")):
+        return identify(state, source, name)
+    options = {key: value for key, value in parts["config"].items() if key not in ("num_classes", "in_channels")}
+    own = options.pop("name", None)
+    try:
+        target = registry.target(own, options)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(source, None, f"the model it names cannot be built: {error}") from error
+    return keys.fit(state, [target], source)
 
 
 def identify(state: dict[str, Tensor], source: files.PathLike, name: str | None = None) -> keys.Fitted:
@@ -55,15 +77,18 @@ def _targets(name: str) -> list[keys.Target]:
     return [registry.target(name, options) for options in variants]
 
 
-def read_file(f: files.PathLike, name: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A weights file as (config, state dict) for somebody who builds the model: `create(**config)` has these tensors.
+def read_file(f: files.PathLike, name: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """A weights file as (config, state dict, what else it says) for somebody who builds the model.
 
-    name: the model, if it is known; else it is inferred. Without a head in the file the config has no num_classes.
+    `create(**config)` has these tensors. name: the model, if it is known; else it is inferred. Without a head in the
+    file the config has no num_classes. The rest is "preprocessing" and "classes" where the file has them, else empty.
     """
-    fitted = identify(weight_files.load(f), f, name)
+    recorded = model_directory.read_file(f)
+    fitted = identify(weight_files.load(f), f, name) if recorded is None else fit_recorded(recorded, f, name)
     config = {"name": fitted.target.name, **fitted.target.options}
     if fitted.in_channels != 3:
         config["in_channels"] = fitted.in_channels
     if fitted.num_classes is not None:
         config["num_classes"] = fitted.num_classes
-    return config, fitted.state
+    known = {} if recorded is None or recorded["config"] is None else recorded
+    return config, fitted.state, {key: known[key] for key in ("preprocessing", "classes") if key in known}

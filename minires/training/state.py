@@ -4,6 +4,7 @@ model        weights and buffers                       optimizer, scheduler   th
 epoch, step, position, last_lr, batches                where the run is
 sums         figures of the running epoch so far       history                rows of the finished epochs
 callbacks    best value, patience, best weights ...    stop_reason, seed
+about        not for the next step: what others need to use the model (its config and metadata), where it knows that
 
 There is no generator's state in it: draws have addresses (minires/random.py), which follow from seed and position.
 """
@@ -29,6 +30,9 @@ def collect(trainer: "Trainer") -> dict[str, Any]:
     found["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     found["sums"], found["history"] = trainer.sums.state_dict(), trainer.history.state_dict()
     found["callbacks"] = {name: own for name, callback in named_callbacks(trainer) if (own := callback.state_dict())}
+    metadata = getattr(trainer.model, "metadata", None)
+    if metadata:
+        found["about"] = {"config": trainer.model.config, **metadata}
     return found
 
 
