@@ -80,7 +80,7 @@ class DataLoader:
         if multiprocessing_context is not None:
             if worker_type != "process" or num_workers == 0:
                 raise ValueError('multiprocessing_context is for worker_type="process" with num_workers > 0')
-            from minires.data.worker_processes import start_context
+            from minires.data.worker_starting import start_context
 
             multiprocessing_context = start_context(multiprocessing_context)
         if sampler is not None and shuffle:

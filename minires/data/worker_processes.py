@@ -10,14 +10,11 @@ import itertools
 import multiprocessing.connection
 import multiprocessing.util  # before our own atexit.register: last come, first served
 import os
-import pickle
-import signal
-import sys
 import time
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,11 +22,11 @@ from typing import Any
 from minires.data.worker_jobs import Job, Prepare, WorkerError, WorkerTimeoutError
 from minires.data.worker_main import GRACE, IDLE, run
 from minires.data.worker_messages import receive, unpack_error
+from minires.data.worker_starting import how_it_ended, pickled, signals_blocked, start_context, start_helpers
 
 MOST_DEATHS = 2  # at the same batch
 START_SECONDS = 60.0  # for a worker to import what it needs, before its time counts
 LOOK = 1.0  # seconds between two looks at whether everybody is alive
-START_METHODS = ("forkserver", "spawn")
 
 _open_pools: "weakref.WeakSet[ProcessPool]" = weakref.WeakSet()
 
@@ -39,27 +36,6 @@ def _close_all() -> None:
     """multiprocessing waits at exit for its processes, and ours would wait for us."""
     for pool in list(_open_pools):
         pool.close(wait=False)
-
-
-def start_context(method: Any = None) -> Any:
-    """The multiprocessing context for "spawn", "forkserver" or such a context object.
-
-    None: a fork server on Linux, where it is quick, else "spawn". Raises ValueError for "fork": the copy of a process
-    in which BLAS has threads may wait for ever for one that was not copied.
-    """
-    if method is None:
-        method = "forkserver" if sys.platform == "linux" else "spawn"
-    name = method if isinstance(method, str) else method.get_start_method()
-    if name == "fork":
-        raise ValueError(
-            'multiprocessing_context="fork" is refused: the copy of a process in which BLAS has threads can wait for '
-            'ever; "forkserver" starts as quickly, "spawn" works on every system'
-        )
-    known = multiprocessing.get_all_start_methods()
-    if name not in START_METHODS or name not in known:
-        here = [other for other in START_METHODS if other in known]
-        raise ValueError(f"multiprocessing_context must be one of {', '.join(here)}, got {name!r}")
-    return multiprocessing.get_context(method) if isinstance(method, str) else method
 
 
 @dataclass
@@ -84,7 +60,7 @@ class ProcessPool:
     ) -> None:  # fmt: skip
         self._prepare, self._owner = prepare, os.getpid()
         self._context = start_context(context)
-        self._payload = _pickled(prepare, init)
+        self._payload = pickled(prepare, init)
         self._at = self._context.RawArray("q", [IDLE, 0] * count)
         self._numbers = itertools.count()
         self._jobs: dict[int, Job] = {}  # those that somebody wants and no worker has answered
@@ -93,7 +69,7 @@ class ProcessPool:
         self._fallback_is_said = False
         self._workers: list[_Worker] = []
         _open_pools.add(self)
-        _prepare_to_start(self._context)
+        start_helpers(self._context)
         try:
             for index in range(count):
                 self._workers.append(self._start(index))
@@ -250,7 +226,7 @@ class ProcessPool:
         worker.connection.close()
         _bury(worker)
         self._workers.remove(worker)
-        text = f"worker {worker.index} of the loader {_how_it_ended(code)} {where}"
+        text = f"worker {worker.index} of the loader {how_it_ended(code)} {where}"
         if not worker.ready and code >= 0:
             raise WorkerError(text, hint="its own message stands above. A script that starts worker processes must do "
                               "so below `if __name__ == '__main__':`, for they import it")  # fmt: skip
@@ -266,49 +242,6 @@ class ProcessPool:
         for other in jobs:
             self._give(other, successor)
         warnings.warn(f"{text}: another one makes its batches again", RuntimeWarning, stacklevel=7)
-
-
-def _pickled(prepare: Prepare, init: Callable[[int], Any] | None) -> bytes:
-    try:
-        return pickle.dumps((prepare, init), protocol=5)
-    except Exception as error:
-        raise TypeError(
-            f"the data set, its transforms, collate_fn and worker_init_fn cannot be sent to worker processes: {error} "
-            '(use functions of a module instead of lambdas and local functions, or worker_type="thread")'
-        ) from error
-
-
-def _prepare_to_start(context: Any) -> None:
-    """Start multiprocessing's own helpers, so that no Ctrl-C meets them half-way."""
-    if os.name == "nt":
-        return
-    from multiprocessing import forkserver, resource_tracker
-
-    resource_tracker.ensure_running()
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["__main__", "minires.data.worker_preload"])  # unless it is running already
-        with signals_blocked("SIGINT"):
-            forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def signals_blocked(*names: str) -> Iterator[None]:
-    """Within the block these signals wait, for this thread and the processes that it starts; not on Windows."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in names})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit status {code}"
-    known = {int(number): number.name for number in signal.Signals}
-    return f"was ended by {known.get(-code, f'signal {-code}')}"
 
 
 def _bury(worker: _Worker) -> None:
