@@ -107,7 +107,7 @@ def _lives_here(holder: str) -> bool:
         return False
     if int(words[1]) == os.getpid():
         return False
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, OverflowError):  # no process has such a number
         try:
             os.kill(int(words[1]), 0)
         except PermissionError:

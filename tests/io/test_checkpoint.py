@@ -39,6 +39,10 @@ def write(folder, step: int) -> str:
     return path
 
 
+def write_run(run: RunFolder, step: int) -> None:
+    run.save_checkpoint(step, tensors_of(step), state_of(step), keep=1)
+
+
 def test_round_trip(tmp_path):
     path = write(tmp_path, 7)
     assert os.path.basename(path) == "step-00000007.safetensors"
