@@ -11,6 +11,8 @@ EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     th
   minires evaluate runs/finetune-resnet20-1 --split val --json
   minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg"""
 
+SETTINGS = ("on_bad_image", "batch_size", "workers", "worker_type")
+
 
 def run(name: str, words: Sequence[str]) -> int:
     """The command. Exit status 3 if pictures were left out with --on-bad-image skip."""
@@ -24,11 +26,11 @@ def run(name: str, words: Sequence[str]) -> int:
                         help="folder CLASS/*.jpg, or with folders of the splits in it, CSV table or digits "
                         "(default: the run's)")  # fmt: skip
     parser.add_argument("--split", metavar="TEXT", help="train, val or test (default: test)")
-    for setting in ("on_bad_image", "batch_size", "workers"):
+    for setting in SETTINGS:
         add_setting(parser, FIELDS[setting])
     add_common(parser)
     given = parser.read(words)
-    checked = {key: check_value(FIELDS[key], given[key]) for key in ("on_bad_image", "batch_size", "workers")
+    checked = {key: check_value(FIELDS[key], given[key]) for key in SETTINGS
                if key in given}  # fmt: skip
     split = given.get("split", "test")
     if split not in ("train", "val", "test"):

@@ -8,7 +8,7 @@ from minires.cli.options import Parser, add_common, add_setting, nearest
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
-    from minires.finetune.recipe import Result
+    from minires.finetune.result import Result
 
 EXAMPLES = {
     "finetune": """  minires finetune --data digits --samples-per-class 20
@@ -16,7 +16,9 @@ EXAMPLES = {
   minires finetune --data photos/ --epochs 30 --output runs/photos
   minires finetune --data photos/ --freeze all-but-head --head 256 --lr 0.003
   minires finetune --data ages.csv --task regression        columns path and label
-  minires finetune --resume --output runs/photos             go on after an interruption
+  minires finetune --data photos/ --dry-run                  will it run, how long, how much memory?
+  minires finetune --data photos/ --max-time 2h              pauses in time; --resume goes on
+  minires finetune --resume runs/photos --lr 1e-4            go on after an interruption, with a lower rate
   minires finetune -c runs/photos/args.toml --output runs/photos-again""",
     "train": """  minires train --data photos/ --model resnet20 --epochs 100
   minires train --data digits --opt adamw --output runs/digits
@@ -27,16 +29,20 @@ TEXT = {
     "train": "Train a model from nothing, with the same flags as finetune and defaults of its own.",
 }
 GROUPS = {
-    "data": ("data", "train_split", "val_split", "test_split", "group_by", "class_map", "samples_per_class", "task",
-             "on_bad_image", "workers"),
-    "model": ("model", "weights", "head", "head_dropout", "freeze", "bn"),
-    "optimisation": ("epochs", "batch_size", "validation_batch_size", "opt", "lr", "momentum", "weight_decay",
-                     "norm_weight_decay", "sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate",
-                     "decay_milestones", "clip_grad", "smoothing"),
-    "pictures": ("img_size", "no_aug", "scale", "hflip", "vflip", "rotate", "color_jitter", "reprob"),
-    "run": ("seed", "eval_metric", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist", "max_steps"),
+    "data": ("data", "train_split", "val_split", "test_split", "group_by", "class_map", "num_classes",
+             "samples_per_class", "task", "on_bad_image", "workers", "worker_type"),
+    "model": ("model", "weights", "head", "head_dropout", "freeze", "bn", "device"),
+    "optimisation": ("epochs", "batch_size", "validation_batch_size", "grad_accum_steps", "opt", "lr", "lr_base",
+                     "lr_base_size", "momentum", "weight_decay", "norm_weight_decay", "sched", "warmup_epochs",
+                     "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones", "clip_grad", "smoothing",
+                     "loss", "class_weights"),
+    "pictures": ("img_size", "train_crop_size", "val_resize_size", "val_crop_size", "interpolation", "no_aug", "scale",
+                 "ratio", "hflip", "vflip", "rotate", "color_jitter", "reprob"),
+    "run": ("seed", "eval_metric", "val_interval", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist",
+            "log_interval", "max_steps", "max_time"),
 }  # fmt: skip
-RUN_KEYS = ("output", "overwrite", "resume", "compare")
+RUN_KEYS = ("output", "overwrite", "resume", "compare", "accept_data_change")
+EVERY_STEPS = 10  # the --log-interval of -v
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -45,37 +51,65 @@ def run(name: str, words: Sequence[str]) -> int:
 
     parser = Parser(name, TEXT[name], EXAMPLES[name])
     add_common(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help=f"a line every {EVERY_STEPS} steps")
     parser.add_argument("--no-progress", action="store_true", help="no bars, one line an epoch")
     for title, names in GROUPS.items():
         group = parser.add_argument_group(title)
         for setting in names:
             add_setting(group, FIELDS[setting])
         if title == "run":
-            group.add_argument("-c", "--config", metavar="FILE", help="settings from a TOML file; flags come before it")
-            group.add_argument("--output", "--output-dir", metavar="DIR",
-                               help=f"folder of the run (default: runs/{name}-MODEL-N)")  # fmt: skip
-            group.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in --output")
-            group.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with this run; alone: that "
-                               'of --output; "auto": if it was begun, else begin')  # fmt: skip
-        if title == "run" and name == "finetune":
-            group.add_argument("--compare", metavar="SEEDS", nargs="?", const="", help="train from scratch, only the "
-                               "head, and everything, with so many seeds each (3), and print one table")  # fmt: skip
+            add_run_flags(group, name)
     given = parser.read(words)
     from minires.finetune import recipe
 
     values = {**_config(given.pop("config", None), FIELDS), **given}
-    json_wanted, quiet = values.pop("json", False), values.pop("quiet", False)
-    progress = not (values.pop("no_progress", False) or quiet)
+    shown = {key: bool(values.pop(key, False)) for key in ("json", "quiet", "verbose", "no_progress", "dry_run")}
+    progress = not (shown["no_progress"] or shown["quiet"])
+    say = (lambda text: None) if shown["quiet"] else output.say
     values.pop("debug", None)
+    if shown["verbose"]:
+        values.setdefault("log_interval", EVERY_STEPS)
+    if values.pop("use_deterministic_algorithms", False):
+        say("note: every run is deterministic: --use-deterministic-algorithms changes nothing")
     if "compare" in values:
-        return compare.run(name, values, json_wanted, quiet, progress)
-    say = (lambda text: None) if quiet else output.say
-    result = recipe.run_job(name, values, say=say, progress=progress)
-    if json_wanted:
-        output.result_json(result.to_dict())
-    else:
-        output.result(last_screen(result))
+        if shown["dry_run"]:
+            raise UsageError("--dry-run tries one training, not a comparison", code="usage.conflict")
+        return compare.run(name, values, shown["json"], shown["quiet"], progress)
+    if shown["dry_run"]:
+        trial = recipe.dry_run(name, values, say, progress)
+        show(trial.to_dict(), "\n".join(trial.lines()), shown["json"])
+        return 0
+    result = recipe.run_job(name, values, say=say, progress=progress, last_screen=last_screen)
+    show(result.to_dict(), last_screen(result), shown["json"])
     return 0
+
+
+def add_run_flags(group: Any, name: str) -> None:
+    """Flags that say where and how a run goes, and are no settings of it."""
+    group.add_argument("-c", "--config", metavar="FILE", help="settings from a TOML file; flags come before it")
+    group.add_argument("--output", "--output-dir", metavar="DIR",
+                       help=f"folder of the run (default: runs/{name}-MODEL-N)")  # fmt: skip
+    group.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in --output")
+    group.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with this run, or from this "
+                       "checkpoint file; alone: the run in --output, or the newest in runs/; "
+                       '"auto": if --output was begun, else begin')  # fmt: skip
+    group.add_argument("--accept-data-change", action="store_true",
+                       help="resume though pictures were added, deleted or changed")  # fmt: skip
+    group.add_argument("--dry-run", action="store_true",
+                       help="look at the data and the model and try one batch; nothing is kept")  # fmt: skip
+    group.add_argument("--use-deterministic-algorithms", action="store_true",
+                       help="accepted: every run is deterministic")  # fmt: skip
+    if name == "finetune":
+        group.add_argument("--compare", metavar="SEEDS", nargs="?", const="", help="train from scratch, only the "
+                           "head, and everything, with so many seeds each (3), and print one table")  # fmt: skip
+
+
+def show(record: dict[str, Any], text: str, as_json: bool) -> None:
+    """The result on stdout."""
+    if as_json:
+        output.result_json(record)
+    else:
+        output.result(text)
 
 
 def _config(path: str | None, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,28 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from minires.cli.habits import NOT_BUILT, NOT_NEEDED, OTHER_NAMES
 from minires.errors import UsageError
-
-# What users of timm, torchvision and Ultralytics type, and this version does not do: it says so, and why.
-NOT_BUILT = {
-    "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32",
-    "--device": "this version computes on the CPU only", "--model-ema": "", "--model-ema-decay": "", "--mixup": "",
-    "--mixup-alpha": "", "--cutmix": "", "--cutmix-alpha": "", "--aa": "", "--auto-augment": "", "--tta": "",
-    "--grad-accum-steps": "", "--layer-decay": "", "--class-weights": "", "--sampler": "", "--sync-bn": "",
-    "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--max-time": "--max-steps is there",
-    "--dry-run": "", "--use-deterministic-algorithms": "every run is deterministic already", "--bce-loss": "",
-    "--loss": "it follows from --task", "--in-chans": "the model takes what its weights were made for",
-    "--num-classes": "it follows from the data", "--model-kwargs": "", "--interpolation": "",
-    "--from": "--weights RUN starts from another run's model", "--mixup-off-epoch": "", "--lr-base": "--lr is there",
-}  # fmt: skip
-OTHER_NAMES = {
-    "--pretrained": "--weights", "--initial-checkpoint": "--weights", "--pretrained-path": "--weights",
-    "--imgsz": "--img-size", "--batch": "--batch-size", "--lr0": "--lr", "--train-crop-size": "--img-size",
-    "--val-crop-size": "--img-size", "--test-only": "minires evaluate", "--save-period": "--checkpoint-interval",
-    "--drop": "--head-dropout", "--project": "--output", "--name": "--output", "--experiment": "--output",
-    "--results-format": "--format", "--results-file": "--output", "--fliplr": "--hflip", "--flipud": "--vflip",
-    "--source": "the pictures without a flag", "--conf": "--topk", "--cfg": "--config",
-}  # fmt: skip
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -62,6 +42,8 @@ class Parser(argparse.ArgumentParser):
         if word in NOT_BUILT:
             reason = f" ({NOT_BUILT[word]})" if NOT_BUILT[word] else ""
             return UsageError(f"{word} is not built yet in minires{reason}", code="usage.not_built")
+        if word in NOT_NEEDED:
+            return UsageError(f"{word} is not needed: {NOT_NEEDED[word]}", code="usage.unknown")
         if word in OTHER_NAMES:
             return UsageError(f"no flag {word}: here it is {OTHER_NAMES[word]}", code="usage.unknown")
         known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
@@ -83,7 +65,7 @@ def add_setting(parser: Any, field: dataclasses.Field) -> None:
     text, default = facts["help"], field.default
     if facts["choices"]:
         text += f": {', '.join(facts['choices'])}" if ": " not in text else ""
-    if default not in (None, False, ()):
+    if default not in (None, False, (), "none") and not (facts["kind"] == "int" and default == 1):
         shown = ",".join(f"{item:g}" for item in default) if isinstance(default, tuple) else str(default)
         text += f" (default: {shown})"
     short = [alias for alias in facts["aliases"] if len(alias) <= 3]
@@ -91,6 +73,7 @@ def add_setting(parser: Any, field: dataclasses.Field) -> None:
     if facts["kind"] == "bool":
         parser.add_argument(*names, dest=field.name, action="store_true", help=text)
     else:
-        signs = {"int": "N", "float": "X", "ints": "N,N", "floats": "X,X", "split": "NAME|X"}
+        signs = {"int": "N", "float": "X", "ints": "N,N", "floats": "X,X", "split": "NAME|X",
+                 "duration": "TIME", "cadence": "N|TIME", "workers": "N|auto"}  # fmt: skip
         metavar = signs.get(facts["kind"], "TEXT")
         parser.add_argument(*names, dest=field.name, metavar=metavar, help=text.replace("%", "%%"))

@@ -13,9 +13,9 @@ from minires.finetune.evaluation import EvaluationReport, evaluate_model
 from minires.finetune.freezing import freeze, set_batch_norm, unfreeze
 from minires.finetune.heads import build_head, replace_head
 from minires.finetune.inference import Prediction, predict
-from minires.finetune.job import Result
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.recipe import finetune, train
+from minires.finetune.result import Result
 from minires.finetune.settings import Settings
 
 __all__ = [

@@ -32,7 +32,8 @@ class EvaluationReport:
 
 def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
-    batch_size: int = 32, workers: int = 0, say: Callable[[str], None] = download.print_line,
+    batch_size: int = 32, workers: int | str = 0, worker_type: str = "thread",
+    say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
@@ -56,7 +57,7 @@ def evaluate_model(
     if not len(dataset):
         raise UsageError(f"no pictures to evaluate in {name}", code="data.empty", file=name)
     dataset.transform = loaded.preprocessing
-    found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers)
+    found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type)
     return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable)
 
 

@@ -4,15 +4,18 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minires import nn
 from minires.backend import Array, array_module
 from minires.data import DataLoader, last_batch_size
-from minires.finetune.optimizers import make_optimizer, make_schedule
+from minires.finetune.losses import make_losses
+from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
+from minires.finetune.resuming import set_newer_aside
+from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
 from minires.finetune.targets import TargetScale
+from minires.finetune.watching import EventLog, FiniteValidation
+from minires.finetune.workers import loader_workers
 from minires.io import RunFolder
 from minires.training import (
-    Callback,
     EarlyStopping,
     HistoryFile,
     Metric,
@@ -34,6 +37,7 @@ class Fit:
     best_epoch: int
     epochs_done: int
     history: list[dict[str, Any]]
+    pause_reason: str | None = None
 
 
 def fit(job: "Job", folder: RunFolder) -> Fit:
@@ -41,32 +45,71 @@ def fit(job: "Job", folder: RunFolder) -> Fit:
     settings = job.settings
     train, val = make_loaders(job)
     best = EarlyStopping(figure_of_merit(settings, val is not None), settings.patience or None, settings.min_delta)
-    checkpoints = ModelCheckpoint(folder, every_steps=settings.checkpoint_interval, keep=settings.checkpoint_hist,
-                                  save_best=False)  # fmt: skip
+    trainer = make_trainer(job, folder, train, val, best)
+    if val is None:
+        job.say(f"no validation pictures: the best epoch is the one with the best training {best.monitor.name}")
+    go_on(job, folder, trainer, best)
+    assert settings.epochs is not None
+    try:
+        trainer.fit(train, val, settings.epochs, max_steps=settings.max_steps, max_time=job.time_left(),
+                    val_interval=settings.val_interval)  # fmt: skip
+    except BaseException as error:
+        if trainer.status == "paused":  # by a signal, which has taken effect now
+            job.say(f"everything is saved: minires {job.command} --resume {folder.path} goes on from here")
+        if isinstance(error, NotFiniteError):
+            error.hint = (f"try a lower rate: minires {job.command} --resume {folder.path} --lr {error.lr / 10:.2g}, "
+                          "or --clip-grad 1 in another run")  # fmt: skip
+        raise
+    best.restore(job.model)  # a paused run, too, is measured with its best weights; its newest are in the checkpoint
+    return Fit(trainer.status, best.best_epoch, trainer.epoch, trainer.history.rows, trainer.pause_reason)
+
+
+def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoader | None, best: Any) -> Trainer:
+    """The Trainer of a job, with the callbacks that write into its folder."""
+    settings = job.settings
+    every = settings.checkpoint_interval
+    checkpoints = ModelCheckpoint(
+        folder, every_steps=every if isinstance(every, int) else None, keep=settings.checkpoint_hist, save_best=False,
+        every_seconds=seconds(every) if isinstance(every, str) else None,
+    )  # fmt: skip
     optimizer = make_optimizer(job.model, settings)
-    loss_fn, eval_loss_fn = make_losses(settings)
-    trainer = Trainer(
+    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
+    watch = [] if val is None else [FiniteValidation(val)]
+    return Trainer(
         job.model, optimizer, loss_fn, eval_loss_fn=eval_loss_fn,
         scheduler=make_schedule(optimizer, settings, len(train)),
         schedule_per="epoch" if settings.sched == "plateau" else "step",
-        metrics=["accuracy"] if job.scale is None else [error_in_units(job.scale)],
-        callbacks=[best, checkpoints, HistoryFile(folder), EventLog(folder),
-                   Progress(job.say, None if job.progress else False)],
+        metrics=metrics_of(settings, job.scale),
+        callbacks=[*watch, best, checkpoints, HistoryFile(folder), EventLog(folder, settings.log_interval),
+                   Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False,
+        micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
-    if val is None:
-        job.say(f"no validation pictures: the best epoch is the one with the best training {best.monitor.name}")
-    if trainer.resume(folder, missing_ok=True):
-        job.say(f"going on after epoch {trainer.epoch}, step {trainer.step}")
-    assert settings.epochs is not None
-    try:
-        trainer.fit(train, val, settings.epochs, max_steps=settings.max_steps)
-    except BaseException:
-        if trainer.status == "paused":  # by a signal, which has taken effect now
-            job.say(f"everything is saved: minires {job.command} --resume {folder.path} goes on from here")
-        raise
-    best.restore(job.model)  # a paused run, too, is measured with its best weights; its newest are in the checkpoint
-    return Fit(trainer.status, best.best_epoch, trainer.epoch, trainer.history.rows)
+
+
+def go_on(job: "Job", folder: RunFolder, trainer: Trainer, best: EarlyStopping) -> None:
+    """Load the checkpoint to resume from, if there is one, and let changed settings take effect."""
+    rates = base_rates(trainer.optimizer)
+    if not trainer.resume(folder, missing_ok=True, checkpoint=job.checkpoint):
+        return
+    job.say(f"going on after epoch {trainer.epoch}, step {trainer.step}")
+    aside = [] if job.checkpoint is None else set_newer_aside(job.checkpoint)
+    if aside:
+        job.say(f"newer checkpoints are set aside: {', '.join(aside)}")
+    set_base_rates(trainer.optimizer, trainer.scheduler, rates)
+    if best.patience is None or best.waited < best.patience:  # another --patience
+        trainer.stop_reason = None
+    if job.data_changed and trainer.position:
+        job.say("the data have changed: the epoch begins again")
+        trainer.position = 0
+        trainer.sums.reset()
+
+
+def metrics_of(settings: Settings, scale: TargetScale | None) -> list[Any]:
+    """The figures of an epoch beside the loss."""
+    if scale is not None:
+        return [error_in_units(scale)]
+    return ["accuracy", *([settings.eval_metric] if settings.eval_metric in ("macro_f1", "balanced_acc") else [])]
 
 
 def make_loaders(job: "Job") -> tuple[DataLoader, DataLoader | None]:
@@ -77,13 +120,15 @@ def make_loaders(job: "Job") -> tuple[DataLoader, DataLoader | None]:
     }
     train = splits["train"]
     train_loader = DataLoader(
-        train, settings.batch_size, shuffle=True, seed=settings.seed, num_workers=settings.workers,
-        drop_last=drops_last(len(train), settings.batch_size),
+        train, settings.step_size, shuffle=True, seed=settings.seed,
+        drop_last=drops_last(len(train), settings.step_size),
+        **loader_workers(settings.workers, settings.worker_type, train, keep=True),
     )  # fmt: skip
     if "val" not in splits:
         return train_loader, None
     size = settings.validation_batch_size or settings.batch_size
-    return train_loader, DataLoader(splits["val"], size, num_workers=settings.workers)
+    workers = loader_workers(settings.workers, settings.worker_type, splits["val"], keep=True)
+    return train_loader, DataLoader(splits["val"], size, **workers)
 
 
 def steps_in_epoch(samples: int, batch_size: int) -> int:
@@ -106,13 +151,6 @@ def _with_scaled_targets(dataset: Any, scale: TargetScale | None) -> Any:
     return scaled
 
 
-def make_losses(settings: Settings) -> tuple[Any, Any]:
-    """The loss that is trained on, and the one that is shown for validation: without label smoothing."""
-    if settings.task == "regression":
-        return nn.MSELoss(), nn.MSELoss()
-    return nn.CrossEntropyLoss(label_smoothing=settings.smoothing), nn.CrossEntropyLoss()
-
-
 def error_in_units(scale: TargetScale) -> Metric:
     """Mean absolute error in the units of the labels."""
 
@@ -125,30 +163,6 @@ def error_in_units(scale: TargetScale) -> Metric:
 
 def figure_of_merit(settings: Settings, validates: bool) -> str:
     """The column of the history whose best value makes the best epoch."""
-    name = "accuracy" if settings.eval_metric == "top1" and settings.task == "classification" else "loss"
+    known = {"top1": "accuracy", "macro_f1": "macro_f1", "balanced_acc": "balanced_acc"}
+    name = known.get(settings.eval_metric, "loss") if settings.task == "classification" else "loss"
     return f"val_{name}" if validates else name
-
-
-class EventLog(Callback):
-    """events.jsonl for machines: a line for every epoch, and for what ends a run."""
-
-    order = 120
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        self.folder.event("epoch", **trainer.history.rows[-1])
-
-    def after_fit(self, trainer: Trainer) -> None:
-        if trainer.stop_reason is not None:
-            self.folder.event("early_stop", epoch=trainer.epoch, reason=trainer.stop_reason)
-
-    def on_pause(self, trainer: Trainer) -> None:
-        self.folder.event("pause", epoch=trainer.epoch, step=trainer.step)
-
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
-        if isinstance(error, NotFiniteError):
-            self.folder.event("nan", step=error.step, lr=error.lr, place=error.place, message=str(error))
-        elif isinstance(error, Exception):
-            self.folder.event("error", step=trainer.step, message=f"{type(error).__name__}: {error}")

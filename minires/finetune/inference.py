@@ -14,6 +14,7 @@ import numpy as np
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
 from minires.finetune.loading import LoadedModel
+from minires.finetune.workers import loader_workers
 from minires.io import files
 from minires.tensor import Tensor
 from minires.training.evaluation import evaluating
@@ -156,10 +157,13 @@ class Evaluation:
     targets: np.ndarray  # (N,) class indices, or (N, K) numbers
 
 
-def evaluate(model: Any, dataset: Any, classes: Sequence[str], batch_size: int = 32, workers: int = 0) -> Evaluation:
+def evaluate(
+    model: Any, dataset: Any, classes: Sequence[str], batch_size: int = 32, workers: int | str = 0,
+    worker_type: str = "thread",
+) -> Evaluation:  # fmt: skip
     """Run the model over a data set whose transform is set. `classes`: names in index order; none for regression."""
     outputs, targets = [], []
-    for images, target in DataLoader(dataset, batch_size, num_workers=workers):
+    for images, target in DataLoader(dataset, batch_size, **loader_workers(workers, worker_type, dataset)):
         outputs.append(forward(model, images))
         targets.append(target.numpy())
     scores, truth = np.concatenate(outputs), np.concatenate(targets)

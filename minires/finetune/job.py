@@ -1,51 +1,30 @@
 """One job from its settings to its result. `recipe.py` decides where it runs, `fitting.py` holds the training."""
 
-import dataclasses
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from minires import data
 from minires.errors import UsageError
-from minires.finetune import pictures
-from minires.finetune.fitting import Fit, fit, steps_in_epoch
+from minires.finetune import data_changes, pictures
+from minires.finetune.estimates import MemoryEstimate, estimate_memory
+from minires.finetune.first_screen import first_screen
+from minires.finetune.fitting import Fit, fit
 from minires.finetune.freezing import freeze, parse_freeze, set_batch_norm
 from minires.finetune.inference import Evaluation, evaluate, predictions_csv
+from minires.finetune.result import HEADLINES, Result, finished, write_curves
+from minires.finetune.resuming import Changes, describe_changes, record_changes
 from minires.finetune.settings import Settings
 from minires.finetune.start import Start, build_model, find_start
 from minires.finetune.targets import TargetScale
+from minires.finetune.watching import noted
 from minires.io import RunFolder, environment, files, model_directory
-from minires.training.curves import history_chart
 from minires.training.weights import copy_weights, restore_weights
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class Result:
-    """What a job has come to. `before`, `after`: figures on the split `split` with the first and the best weights."""
-
-    command: str
-    path: str
-    model_path: str
-    split: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    best_epoch: int
-    epochs_done: int
-    history: list[dict[str, Any]]
-    status: str  # "done", "early-stopped", or "paused" (--max-steps): then it can be resumed
-    headline: str
-
-    @property
-    def resumable(self) -> bool:
-        """Whether steps are left to be made."""
-        return self.status == "paused"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
 
 
 class Job:
@@ -55,11 +34,20 @@ class Job:
     model: Any
     start_point: Start
 
-    def __init__(self, command: str, settings: Settings, say: Say, progress: bool) -> None:
+    def __init__(
+        self, command: str, settings: Settings, say: Say, progress: bool, *, changes: Changes | None = None,
+        checkpoint: str | None = None, accept_data_change: bool = False,
+        last_screen: Callable[[Result], str] | None = None,
+    ) -> None:  # fmt: skip
+        """changes, checkpoint, accept_data_change: of a resumed run. last_screen: what log.txt ends with."""
         self.command, self.settings, self.progress = command, settings, progress
-        self._say = say
+        self.changes, self.checkpoint, self.accept_data_change = changes or {}, checkpoint, accept_data_change
+        self._say, self._last_screen = say, last_screen
+        self.began = time.monotonic()
         self.folder: RunFolder | None = None
         self.class_order: dict[str, int] | None = None  # of the run that is resumed
+        self.data_changed: list[str] = []  # lines about changes that were accepted
+        self.memory: MemoryEstimate | None = None
 
     def say(self, text: str) -> None:
         """One or more lines for people, and for log.txt once there is one."""
@@ -69,23 +57,26 @@ class Job:
 
     # ------------------------------------------------------------------------------------------- before the folder
 
-    def prepare(self, splits_file: str | None = None) -> None:
-        """Read and check everything, build the model. Nothing is written. `splits_file`: the split made earlier."""
+    def prepare(self, known: dict[str, Any] | None = None, splits_file: str | None = None) -> None:
+        """Read and check everything, build the model. Nothing is written.
+
+        known, splits_file: data.json and splits.csv of the run that is resumed.
+        """
         settings = self.settings
         self.start_point = find_start(settings, self.say, None if self.progress else False)
-        preprocessing = pictures.input_preprocessing(self.start_point.preprocessing, settings.img_size)
-        self.preprocessing = preprocessing
-        self.splits = self._open(splits_file, preprocessing.mode)
+        self.preprocessing = pictures.input_preprocessing(self.start_point.preprocessing, settings)
+        self.splits = self._open(known, splits_file, self.preprocessing.mode)
+        check_class_number(self.splits["train"], settings)
         self.report = pictures.check_pictures(self.splits, settings.on_bad_image)
-        if settings.samples_per_class and splits_file is None:
+        if settings.samples_per_class and not (known and splits_file):
             self.splits["train"] = pictures.take_few(self.splits["train"], settings.samples_per_class, settings.seed)
-        pictures.set_transforms(self.splits, settings, preprocessing)
+        pictures.set_transforms(self.splits, settings, self.preprocessing)
         train = self.splits["train"]
         self.classes = list(train.classes) if settings.task == "classification" else []
         self.scale = None if self.classes else TargetScale.of(train.targets)
         outputs = len(self.classes) if self.scale is None else len(self.scale.mean)
         self.model = build_model(self.start_point, settings, outputs)
-        self.model.metadata = {"preprocessing": preprocessing.to_config(), "classes": self.classes}
+        self.model.metadata = {"preprocessing": self.preprocessing.to_config(), "classes": self.classes}
         if self.scale is not None:
             self.model.metadata["outputs"] = self.scale.describe(self.model)
         self.frozen = parse_freeze(self.model, settings.freeze)
@@ -93,81 +84,109 @@ class Job:
         set_batch_norm(self.model, settings.bn)
         check_batches(self.model, len(train), settings.batch_size)
         self.fingerprint = data.fingerprint(self.splits)
+        self.unused = data_changes.unused(self.listed, self.fingerprint) if data_changes.are_files(self.splits) else {}
+        size = self.preprocessing.output_size
+        if size is not None:
+            side = settings.train_crop_size
+            channels = self.start_point.config.get("in_channels", 3)
+            self.memory = estimate_memory(self.model, settings, size if side is None else (side, side), channels)
 
-    def _open(self, splits_file: str | None, mode: str) -> dict[str, Any]:
+    def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:
         settings = self.settings
-        if splits_file is None:
-            return pictures.open_splits(settings, mode)
-        order = self.class_order
+        listed = pictures.open_splits(settings, mode, self.class_order)
+        self.listed = data.fingerprint(listed)
+        if known is None or splits_file is None:
+            return listed
+        changes = data_changes.compare(known, self.listed)
+        if changes.lines():
+            self._accept(changes.lines())
+            return data_changes.accepted_splits(settings, known, listed, changes)
         target = "class" if settings.task == "classification" else "number"
-        return data.read_splits(splits_file, pictures.root_of(settings), order, mode=mode, target=target)
+        return data.read_splits(splits_file, pictures.root_of(settings), self.class_order, mode=mode, target=target)
+
+    def _accept(self, lines: list[str]) -> None:
+        """Changes of the data: refused, unless the user has said that they are meant."""
+        if not self.accept_data_change:
+            message = f"the data have changed since the run began: {'; '.join(lines)}"
+            raise UsageError(message, code="data.changed", hint="put them back, or go on with --accept-data-change")
+        self.data_changed = lines
 
     def describe(self) -> str:
         """The first screen: data, model, plan."""
-        settings, model = self.settings, self.model
-        total = sum(parameter.numel() for parameter in model.parameters())
-        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        steps = steps_in_epoch(len(self.splits["train"]), settings.batch_size)
-        size = self.preprocessing.output_size
-        head = "linear" if settings.head in (None, "linear") else f"hidden {settings.head}"
-        lines = [f"data     {settings.data}", *(f"         {line}" for line in self.report.lines())]
-        few = settings.samples_per_class
-        if few:
-            lines.append(f"         trained on {len(self.splits['train'])} pictures: at most {few} of each class")
-        shown = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
-        lines.append(f"         classes: {shown}" if self.classes else "         labels are numbers (regression)")
-        side = "pictures" if size is None else f"{size[1]} x {size[0]} pictures"
-        lines += [
-            f"model    {settings.model}, weights: {self.start_point.origin}, {side}, new head: {head}",
-            f"         {trained:,} of {total:,} parameters are trained; frozen: {', '.join(self.frozen) or 'none'}; "
-            f"batch norm: {settings.bn}",
-            f"plan     {settings.epochs} epochs of {steps} steps, batch size {settings.batch_size}, "
-            f"seed {settings.seed}",
-            f"         {settings.opt}, lr {settings.lr:g}, schedule {settings.sched}, warm-up "
-            f"{settings.warmup_epochs:g} epochs, weight decay {settings.weight_decay:g} (norms and biases "
-            f"{settings.norm_weight_decay:g})",
-        ]  # fmt: skip
-        return "\n".join(lines)
+        return first_screen(self)
+
+    def class_counts(self) -> list[int]:
+        """Training pictures of each class; none for regression."""
+        if not self.classes:
+            return []
+        return np.bincount(np.asarray(self.splits["train"].targets), minlength=len(self.classes)).tolist()
+
+    def time_left(self) -> float | None:
+        """Seconds that --max-time leaves for the training; None if it is not limited."""
+        if self.settings.max_time is None:
+            return None
+        return max(self.settings.max_time - (time.monotonic() - self.began), 1e-3)
 
     # --------------------------------------------------------------------------------------------- with the folder
 
     def start(self, folder: RunFolder) -> Result:
         """Run the job in its new folder."""
         self.folder = folder
-        self._write_start(folder)
-        self.say(self.describe() + f"\noutput   {folder.path}")
-        return self._run(folder)
+        with noted(folder):
+            self._write_start(folder, [])
+            self.say(self.describe() + f"\noutput   {folder.path}")
+            return self._run(folder)
 
-    def _write_start(self, folder: RunFolder) -> None:
+    def _write_start(self, folder: RunFolder, changes: list[Any]) -> None:
         folder.write_json("env.json", environment.describe(seed=self.settings.seed))
-        record = {"classes": self.classes, "fingerprint": self.fingerprint, "scan": self.report.to_dict()}
-        if all(isinstance(part, data.FileDataset) for part in self.splits.values()):
+        record = {"classes": self.classes, "fingerprint": self.fingerprint, "unused": self.unused,
+                  "scan": self.report.to_dict(), "changes": changes}  # fmt: skip
+        if data_changes.are_files(self.splits):
             data.write_splits(folder.file("splits.csv"), self.splits)
         folder.write_json("data.json", record)  # last: whoever finds it finds splits.csv
 
     def resume(self, folder: RunFolder) -> Result:
         """Go on with the run in `folder`, or say that it has ended."""
         self.folder = folder
-        done = finished(folder)
-        if done is not None:
-            self.say(f"{folder.path}: this run has ended ({done.status}): nothing is left to resume")
-            return done
-        begun = os.path.isfile(folder.file("data.json"))
-        if begun:
-            known = folder.read_json("data.json")
-            self.class_order = {name: index for index, name in enumerate(known["classes"])} or None
+        with noted(folder):
+            done = finished(folder)
+            if done is not None and not self._has_more_to_do(done):
+                self.say(f"{folder.path}: this run has ended ({done.status}): nothing is left to resume")
+                return done
+            known = folder.read_json("data.json") if os.path.isfile(folder.file("data.json")) else None
+            self._prepare_again(folder, known)
+            self.say(self.describe() + f"\noutput   {folder.path} (resumed)")
+            if self.changes:
+                self.say(f"changed  {describe_changes(self.changes)}")
+                record_changes(folder, self.command, self.settings, self.changes)
+            folder.event("resume", checkpoint=self.checkpoint)
+            if done is not None:
+                folder.write_json("metrics.json", {"status": "running", "split": done.split, "before": done.before})
+            return self._run(folder)
+
+    def _has_more_to_do(self, done: Result) -> bool:
+        """Whether a run that has ended goes on: from an older checkpoint, for more epochs, or with more patience."""
+        more_epochs = "epochs" in self.changes and (self.settings.epochs or 0) > done.epochs_done
+        return self.checkpoint is not None or more_epochs or (
+            done.status == "early-stopped" and "patience" in self.changes)  # fmt: skip
+
+    def _prepare_again(self, folder: RunFolder, known: dict[str, Any] | None) -> None:
+        """Prepare as the run was prepared that is resumed. `known`: its data.json; None if it did not come so far."""
         splits = folder.file("splits.csv")
-        self.prepare(splits if begun and os.path.isfile(splits) else None)
-        if begun:
-            changes = data.differences(known["fingerprint"], self.fingerprint)
-            if changes:
-                message = f"the data have changed since the run began: {'; '.join(changes)}"
-                raise UsageError(message, code="data.changed", hint="put them back, or start another run")
-        else:
-            self._write_start(folder)
-        self.say(self.describe() + f"\noutput   {folder.path} (resumed)")
-        folder.event("resume")
-        return self._run(folder)
+        if known is None:
+            self.prepare()
+            self._write_start(folder, [])
+            return
+        self.class_order = {name: index for index, name in enumerate(known["classes"])} or None
+        self.prepare(known, splits if os.path.isfile(splits) else None)
+        if not self.data_changed:
+            lines = data.differences(known["fingerprint"], self.fingerprint)
+            if lines:
+                self._accept(lines)
+        if self.data_changed:
+            folder.event("data_change_accepted", changes=self.data_changed)
+            self.say(f"accepted: the data have changed: {'; '.join(self.data_changed)}")
+            self._write_start(folder, [*known.get("changes", []), self.data_changed])
 
     def _run(self, folder: RunFolder) -> Result:
         split = next(name for name in ("test", "val", "train") if name in self.splits)
@@ -183,11 +202,11 @@ class Job:
         own, dataset.transform = dataset.transform, self.preprocessing
         try:
             if self.scale is None:
-                return evaluate(self.model, dataset, self.classes, size, settings.workers)
+                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type)
             weights = copy_weights(self.model)
             self.scale.fold_into(self.model)
             try:
-                return evaluate(self.model, dataset, self.classes, size, settings.workers)
+                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type)
             finally:
                 restore_weights(self.model, weights)
         finally:
@@ -209,7 +228,7 @@ class Job:
             for name, evaluation in found.items():
                 table = predictions_csv(self.splits[name], evaluation)
                 files.write_atomic(folder.file(f"predictions_{name}.csv"), table)
-        _write_curves(folder, fitted.history)
+        write_curves(folder, fitted.history)
         if self.scale is not None:
             self.scale.fold_into(self.model)
         figures = {f"{split}_{name}": value for name, value in last.metrics.items() if isinstance(value, int | float)}
@@ -218,38 +237,12 @@ class Job:
         result = Result(
             command=self.command, path=folder.path, model_path=folder.model, split=split, before=before,
             after=last.metrics, best_epoch=fitted.best_epoch, epochs_done=fitted.epochs_done, history=fitted.history,
-            status=fitted.status, headline=HEADLINES[fitted.status],
+            status=fitted.status, headline=HEADLINES.get(fitted.status) or f"paused: {fitted.pause_reason}",
         )  # fmt: skip
         folder.write_json("metrics.json", {**result.to_dict(), "val": found["val"].metrics if "val" in found else None})
+        if self._last_screen is not None:
+            folder.log(self._last_screen(result))
         return result
-
-
-def _write_curves(folder: RunFolder, history: list[dict[str, Any]]) -> None:
-    """plots/curves.svg, as soon as there is an epoch to show."""
-    chart = history_chart(history)
-    if chart is not None:
-        files.make_folder(folder.plots)
-        files.write_atomic(os.path.join(folder.plots, "curves.svg"), chart.svg())
-
-
-HEADLINES = {
-    "done": "done: all epochs",
-    "early-stopped": "done: stopped early, no improvement any more",
-    "paused": "paused: the steps allowed are used up",
-}
-
-
-def finished(folder: RunFolder) -> Result | None:
-    """The result of a run that has ended, None if steps are left."""
-    if not os.path.isfile(folder.file("metrics.json")):
-        return None
-    figures = folder.read_json("metrics.json")
-    if figures.get("status") not in ("done", "early-stopped"):
-        return None
-    names = {field.name for field in dataclasses.fields(Result)}
-    result = Result(**{name: value for name, value in figures.items() if name in names})
-    result.path, result.model_path = folder.path, folder.model
-    return result
 
 
 def check_batches(model: Any, samples: int, batch_size: int) -> None:
@@ -258,3 +251,11 @@ def check_batches(model: Any, samples: int, batch_size: int) -> None:
     if learning and min(samples, batch_size) == 1:
         raise UsageError("batches of one picture: batch norm cannot learn statistics from them", code="usage.conflict",
                          hint="a larger --batch-size, or --bn frozen")  # fmt: skip
+
+
+def check_class_number(dataset: Any, settings: Settings) -> None:
+    """Refuse data with another number of classes than --num-classes says."""
+    if settings.num_classes not in (None, len(dataset.classes)):
+        few = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
+        raise UsageError(f"--num-classes {settings.num_classes}, but {settings.data} has {len(dataset.classes)} "
+                         f"classes ({few})", code="data.class_number")  # fmt: skip

@@ -28,10 +28,15 @@ def parameter_groups(model: Any, weight_decay: float, norm_weight_decay: float) 
 def make_optimizer(model: Any, settings: Settings) -> Any:
     """SGD with momentum (Nesterov), Adam or AdamW over the trained parameters."""
     assert settings.lr is not None and settings.weight_decay is not None and settings.norm_weight_decay is not None
+    optimizer: Any
     groups = parameter_groups(model, settings.weight_decay, settings.norm_weight_decay)
     if settings.opt == "sgd":
-        return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    return (optim.AdamW if settings.opt == "adamw" else optim.Adam)(groups, lr=settings.lr)
+        optimizer = optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    else:
+        optimizer = (optim.AdamW if settings.opt == "adamw" else optim.Adam)(groups, lr=settings.lr)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # most schedules note it themselves, plateau does not
+    return optimizer
 
 
 class Factor:
@@ -76,4 +81,28 @@ def make_schedule(optimizer: Any, settings: Settings, steps_per_epoch: int) -> A
     if settings.sched == "onecycle":
         total = settings.epochs * steps_per_epoch
         return optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=max(total, 2))
-    return optim.lr_scheduler.LambdaLR(optimizer, Factor(settings, steps_per_epoch))
+    factor = Factor(settings, steps_per_epoch)
+    # as a function: the attributes of an object would be saved, and come back in place of those of changed settings
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))
+
+
+def base_rates(optimizer: Any) -> list[float]:
+    """The rate of each group that the schedule starts from."""
+    return [group["initial_lr"] for group in optimizer.param_groups]
+
+
+def set_base_rates(optimizer: Any, schedule: Any, rates: list[float]) -> bool:
+    """After a resume: let the schedule go on from where it is with these base rates; False if they are its own.
+
+    Every rate of a group is changed in the same proportion, so that the shape of the schedule stays.
+    """
+    if rates == base_rates(optimizer):
+        return False
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        share = rate / group["initial_lr"]
+        for name in {"lr", "max_lr", "min_lr"} & set(group):
+            group[name] *= share
+        group["initial_lr"] = rate
+    if hasattr(schedule, "base_lrs"):
+        schedule.base_lrs = rates
+    return True

@@ -47,16 +47,19 @@ def delimiter(table: str) -> str:
     return "\t" if table.lower().endswith(".tsv") else ","
 
 
-def open_splits(settings: Settings, mode: str = "RGB") -> Splits:
+def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | None = None) -> Splits:
     """The data sets "train", "val" and perhaps "test", without transforms; one class order for all of them.
 
+    order: class name -> index, where it is known from before.
     Raises UsageError for a missing, empty or one-class source, DataError for what is wrong inside it.
     """
     source = settings.data
     assert source is not None
-    class_to_idx = read_class_map(settings.class_map) if settings.class_map else None
+    class_to_idx = order
+    if settings.class_map and order is None:
+        class_to_idx = read_class_map(settings.class_map)
     if is_digits(source):
-        if class_to_idx is not None:
+        if settings.class_map:
             raise UsageError("--class-map does not go with the digits", code="usage.conflict")
         return _regression_or_not(_cut(data.load_digits(), settings), settings)
     if not os.path.exists(source):
@@ -161,15 +164,29 @@ def take_few(dataset: Any, per_class: int, seed: int) -> Any:
     return dataset.take(sorted(chosen))
 
 
-def input_preprocessing(preprocessing: Preprocessing, img_size: int | None) -> Preprocessing:
-    """The preprocessing at another input size; the margin between resize and crop keeps its proportion."""
-    if img_size is None or preprocessing.output_size == (img_size, img_size):
+def input_preprocessing(preprocessing: Preprocessing, settings: Settings) -> Preprocessing:
+    """The weights' preprocessing with the sizes and the interpolation that the settings say."""
+    if settings.interpolation is not None:
+        preprocessing = dataclasses.replace(preprocessing, interpolation=settings.interpolation)
+    crop = settings.val_crop_size or settings.img_size
+    if crop is not None and preprocessing.output_size != (crop, crop):
+        preprocessing = _of_size(preprocessing, crop)
+    if settings.val_resize_size is None:
         return preprocessing
+    size = preprocessing.output_size
+    if size is not None and settings.val_resize_size < max(size):
+        raise UsageError(f"--val-resize-size {settings.val_resize_size} is too small to cut {max(size)} x {max(size)} "
+                         "pictures out of it: give --val-crop-size", code="usage.conflict")  # fmt: skip
+    return dataclasses.replace(preprocessing, resize=settings.val_resize_size, crop=preprocessing.crop or size)
+
+
+def _of_size(preprocessing: Preprocessing, side: int) -> Preprocessing:
+    """The preprocessing at another input size; the margin between resize and crop keeps its proportion."""
     resize, crop = preprocessing.resize, preprocessing.crop
     if crop is None:
-        return dataclasses.replace(preprocessing, resize=(img_size, img_size))
+        return dataclasses.replace(preprocessing, resize=(side, side))
     ratio = resize / min(_sides(crop)) if isinstance(resize, int) else 1.0
-    return dataclasses.replace(preprocessing, resize=round(img_size * ratio), crop=img_size)
+    return dataclasses.replace(preprocessing, resize=round(side * ratio), crop=side)
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -180,14 +197,15 @@ class TrainTransform:
     """Augmentation in the preprocessing's mode, size, mean and standard deviation. Call it with a Pillow picture."""
 
     def __init__(self, settings: Settings, preprocessing: Preprocessing) -> None:
-        size = preprocessing.output_size
+        side = settings.train_crop_size
+        size = preprocessing.output_size if side is None else (side, side)
         if size is None:
             raise UsageError("the weights' preprocessing gives pictures of many sizes: give --img-size",
                              code="usage.missing")  # fmt: skip
         self.mode = preprocessing.mode
         self.chain = transforms.preset_train(
             size, preprocessing.mean, preprocessing.std, preprocessing.interpolation, scale=settings.scale,
-            hflip=settings.hflip or 0.0, vflip=settings.vflip, rotate=settings.rotate,
+            ratio=settings.ratio, hflip=settings.hflip or 0.0, vflip=settings.vflip, rotate=settings.rotate,
             color_jitter=settings.color_jitter if self.mode == "RGB" else 0.0, erase=settings.reprob,
             values=preprocessing.scale, channel_order=preprocessing.channel_order,
         )  # fmt: skip
@@ -202,5 +220,10 @@ class TrainTransform:
 def set_transforms(splits: Mapping[str, Any], settings: Settings, preprocessing: Preprocessing) -> None:
     """Augment the training split unless told not to; the others get the plain preprocessing."""
     for name, dataset in splits.items():
-        augment = name == "train" and not settings.no_aug
-        dataset.transform = TrainTransform(settings, preprocessing) if augment else preprocessing
+        if name != "train":
+            dataset.transform = preprocessing
+        elif not settings.no_aug:
+            dataset.transform = TrainTransform(settings, preprocessing)
+        else:
+            side = settings.train_crop_size
+            dataset.transform = preprocessing if side is None else _of_size(preprocessing, side)

@@ -147,13 +147,15 @@ class EarlyStopping(Callback):
         self.monitor.require(trainer.column_names())
 
     def after_epoch(self, trainer: "Trainer") -> None:
-        value = trainer.history.rows[-1][self.monitor.name]
+        value = trainer.history.rows[-1].get(self.monitor.name)
+        if value is None:  # an epoch without validation (val_interval) says nothing
+            return
         if self.monitor.improves(value):
             self.waited, self.best_epoch = 0, trainer.epoch
             if self.restore_best_weights:
                 self.best_weights = copy_weights(trainer.model)
             return
-        self.waited += 1
+        self.waited += trainer.val_interval if self.monitor.name.startswith("val_") else 1
         if self.patience is not None and self.waited >= self.patience:
             best = "no epoch had a finite one" if self.monitor.best is None else (
                 f"best {self.monitor.best:.4g} at epoch {self.best_epoch}")  # fmt: skip

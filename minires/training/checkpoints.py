@@ -10,6 +10,7 @@ for bit. In the folder are
 """
 
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,11 @@ def unpack(tensors: Mapping[str, np.ndarray], plain: Any) -> Any:
     return plain
 
 
+def read_file(path: str | os.PathLike[str]) -> Any:
+    """The state in one checkpoint file. FileFormatError if it is damaged or none."""
+    return unpack(*checkpoint.load(path))
+
+
 def read_newest(folder: str | os.PathLike[str] | RunFolder) -> Any:
     """The state in the newest intact checkpoint, None if there is none. Damaged ones are passed over with a warning.
 
@@ -74,7 +80,8 @@ def read_newest(folder: str | os.PathLike[str] | RunFolder) -> Any:
 
 
 class ModelCheckpoint(Callback):
-    """Save after every epoch, after every `every_steps` steps too if given, at a pause, and when an error ends the run.
+    """Save after every epoch, at a pause, when an error ends the run; if given, also after every `every_steps` steps
+    and after the first step that ends `every_seconds` or more after the last save.
 
     folder: a path, or an open RunFolder. keep: how many of the newest checkpoints stay. monitor: the figure whose best
     epoch's weights are kept in best.safetensors, "val_loss" if there is validation and else "loss" by default; mode and
@@ -88,10 +95,14 @@ class ModelCheckpoint(Callback):
     def __init__(
         self, folder: str | os.PathLike[str] | RunFolder, *, every_steps: int | None = None, keep: int = 2,
         monitor: str | None = None, mode: str = "auto", min_delta: float = 0.0, save_best: bool = True,
+        every_seconds: float | None = None,
     ) -> None:  # fmt: skip
         for name, value in (("every_steps", every_steps), ("keep", keep)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if every_seconds is not None and not every_seconds > 0:
+            raise ValueError(f"every_seconds must be above 0, got {every_seconds}")
+        self.every_seconds, self.clock, self.saved_at = every_seconds, time.monotonic, 0.0
         self.run = folder if isinstance(folder, RunFolder) else None
         self.folder = folder.checkpoints if isinstance(folder, RunFolder) else os.fspath(folder)
         self.every_steps, self.keep, self.save_best = every_steps, keep, save_best
@@ -110,6 +121,7 @@ class ModelCheckpoint(Callback):
         if newest is not None and self.saved_step is None and trainer.resumed_from != os.path.realpath(self.folder):
             raise UsageError(f"{self.folder} holds checkpoints of an earlier run", code="run.not_empty",
                              file=self.folder, hint="trainer.resume(folder) goes on with it")  # fmt: skip
+        self.saved_at = self.clock()
         columns = trainer.column_names()
         if self.monitor is None:
             self.monitor = Monitor("val_loss" if "val_loss" in columns else "loss", min_delta=self.min_delta)
@@ -117,13 +129,14 @@ class ModelCheckpoint(Callback):
         self.monitor.require(columns)
 
     def after_step(self, trainer: "Trainer") -> None:
-        if self.every_steps is not None and trainer.step % self.every_steps == 0:
+        by_steps = self.every_steps is not None and trainer.step % self.every_steps == 0
+        if by_steps or (self.every_seconds is not None and self.clock() - self.saved_at >= self.every_seconds):
             self.save(trainer)
 
     def after_epoch(self, trainer: "Trainer") -> None:
         assert self.monitor is not None
-        value = trainer.history.rows[-1][self.monitor.name]
-        if self.save_best and self.monitor.improves(value):
+        value = trainer.history.rows[-1].get(self.monitor.name)  # None: an epoch without validation
+        if self.save_best and value is not None and self.monitor.improves(value):
             self.best_epoch = trainer.epoch
             self._save_best(trainer, value)  # before the checkpoint: a kill in between makes this epoch anew
         self.save(trainer)
@@ -150,7 +163,7 @@ class ModelCheckpoint(Callback):
             path = os.path.join(self.folder, checkpoint.file_name(trainer.step))
             checkpoint.save(path, tensors, plain)
             checkpoint.prune(self.folder, self.keep)
-        self.saved_step = trainer.step
+        self.saved_step, self.saved_at = trainer.step, self.clock()
         return path
 
     def _save_best(self, trainer: "Trainer", value: float) -> None:

@@ -15,6 +15,8 @@ from minires.backend import array_module, is_floating
 from minires.errors import NumericalError
 from minires.tensor import Tensor
 
+NOT_SEEN_AGAIN = "a place that a second run of the same batch does not show"
+
 
 class NotFiniteError(NumericalError):
     """A loss or a gradient is not finite: in step `step` (from 1), at the learning rate `lr`, beginning at `place`."""
@@ -57,7 +59,7 @@ def find_origin(
         return watch.gradients[0]
     wrong = [name for name, parameter in model.named_parameters()
              if parameter.grad is not None and not is_finite(parameter.grad)]  # fmt: skip
-    return f"the gradient of {wrong[-1]}" if wrong else "a place that a second run of the same batch does not show"
+    return f"the gradient of {wrong[-1]}" if wrong else NOT_SEEN_AGAIN
 
 
 def is_finite(tensor: Any) -> bool:

@@ -35,7 +35,7 @@ class Metric:
 
 def accuracy(outputs: Array, targets: Array) -> Array:
     """1 where the largest of the scores (N, K) is that of the class (N,), else 0. Of equal scores the first counts."""
-    _check_classes(outputs, targets)
+    check_classes(outputs, targets)
     return outputs.argmax(axis=1) == targets
 
 
@@ -43,7 +43,7 @@ def top_k(k: int) -> Callable[[Array, Array], Array]:
     """1 where the class is among the k largest scores. Of equal scores the one with the smaller index is larger."""
 
     def per_sample(outputs: Array, targets: Array) -> Array:
-        _check_classes(outputs, targets)
+        check_classes(outputs, targets)
         xp = array_module(outputs)
         own = outputs[xp.arange(len(outputs)), targets][:, None]
         earlier = xp.arange(outputs.shape[1]) < targets[:, None]
@@ -63,7 +63,8 @@ def absolute_error(outputs: Array, targets: Array) -> Array:
     return abs(_difference(outputs, targets)).mean(axis=1)
 
 
-def _check_classes(outputs: Array, targets: Array) -> None:
+def check_classes(outputs: Array, targets: Array) -> None:
+    """Raise ValueError unless these are scores (N, K) and class indices (N,)."""
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1] or targets.dtype.kind not in "iu":
         raise ValueError("scores of the shape (N, K) and class indices of the shape (N,) are needed, got "
                          f"{outputs.shape} and {targets.dtype} of the shape {targets.shape}")  # fmt: skip
@@ -84,7 +85,7 @@ NAMED = {
 
 
 def make_metric(wish: Any) -> Metric:
-    """The metric that a name ("accuracy", "top5", "mse", "rmse", "mae"), a Metric or a function means.
+    """The metric that a name ("accuracy", "top5", "macro_f1", "mse", ...), a Metric or a function means.
 
     A function gives one number a sample, and its name is the figure's. Raises ValueError for an unknown name.
     """
@@ -94,6 +95,10 @@ def make_metric(wish: Any) -> Metric:
         return Metric(wish.__name__, wish)
     if wish in NAMED:
         return NAMED[wish]
+    if wish in ("balanced_acc", "macro_f1"):
+        from minires.training import class_metrics  # which is made of what stands here
+
+        return class_metrics.BALANCED_ACCURACY if wish == "balanced_acc" else class_metrics.MACRO_F1
     if isinstance(wish, str) and (match := re.fullmatch(r"top([1-9]\d*)", wish)):
         return Metric(wish, top_k(int(match[1])))
     raise ValueError(f"no metric {wish!r}: known are {', '.join(NAMED)}, top5 (or any other number) and functions")
@@ -119,7 +124,7 @@ class Averages:
         """Take in a batch; `loss` is the sum of its samples' losses. Changes nothing if a metric raises."""
         totals = {metric.name: metric.total(outputs, targets) for metric in self.metrics}
         for name, value in {"loss": loss, **totals}.items():
-            self.totals[name] += value
+            self.totals[name] = self.totals[name] + value
         self.samples += len(outputs)
 
     def means(self) -> dict[str, float]:

@@ -33,7 +33,20 @@ class _Bar(tqdm):
 
     @property
     def format_dict(self) -> Any:
-        return {**super().format_dict, "figures": f"  {self.figures}" if self.figures else ""}
+        found = super().format_dict
+        width = columns(self.fp) or found["ncols"]
+        return {**found, "ncols": width, "figures": f"  {self.figures}" if self.figures else ""}
+
+
+def columns(stream: Any) -> int | None:
+    """Width of the terminal: what COLUMNS says, else what the terminal says; None if neither does."""
+    wish = os.environ.get("COLUMNS", "")
+    if wish.isdigit() and int(wish) > 0:
+        return int(wish)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):  # not a terminal
+        return None
 
 
 def bars_make_sense(stream: TextIO) -> bool:
@@ -66,12 +79,17 @@ def print_line(text: str) -> None:
 
 
 class Progress(Callback):
-    """Shows how a fit goes on. `say`: where lines go (default: stderr). `bars`: True, False, or None: on a terminal."""
+    """Shows how a fit goes on. `say`: where lines go (default: stderr). `bars`: True, False, or None: on a terminal.
+
+    every_steps: a line within an epoch after so many steps (default: none beside a bar, else one a minute).
+    """
 
     order = 200
 
-    def __init__(self, say: Callable[[str], None] = print_line, bars: bool | None = None) -> None:
-        self.say, self.bars = say, bars
+    def __init__(
+        self, say: Callable[[str], None] = print_line, bars: bool | None = None, every_steps: int | None = None
+    ) -> None:  # fmt: skip
+        self.say, self.bars, self.every_steps = say, bars, every_steps
         self.bar: Any = None
         self.clock = time.monotonic
         self.began = self.last_line = 0.0
@@ -98,10 +116,15 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.figures = self._figures(trainer)
             self.bar.update(trainer.position - self.bar.n)
-        elif self.clock() - self.last_line >= MINUTE:
+        if self._line_is_due(trainer):
             self.last_line = self.clock()
             of = "" if trainer.batches is None else f"/{trainer.batches}"
-            self.say(f"  {self._title(trainer)}, step {trainer.position}{of}  {self._figures(trainer)}")
+            self.on_message(trainer, f"  {self._title(trainer)}, step {trainer.position}{of}  {self._figures(trainer)}")
+
+    def _line_is_due(self, trainer: "Trainer") -> bool:
+        if self.every_steps is not None:
+            return trainer.position % self.every_steps == 0
+        return self.bar is None and self.clock() - self.last_line >= MINUTE
 
     def before_evaluate(self, trainer: "Trainer") -> None:
         if self.bar is not None:

@@ -19,27 +19,23 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from minires import random
 from minires.errors import DataError, UsageError
 from minires.io import RunFolder
 from minires.optim.lr_scheduler import ReduceLROnPlateau
 from minires.tensor import Tensor
 from minires.training import state
-from minires.training.batches import Batches, inputs_and_targets, length
+from minires.training.batches import Batches, length
 from minires.training.budget import Budget, Paused
 from minires.training.callbacks import Callback
-from minires.training.checkpoints import read_newest
-from minires.training.diagnostics import NotFiniteError, find_origin
-from minires.training.evaluation import add_up, measure, number, predict
+from minires.training.checkpoints import read_file, read_newest
+from minires.training.evaluation import measure, predict
 from minires.training.events import Events
-from minires.training.gradients import clip_gradients, gradient_norm
 from minires.training.history import History
 from minires.training.interrupts import Interrupts, held_back
 from minires.training.metrics import Averages, make_metric
 from minires.training.progress import Progress
-from minires.training.weights import copy_buffers, restore_weights
+from minires.training.step import make_step
 
 
 class Trainer:
@@ -50,7 +46,8 @@ class Trainer:
     scheduler: moved on after every epoch (schedule_per="epoch") or every step ("step"). A ReduceLROnPlateau gets the
     figure `plateau_on` after every epoch (default: val_loss, without validation loss).
     metrics: names ("accuracy", "top5", "mse", "rmse", "mae"), functions or Metric. callbacks: see callbacks.py.
-    clip_grad: largest norm of all gradients together. seed: of the layers' draws; `manual_seed` has no say in a fit.
+    clip_grad: largest norm of all gradients together. micro_batch_size: a larger batch goes through the model in parts
+    of so many samples (see step.py). seed: of the layers' draws; `manual_seed` has no say in a fit.
     device: where the model goes (default: it stays). progress: show bars and lines on stderr.
 
     epoch, step: numbers of finished epochs and steps. position: finished batches of the running epoch. history: a row
@@ -64,6 +61,7 @@ class Trainer:
         schedule_per: str = "epoch", plateau_on: str | None = None, metrics: Iterable[Any] = (),
         callbacks: Iterable[Callback] = (), clip_grad: float | None = None, seed: int = 0, device: Any = None,
         eval_loss_fn: Callable[[Any, Any], Tensor] | None = None, progress: bool = True,
+        micro_batch_size: int | None = None,
     ) -> None:  # fmt: skip
         if schedule_per not in ("epoch", "step"):
             raise ValueError(f"schedule_per is 'epoch' or 'step', got {schedule_per!r}")
@@ -71,11 +69,13 @@ class Trainer:
             raise ValueError("ReduceLROnPlateau looks at the figures of an epoch: schedule_per='epoch'")
         if clip_grad is not None and not clip_grad > 0:
             raise ValueError(f"clip_grad must be above 0, got {clip_grad}")
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size must be at least 1, got {micro_batch_size}")
         self.model = model if device is None else model.to(device)
         self.device = next(model.parameters()).device
         self.optimizer, self.loss_fn, self.eval_loss_fn = optimizer, loss_fn, eval_loss_fn or loss_fn
         self.scheduler, self.schedule_per, self.plateau_on = scheduler, schedule_per, plateau_on
-        self.clip_grad, self.seed = clip_grad, seed
+        self.clip_grad, self.seed, self.micro_batch_size = clip_grad, seed, micro_batch_size
         self.events = Events([*callbacks, *([Progress()] if progress else [])])
         self.metrics = [make_metric(wish) for wish in metrics]
         self.sums = Averages(self.metrics)
@@ -83,6 +83,8 @@ class Trainer:
         self.epoch = self.step = self.position = 0
         self.last_lr = float(optimizer.param_groups[0]["lr"])
         self.stop_reason: str | None = None
+        self.pause_reason: str | None = None
+        self.val_interval = 1
         self.status, self.consistent = "new", True
         self.batch: Any = None
         self.batch_size, self.loss = 0, math.nan
@@ -96,16 +98,19 @@ class Trainer:
 
     def fit(
         self, train_loader: Any, val_loader: Any = None, epochs: int = 1, *, max_steps: int | None = None,
-        max_time: float | None = None,
+        max_time: float | None = None, val_interval: int = 1,
     ) -> History:  # fmt: skip
         """Train until `epochs` epochs are finished, counted from the beginning of the run, or until `stop`.
 
         max_steps, max_time (seconds): how much this call may do; then the run pauses and the next call goes on. The
         first Ctrl-C or SIGTERM pauses between two steps, and then takes effect. Returns the history.
+        val_interval: validate after every so many epochs only, and after the last one.
         Raises NotFiniteError for a loss or gradient that is NaN or infinite, with the weights as before that step.
         """
         self._prepare(train_loader, val_loader, epochs)
-        self._budget = Budget(max_steps, max_time, self.step)
+        if val_interval < 1:
+            raise ValueError(f"val_interval must be at least 1, got {val_interval}")
+        self._budget, self.val_interval = Budget(max_steps, max_time, self.step), val_interval
         self.status = "failed"  # if nothing better comes of it
         with held_back() as self._interrupts, self.events.around(self):
             try:
@@ -119,6 +124,7 @@ class Trainer:
                 self.status = "early-stopped" if self.stop_reason else "done"
             except Paused as pause:
                 self.events.call("on_pause", self)
+                self.pause_reason = str(pause)
                 self.say(f"paused after step {self.step}: {pause}")
                 self.status = "paused"
         return self.history
@@ -163,7 +169,7 @@ class Trainer:
             for self.batch in stream:
                 self._check_for_pause()
                 self.events.call("before_step", self)
-                self._make_step()
+                make_step(self)
                 self.step, self.position = self.step + 1, batches.position
                 if self.scheduler is not None and self.schedule_per == "step":
                     self.scheduler.step()
@@ -173,47 +179,9 @@ class Trainer:
         if not self.position:
             raise DataError("the training loader gives no batches", code="data.empty")
 
-    def _make_step(self) -> None:
-        """One step on `batch`. If it fails before the weights move, all is as it was before."""
-        inputs, targets = inputs_and_targets(self.batch, self.device)
-        self.batch_size = len(inputs)
-        self.last_lr = float(self.optimizer.param_groups[0]["lr"])
-        statistics = copy_buffers(self.model)
-        try:
-            # what NumPy would warn of, overflow and invalid values, is looked for in the loss and the gradients
-            with random.address(self.seed, "step", self.step), np.errstate(over="ignore", invalid="ignore"):
-                self.optimizer.zero_grad()
-                outputs = self.model(inputs)
-                loss = self.loss_fn(outputs, targets)
-                self.loss = number(loss)
-                self._check(self.loss, f"the loss is {self.loss}", inputs, targets, statistics, False)
-                loss.backward()
-            norm = gradient_norm(self.model.parameters())
-            self._check(norm, f"the norm of the gradient is {norm}", inputs, targets, statistics, True)
-            if self.clip_grad is not None:
-                clip_gradients(self.model.parameters(), self.clip_grad, norm)
-            add_up(self.sums, self.loss, self.loss_fn, outputs, targets)
-        except BaseException:
-            restore_weights(self.model, statistics)
-            raise
-        self.consistent = False
-        self.optimizer.step()
-
-    def _check(self, value: float, what: str, inputs: Tensor, targets: Tensor, statistics: Any, backward: bool) -> None:
-        """Raise NotFiniteError if `value` is not finite, after looking for the place where that begins."""
-        if math.isfinite(value):
-            return
-        restore_weights(self.model, statistics)
-        with random.address(self.seed, "step", self.step):
-            try:
-                place = find_origin(self.model, self.loss_fn, inputs, targets, backward)
-            except Exception as error:  # the search must not hide what was found
-                place = f"an unknown place: the search for it failed ({error})"
-        raise NotFiniteError(what, self.step + 1, self.epoch + 1, self.last_lr, place)
-
     def _finish_epoch(self, val_loader: Any) -> None:
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step, **self.sums.means()}
-        if val_loader is not None:
+        if val_loader is not None and self._validates_now():
             self.events.call("before_evaluate", self)
             self.evaluation = self._measure(val_loader, self.epoch, self._pause_for_signals)
             self.consistent = False
@@ -230,11 +198,16 @@ class Trainer:
         if self.stop_reason is not None:
             self.say(self.stop_reason)
 
+    def _validates_now(self) -> bool:
+        return (self.epoch + 1) % self.val_interval == 0 or self.epoch + 1 == self.epochs
+
     def _move_schedule(self, row: dict[str, Any]) -> None:
         if not isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step()
             return
-        name = self.plateau_on or ("val_loss" if "val_loss" in row else "loss")
+        name = self.plateau_on or ("val_loss" if self.validates else "loss")
+        if name not in row and name in self.column_names():
+            return  # an epoch without validation says nothing about it
         if name not in row:
             raise UsageError(f"no figure {name!r} for the schedule; this run makes {', '.join(self.column_names())}")
         self.scheduler.step(row[name])
@@ -283,12 +256,15 @@ class Trainer:
         """Go on from a state of `state_dict`, whose arrays are copied. ValueError naming what does not fit."""
         state.restore(self, state_dict)
 
-    def resume(self, folder: str | os.PathLike[str] | RunFolder, *, missing_ok: bool = False) -> bool:
+    def resume(
+        self, folder: str | os.PathLike[str] | RunFolder, *, missing_ok: bool = False, checkpoint: str | None = None
+    ) -> bool:  # fmt: skip
         """Load the newest intact checkpoint in `folder`, so that `fit` goes on from there.
 
+        checkpoint: the file in that folder to load instead of the newest.
         Raises UsageError if there is none; with `missing_ok` returns False instead. FileFormatError if all are damaged.
         """
-        found = read_newest(folder)
+        found = read_newest(folder) if checkpoint is None else read_file(checkpoint)
         path = folder.checkpoints if isinstance(folder, RunFolder) else os.fspath(folder)
         if found is None:
             if missing_ok:

@@ -146,8 +146,8 @@ def test_a_finished_run_says_so(run, tmp_path):
 def test_what_a_resume_refuses(material, tmp_path):
     photos = make_photos(tmp_path / "photos", per_class=4)
     quick((photos, material[1]), tmp_path / "run", max_steps=1)
-    with pytest.raises(UsageError, match=r"--lr 0\.02, not 0\.5"):
-        finetune(resume=str(tmp_path / "run"), lr=0.5)
+    with pytest.raises(UsageError, match=r"--momentum 0\.9, not 0\.5"):
+        finetune(resume=str(tmp_path / "run"), momentum=0.5)
     with pytest.raises(UsageError, match="was begun by minires finetune"):
         train(resume=str(tmp_path / "run"))
     with pytest.raises(UsageError, match="is not empty"):

@@ -53,6 +53,8 @@ def test_min_delta_and_mode():
 class Stub:
     """As much of a trainer as early stopping looks at."""
 
+    val_interval = 1
+
     def __init__(self):
         self.history, self.epoch, self.reason = History(), 0, None
 

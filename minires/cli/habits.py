@@ -1,0 +1,53 @@
+"""What people type out of habit who come from torchvision, timm or Ultralytics, and the answer to it.
+
+Names of timm and torchvision that mean the same here are aliases in the settings' table. Here stand those that mean
+something else, are not needed, or are not built.
+"""
+
+# Flags of things that this version does not do, and why or what to use.
+NOT_BUILT = {
+    "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32", "--amp-impl": "",
+    "--model-ema": "", "--model-ema-decay": "", "--model-ema-steps": "", "--model-ema-warmup": "",
+    "--mixup": "", "--mixup-alpha": "", "--cutmix": "", "--cutmix-alpha": "", "--mixup-off-epoch": "",
+    "--mixup-prob": "", "--aa": "--color-jitter, --rotate and --reprob are there", "--auto-augment": "",
+    "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "", "--tta": "",
+    "--layer-decay": "", "--sampler": "--class-weights balanced weighs the classes", "--sync-bn": "",
+    "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--drop-path": "", "--drop-block": "",
+    "--opt-eps": "", "--opt-betas": "", "--clip-mode": "--clip-grad is by the norm", "--model-kwargs": "",
+    "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
+    "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",
+    "--bias-weight-decay": "--norm-weight-decay is for norms and biases", "--cooldown-epochs": "",
+    "--lr-cycle-mul": "", "--lr-cycle-decay": "", "--lr-cycle-limit": "", "--lr-noise": "", "--epoch-repeats": "",
+    "--world-size": "one process trains", "--dist-url": "one process trains", "--local-rank": "one process trains",
+    "--synchronize-bn": "", "--split-bn": "", "--in-chans": "the model takes what its weights were made for",
+}  # fmt: skip
+
+# Flags that have another name here.
+OTHER_NAMES = {
+    "--pretrained": "--weights", "--initial-checkpoint": "--weights", "--pretrained-path": "--weights",
+    "--imgsz": "--img-size", "--input-size": "--img-size", "--batch": "--batch-size", "--lr0": "--lr",
+    "--lrf": "--min-lr", "--crop-pct": "--val-resize-size and --val-crop-size", "--nc": "--num-classes",
+    "--train-interpolation": "--interpolation", "--test-only": "minires evaluate",
+    "--save-period": "--checkpoint-interval", "--drop": "--head-dropout", "--project": "--output",
+    "--name": "--output", "--experiment": "--output", "--exist-ok": "--overwrite", "--results-format": "--format",
+    "--results-file": "--output", "--fliplr": "--hflip", "--flipud": "--vflip", "--dropout": "--head-dropout",
+    "--source": "the pictures without a flag", "--conf": "--topk", "--cfg": "--config", "--bce-loss": "--loss bce",
+    "--patience-epochs": "--decay-epochs with --sched plateau", "--time": "--max-time", "--cls-pw": "--class-weights",
+    "--lr-warmup-decay": "--warmup-lr", "--lr-warmup-method": "--warmup-lr (the warm-up is linear)",
+    "--decay-milestone": "--decay-milestones", "--cos-lr": "--sched cosine",
+    "--random-erase-prob": "--reprob", "--val-check-interval": "--val-interval", "--fast-dev-run": "--dry-run",
+    "--ckpt-path": "--resume", "--no-resume-opt": "--weights RUN, which takes the weights alone",
+    "--start-epoch": "--resume, which knows the epoch", "--dataset": "--data", "--num-workers": "--workers",
+    "--nesterov": "--opt sgd, which is Nesterov's", "--hue": "--color-jitter", "--accumulate": "--grad-accum-steps",
+    "--gradient-accumulation-steps": "--grad-accum-steps", "--learning-rate": "--lr", "--max-epochs": "--epochs",
+}  # fmt: skip
+
+# Flags that say what is so anyway.
+NOT_NEEDED = {
+    "--pin-mem": "there is nothing to pin", "--no-prefetcher": "-j 0 prepares batches in place",
+    "--channels-last": "pictures are kept so", "--deterministic": "every run is", "--save-model": "every run saves it",
+    "--cache-dataset": "the folder is listed quickly", "--native-amp": "the CPU computes in float32",
+    "--use-v2": "the transforms are torchvision's", "--backend": "Pillow reads the pictures",
+    "--fuser": "layers are fused as they are", "--torchcompile": "nothing is compiled",
+    "--torchscript": "nothing is compiled", "--recount": "there are no recounted samples",
+}  # fmt: skip

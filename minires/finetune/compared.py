@@ -1,0 +1,131 @@
+"""The ways that a comparison compares, and what they have come to: tables and curves for people and machines."""
+
+import csv
+import dataclasses
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from minires.plots import Chart, Panel, Series, draw
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way: the command that it is, what makes it this way, and what it is trained with unless told otherwise.
+
+    That is AdamW at the rate `lr` for as many epochs as make `steps` steps, but for `least_epochs` at the least.
+    """
+
+    title: str
+    command: str
+    fixed: Mapping[str, Any]
+    lr: float
+    steps: int
+    least_epochs: int
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """How often the pictures are gone through."""
+        return max(self.least_epochs, math.ceil(self.steps / steps_per_epoch))
+
+
+VARIANTS = {
+    "scratch": Variant("trained from scratch", "train", {"weights": "none", "freeze": "none"}, 3e-3, 200, 20),
+    "head": Variant("head only", "finetune", {"freeze": "all-but-head"}, 1e-2, 100, 10),
+    "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, 1e-3, 100, 10),
+}
+BEFORE = "before training"
+
+
+@dataclass
+class Run:
+    """One training: its figures on the test pictures before and after, and its history."""
+
+    variant: str
+    seed: int
+    path: str
+    split: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    best_epoch: int
+    history: list[dict[str, Any]]
+    seconds: float | None  # None: interrupted in between
+
+
+@dataclass
+class Comparison:
+    """All runs. `table()` is what they come to, `model_path` the fully fine-tuned model of the first seed."""
+
+    path: str
+    data: str
+    seeds: list[int]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every way was trained with every seed."""
+        return len(self.runs) == len(self.seeds) * len(VARIANTS)
+
+    @property
+    def model_path(self) -> str:
+        """The run whose model is the one to use: fully fine-tuned, first seed."""
+        return next(run.path for run in self.runs if run.variant == "full" and run.seed == self.seeds[0])
+
+    def of(self, variant: str) -> list[Run]:
+        """The runs of one way, a seed each."""
+        return [run for run in self.runs if run.variant == variant]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each way: title, mean and spread (standard deviation; None for one seed) of top1, mean seconds."""
+        full = self.of("full")
+        rows = [_row(BEFORE, [run.before["top1"] for run in full], [])] if full else []
+        for name, variant in VARIANTS.items():
+            if own := self.of(name):
+                rows.append(_row(variant.title, [run.after["top1"] for run in own], [run.seconds for run in own]))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"data": self.data, "seeds": self.seeds, "complete": self.complete, "path": self.path,
+                "model_path": self.model_path if self.complete else None, "table": self.table(),
+                "runs": [dataclasses.asdict(run) for run in self.runs]}  # fmt: skip
+
+    def to_csv(self) -> str:
+        """A line for each run."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["variant", "seed", "before_top1", "top1", "loss", "best_epoch", "epochs", "seconds", "path"])
+        for run in self.runs:
+            writer.writerow([run.variant, run.seed, run.before["top1"], run.after["top1"], run.after["loss"],
+                             run.best_epoch, len(run.history), run.seconds, run.path])  # fmt: skip
+        return text.getvalue()
+
+    def chart(self) -> Chart:
+        """Accuracy and training loss over the epochs: the mean of the seeds, and from the lowest to the highest."""
+        column = "val_accuracy" if "val_accuracy" in self.runs[0].history[0] else "accuracy"
+        titles = {"val_accuracy": "accuracy, validation pictures", "accuracy": "accuracy, training pictures",
+                  "loss": "loss, training pictures"}  # fmt: skip
+        return draw([
+            Panel(titles[name], "epoch", [_series(variant.title, [run.history for run in self.of(key)], name)
+                                          for key, variant in VARIANTS.items()], percent=name != "loss")
+            for name in (column, "loss")
+        ], width=560)  # fmt: skip
+
+
+def _row(title: str, figures: Sequence[float], seconds: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in seconds if value is not None]
+    return {
+        "variant": title, "top1": statistics.fmean(figures),
+        "spread": statistics.stdev(figures) if len(figures) > 1 else None,
+        "seconds": statistics.fmean(known) if known else None,
+    }  # fmt: skip
+
+
+def _series(title: str, histories: Sequence[Sequence[Mapping[str, Any]]], column: str) -> Series:
+    """The mean of several runs at each epoch, as far as all of them go, and their range."""
+    epochs = range(min(len(history) for history in histories))
+    values = [[history[epoch][column] for history in histories] for epoch in epochs]
+    return Series(title, [epoch + 1 for epoch in epochs], [statistics.fmean(row) for row in values],
+                  [(min(row), max(row)) for row in values])  # fmt: skip

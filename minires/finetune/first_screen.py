@@ -1,0 +1,60 @@
+"""What a job says before it begins: the data, the model, the memory it will take, and the plan."""
+
+from typing import TYPE_CHECKING
+
+from minires.finetune.fitting import drops_last, steps_in_epoch
+from minires.finetune.setting_checks import class_weight_power
+
+if TYPE_CHECKING:
+    from minires.finetune.job import Job
+
+
+def first_screen(job: "Job") -> str:
+    """Several lines for people."""
+    return "\n".join([*_data(job), *_model(job), *_plan(job)])
+
+
+def _data(job: "Job") -> list[str]:
+    settings = job.settings
+    lines = [f"data     {settings.data}", *(f"         {line}" for line in job.report.lines())]
+    if settings.samples_per_class:
+        lines.append(f"         trained on {len(job.splits['train'])} pictures: at most {settings.samples_per_class} "
+                     "of each class")  # fmt: skip
+    shown = ", ".join(job.classes[:10]) + (", ..." if len(job.classes) > 10 else "")
+    lines.append(f"         classes: {shown}" if job.classes else "         labels are numbers (regression)")
+    return lines
+
+
+def _model(job: "Job") -> list[str]:
+    settings, model = job.settings, job.model
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    size = job.preprocessing.output_size
+    head = "linear" if settings.head in (None, "linear") else f"hidden {settings.head}"
+    side = "pictures" if size is None else f"{size[1]} x {size[0]} pictures"
+    lines = [
+        f"model    {settings.model}, weights: {job.start_point.origin}, {side}, new head: {head}",
+        f"         {trained:,} of {total:,} parameters are trained; frozen: {', '.join(job.frozen) or 'none'}; "
+        f"batch norm: {settings.bn}",
+    ]  # fmt: skip
+    return [*lines, f"memory   {job.memory}"] if job.memory is not None else lines
+
+
+def _plan(job: "Job") -> list[str]:
+    settings = job.settings
+    assert settings.lr is not None
+    samples = len(job.splits["train"])
+    parts = f" in {settings.grad_accum_steps} parts of {settings.batch_size}" if settings.grad_accum_steps > 1 else ""
+    lines = [
+        f"plan     {settings.epochs} epochs of {steps_in_epoch(samples, settings.step_size)} steps, batch size "
+        f"{settings.step_size}{parts}, seed {settings.seed}",
+        f"         {settings.opt}, lr {settings.lr:g}, schedule {settings.sched}, warm-up "
+        f"{settings.warmup_epochs:g} epochs, weight decay {settings.weight_decay:g} (norms and biases "
+        f"{settings.norm_weight_decay:g})",
+    ]  # fmt: skip
+    if settings.loss not in (None, "ce", "mse") or class_weight_power(settings.class_weights):
+        lines.append(f"         loss {settings.loss}, class weights {settings.class_weights}")
+    if drops_last(samples, settings.step_size):
+        lines.append("         each epoch leaves out one picture, another one each time: alone in the last batch it "
+                     "would have no variance for batch norm")  # fmt: skip
+    return lines

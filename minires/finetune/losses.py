@@ -1,0 +1,84 @@
+"""What a job makes small: the loss that is trained on, and the one that is shown for validation.
+
+    ce      -log softmax(x)[t]                                   one class a picture: the usual one
+    bce     mean over classes of -y log s(x) - (1 - y) log s(-x)    yes or no for each class, s the logistic function
+    focal   -(1 - p)^2 log p,  p = softmax(x)[t]                 easy pictures count little (Lin et al. 2017, section 3)
+    mse, l1, huber                                               for numbers; in units of the labels' spread
+
+For validation label smoothing and class weights are left out.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+import minires.nn.functional as F
+from minires import nn, ops
+from minires.finetune.setting_checks import class_weight_power
+from minires.finetune.settings import Settings
+from minires.tensor import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+FOCUS = 2  # the exponent of the focal loss; 2 is the paper's
+
+
+def make_losses(settings: Settings, counts: Sequence[int] = ()) -> tuple[Loss, Loss]:
+    """(training, validation) loss. counts: training pictures of each class, for --class-weights."""
+    kind = settings.loss or ("ce" if settings.task == "classification" else "mse")
+    plain: dict[str, Loss] = {"ce": nn.CrossEntropyLoss(), "bce": BinaryCrossEntropy(), "focal": focal,
+                              "mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": huber}  # fmt: skip
+    power = class_weight_power(settings.class_weights)
+    if power:
+        return WeightedCrossEntropy(class_weights(counts, power), settings.smoothing), plain[kind]
+    if kind == "ce" and settings.smoothing:
+        return nn.CrossEntropyLoss(label_smoothing=settings.smoothing), plain[kind]
+    return BinaryCrossEntropy(settings.smoothing) if kind == "bce" else plain[kind], plain[kind]
+
+
+def class_weights(counts: Sequence[int], power: float) -> np.ndarray:
+    """Weights (K,) in proportion to counts^-power, of mean 1 over the training pictures; 0 for a class without any."""
+    numbers = np.asarray(counts, np.float64)
+    weights = np.where(numbers > 0, np.maximum(numbers, 1) ** -power, 0.0)
+    return weights * numbers.sum() / (weights * numbers).sum()
+
+
+class WeightedCrossEntropy:
+    """mean_i w[t_i] l_i with cross entropy l_i: a mean over pictures, not over weights as with torch's `weight`.
+
+    So every picture has the same say whatever batch it comes in, and a batch in parts comes to the whole.
+    """
+
+    def __init__(self, weights: np.ndarray, smoothing: float = 0.0) -> None:
+        self.weights = weights
+        self.loss = nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        own = Tensor(self.weights[targets.numpy()].astype(outputs.dtype))
+        return (self.loss(outputs, targets) * own).mean()
+
+
+class BinaryCrossEntropy:
+    """One logistic regression a class: y is 1 for the picture's class and 0 for the others, smoothed as in timm."""
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        classes = outputs.shape[1]
+        wanted = np.full(outputs.shape, self.smoothing / classes, outputs.dtype)
+        wanted[np.arange(len(wanted)), targets.numpy()] += 1 - self.smoothing
+        sides = ops.stack([outputs, ops.zeros_like(outputs)], dim=2)  # softmax over (x, 0) is s(x), s(-x)
+        yes_and_no = Tensor(np.stack([wanted, 1 - wanted], axis=2))
+        return -(F.log_softmax(sides, dim=2) * yes_and_no).sum() / outputs.numel()
+
+
+def focal(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy times (1 - p)^2, where p is the probability of the picture's class."""
+    logs = F.log_softmax(outputs, dim=1)[np.arange(len(outputs)), targets.numpy()]
+    return -((1 - logs.exp()) ** FOCUS * logs).mean()
+
+
+def huber(outputs: Tensor, targets: Tensor) -> Tensor:
+    """d^2 / 2 up to |d| = 1, then |d| - 1/2: squared error for small mistakes, absolute for large ones (Huber 1964)."""
+    difference = (outputs - targets).abs()
+    return ops.where(difference < 1, difference * difference / 2, difference - 0.5).mean()

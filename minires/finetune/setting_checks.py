@@ -1,0 +1,90 @@
+"""What settings say together: combinations that make no sense, each with the error that names them."""
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from minires.errors import UsageError
+
+if TYPE_CHECKING:
+    from minires.finetune.settings import Settings
+
+LOSSES_FOR = {"classification": ("ce", "bce", "focal"), "regression": ("mse", "l1", "huber")}
+
+
+def check_together(settings: "Settings") -> None:
+    """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
+    if not settings.data:
+        raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
+    for check in (_device, _pictures, _schedule, _task, _weights, _group_by):
+        check(settings)
+
+
+def _device(settings: "Settings") -> None:
+    if settings.device != "cpu":
+        raise UsageError(f"--device {settings.device} is not built yet: this version trains on the CPU",
+                         code="usage.not_built", hint="--device cpu, or leave it out")  # fmt: skip
+
+
+def _pictures(settings: "Settings") -> None:
+    for name, pair in (("--scale", settings.scale), ("--ratio", settings.ratio)):
+        if len(pair) != 2 or pair[0] > pair[1]:
+            given = ",".join(f"{value:g}" for value in pair)
+            raise UsageError(f"{name} takes two numbers, smaller first, got {given}", code="usage.value")
+    resize, crop = settings.val_resize_size, settings.val_crop_size
+    if resize is not None and crop is not None and resize < crop:
+        raise UsageError(f"--val-crop-size {crop} does not fit into --val-resize-size {resize}", code="usage.conflict")
+
+
+def _schedule(settings: "Settings") -> None:
+    if settings.sched == "multistep" and not settings.decay_milestones:
+        raise UsageError("--sched multistep needs --decay-milestones", code="usage.missing")
+    if settings.sched == "step" and settings.decay_epochs is None:
+        raise UsageError("--sched step needs --decay-epochs", code="usage.missing")
+    if settings.lr is not None and settings.lr_base is not None:
+        raise UsageError("--lr and --lr-base say the same thing in two ways: give one of them", code="usage.conflict")
+
+
+def _task(settings: "Settings") -> None:
+    if settings.loss is not None and settings.loss not in LOSSES_FOR[settings.task]:
+        raise UsageError(f"--loss {settings.loss} does not go with --task {settings.task}: there it is one of "
+                         f"{', '.join(LOSSES_FOR[settings.task])}", code="usage.conflict")  # fmt: skip
+    power = class_weight_power(settings.class_weights)
+    if settings.task == "classification":
+        if settings.loss in ("bce", "focal") and power:
+            raise UsageError(f"--class-weights goes with --loss ce, not with {settings.loss}", code="usage.conflict")
+        if settings.loss == "focal" and settings.smoothing:
+            raise UsageError("--smoothing goes with --loss ce or bce, not with focal", code="usage.conflict")
+        return
+    for name, wished in (("--smoothing", settings.smoothing), ("--class-weights", power),
+                         ("--num-classes", settings.num_classes)):  # fmt: skip
+        if wished:
+            raise UsageError(f"{name} is for classification", code="usage.conflict")
+
+
+def class_weight_power(text: str) -> float:
+    """The power of the classes' rarity that --class-weights says: 0 for none, 1 for balanced."""
+    named = {"none": 0.0, "balanced": 1.0}
+    try:
+        power = named[text] if text in named else float(text)
+    except ValueError:
+        power = math.nan
+    if not 0 <= power <= 1:
+        raise UsageError(f"--class-weights is none, balanced or a power from 0 to 1; got {text!r}", code="usage.value")
+    return power
+
+
+def _weights(settings: "Settings") -> None:
+    if settings.weights == "none" and settings.freeze != "none":
+        raise UsageError(f"--freeze {settings.freeze} keeps weights as they are, and --weights none gives none to keep",
+                         code="usage.conflict")  # fmt: skip
+
+
+def _group_by(settings: "Settings") -> None:
+    if settings.group_by is None:
+        return
+    try:
+        re.compile(settings.group_by)
+    except re.error as error:
+        message = f"--group-by {settings.group_by!r} is not a regular expression: {error}"
+        raise UsageError(message, code="usage.value") from error

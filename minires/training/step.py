@@ -1,0 +1,109 @@
+"""One step of a Trainer: outputs, loss, gradients, and the weights moved; or an error, and all is as it was before.
+
+A batch too large for the memory goes through the model in parts (`micro_batch_size`). The loss of a batch is the mean
+over its N samples, and a mean is a sum of parts:
+
+    L = 1/N sum_i l_i = sum_parts (n/N) L_part,    so    dL/dw = sum_parts (n/N) dL_part/dw
+
+and since `backward` adds to the gradients that are there, the parts' gradients come to those of the whole batch, up to
+rounding. Batch norm in training is the exception: it takes mean and variance of the part that it sees.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minires import random
+from minires.tensor import Tensor
+from minires.training.batches import inputs_and_targets
+from minires.training.diagnostics import NOT_SEEN_AGAIN, NotFiniteError, find_origin
+from minires.training.evaluation import add_up, number
+from minires.training.gradients import clip_gradients, gradient_norm
+from minires.training.weights import copy_buffers, restore_weights
+
+if TYPE_CHECKING:
+    from minires.training.trainer import Trainer
+
+
+class Part(NamedTuple):
+    """Samples that go through the model together: their number in the batch's parts, and their share of its loss."""
+
+    number: int
+    inputs: Tensor
+    targets: Tensor
+    share: float
+
+
+def make_step(trainer: "Trainer") -> None:
+    """One step on `trainer.batch`. If it fails before the weights move, all is as it was before."""
+    inputs, targets = inputs_and_targets(trainer.batch, trainer.device)
+    parts = cut(inputs, targets, trainer.micro_batch_size, getattr(trainer.loss_fn, "reduction", "mean") == "sum")
+    trainer.batch_size = len(inputs)
+    trainer.last_lr = float(trainer.optimizer.param_groups[0]["lr"])
+    statistics, sums = copy_buffers(trainer.model), trainer.sums.state_dict()
+    try:
+        # what NumPy would warn of, overflow and invalid values, is looked for in the loss and the gradients
+        with np.errstate(over="ignore", invalid="ignore"):
+            trainer.optimizer.zero_grad()
+            trainer.loss = math.fsum(part.share * _backward(trainer, part, statistics) for part in parts)
+        norm = gradient_norm(trainer.model.parameters())
+        _check(trainer, norm, f"the norm of the gradient is {norm}", parts, statistics, True)
+        if trainer.clip_grad is not None:
+            clip_gradients(trainer.model.parameters(), trainer.clip_grad, norm)
+    except BaseException:
+        restore_weights(trainer.model, statistics)
+        trainer.sums.load_state_dict(sums)
+        raise
+    trainer.consistent = False
+    trainer.optimizer.step()
+
+
+def cut(inputs: Tensor, targets: Tensor, size: int | None, is_sum: bool = False) -> list[Part]:
+    """The parts of a batch, `size` samples each; a single sample left over joins the part before it.
+
+    Shares: the part's samples by all samples, or 1 where the loss is a sum over samples.
+    """
+    total = len(inputs)
+    if size is None or size >= total:
+        return [Part(0, inputs, targets, 1.0)]
+    starts = list(range(0, total, size))
+    if size > 1 and total - starts[-1] == 1:  # batch norm cannot learn statistics from one sample
+        starts.pop()
+    ends = [*starts[1:], total]
+    return [
+        Part(place, inputs[start:end], targets[start:end], 1.0 if is_sum else (end - start) / total)
+        for place, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def _backward(trainer: "Trainer", part: Part, statistics: Any) -> float:
+    """The loss of a part; its gradients are added to those that are there, its figures to those of the epoch."""
+    with random.address(trainer.seed, "step", trainer.step, part.number):
+        outputs = trainer.model(part.inputs)
+        loss = trainer.loss_fn(outputs, part.targets)
+        value = number(loss)
+        _check(trainer, value, f"the loss is {value}", [part], statistics, False)
+        (loss if part.share == 1 else loss * part.share).backward()
+    add_up(trainer.sums, value, trainer.loss_fn, outputs, part.targets)
+    return value
+
+
+def _check(
+    trainer: "Trainer", value: float, what: str, parts: Sequence[Part], statistics: Any, backward: bool
+) -> None:  # fmt: skip
+    """Raise NotFiniteError if `value` is not finite, after looking for the place where that begins."""
+    if math.isfinite(value):
+        return
+    restore_weights(trainer.model, statistics)
+    place = NOT_SEEN_AGAIN
+    for part in parts:
+        with random.address(trainer.seed, "step", trainer.step, part.number):
+            try:
+                place = find_origin(trainer.model, trainer.loss_fn, part.inputs, part.targets, backward)
+            except Exception as error:  # the search must not hide what was found
+                place = f"an unknown place: the search for it failed ({error})"
+        if place != NOT_SEEN_AGAIN:
+            break
+    raise NotFiniteError(what, trainer.step + 1, trainer.epoch + 1, trainer.last_lr, place)
