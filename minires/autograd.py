@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minires import observe
+from minires import kernels, observe
 from minires.backend import Array, array_module, is_floating, memory_owner
 
 # ------------------------------------------------------------------------------------------------------------ modes
@@ -371,10 +371,12 @@ class _Sum:
     def add(self, array: Array, owned: bool) -> None:
         if self.array is None:
             self.array, self.owned = array, owned
-        elif self.owned:
-            self.array += array
-        else:
+        elif not self.owned:
             self.array, self.owned = self.array + array, True
+        elif isinstance(self.array, np.ndarray) and self.array.dtype == array.dtype:
+            kernels.add_to(self.array, array)
+        else:
+            self.array += array
 
 
 def run_backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:

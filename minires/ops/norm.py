@@ -32,7 +32,7 @@ class BatchNormTraining(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         x, weight, mean, inverse_std, y = ctx.saved_arrays
-        gradients = kernels.batch_norm_training_backward(grad, x, weight, mean, inverse_std, y)
+        gradients = kernels.batch_norm_training_backward(grad, x, weight, mean, inverse_std, y, ctx.needs_input_grad[3])
         return _wanted(ctx, *gradients)
 
 
@@ -55,11 +55,14 @@ class BatchNormInference(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         x, weight, running_mean, running_var, y = ctx.saved_arrays
-        gradients = kernels.batch_norm_inference_backward(grad, x, weight, running_mean, running_var, ctx.eps, y)
+        keep_masked = ctx.needs_input_grad[3]
+        gradients = kernels.batch_norm_inference_backward(
+            grad, x, weight, running_mean, running_var, ctx.eps, y, keep_masked
+        )
         return *_wanted(ctx, *gradients), None
 
 
-def _wanted(ctx: Node, dx: Array, dweight: Array, dbias: Array, dresidual: Array) -> tuple[Array | None, ...]:
+def _wanted(ctx: Node, dx: Array, dweight: Array, dbias: Array, dresidual: Array | None) -> tuple[Array | None, ...]:
     """The gradients in the order of forward's arguments, None where nobody wants one."""
     gradients = (dx, dweight, dbias, dresidual)
     needs = ctx.needs_input_grad[:4]

@@ -113,6 +113,16 @@ def test_batch_norm_of_a_large_mean(mean, std, dtype):
     compare("batch_norm_training_backward", grad, x, None, statistics[0], statistics[2], None, may_alias=True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batch_norm_of_a_batch_that_its_sample_misrepresents(dtype):
+    """A few of many rows make the centre of the sums: here all that are not like the others."""
+    x = normal(0, (64, 3, 8, 8), dtype, "nhwc")
+    rows = x.transpose(0, 2, 3, 1).reshape(-1, 3)
+    rows[rows.shape[0] // 2 :] += 1000
+    rows[:: rows.shape[0] // 16] = -1e5
+    compare("batch_norm_training_forward", x, None, None, 1e-5, None, False)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 2, 2), (2, 0, 3, 3), (0, 4)])
 def test_batch_norm_of_nothing(shape):
     x = np.zeros(shape, np.float32)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minires import kernels
 from minires.kernels.cpu import sums as fast
 from minires.kernels.reference import sums as reference
-from tests.kernels.helpers import DTYPES, ORDERS, normal
+from tests.kernels.helpers import DTYPES, ORDERS, compare, normal
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 
@@ -101,3 +101,13 @@ def test_normalisation_of_large_pictures_keeps_its_digits(groups):
 
 def kernels_of_reference(name):
     return kernels.implementation(name, "reference")
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3), (2, 3, 4, 5), (40, 3, 50, 50)])
+@pytest.mark.parametrize("orders", [("nhwc", "nhwc"), ("nchw", "nhwc"), ("strided", "nchw"), ("reversed", "reversed")])
+def test_an_array_is_added_in_place(shape, orders, pretend_threads):
+    pretend_threads(3)
+    total, x = (
+        normal(seed, shape, "float32", order if len(shape) == 4 else "nchw") for seed, order in enumerate(orders)
+    )
+    compare("add_to", np.asarray(total), np.asarray(x), exact=True, writes=(0,))

@@ -1,12 +1,10 @@
 """Batch normalisation on the matrix (values a channel, C) that channels-last memory is, a block of rows at a time.
 
-Within a block everything happens in the cache: sums over rows, subtraction, scaling, residual, ReLU. Vectors of C
-channels are repeated to about a thousand values, and as many rows are laid side by side, so that each operation runs
-over long rows however few channels there are. The formulas stand in reference/norm.py.
+Within a block everything happens in the cache: sums over rows, scaling, residual, ReLU. The sums are those of
+`moments`; the formulas stand in reference/norm.py.
 
-The variance is computed in two passes, from differences to the mean: E[x^2] - E[x]^2 would lose all digits where the
-mean is large. The first pass's mean is rounded; the second pass therefore measures by how much it is off (Chan, Golub
-and LeVeque, Algorithms for Computing the Sample Variance, 1983).
+Where every mean is small beside its standard deviation, x is not centred in the passes that follow: (x - mean) scale is
+then as exact as x scale - mean scale, and one operation more.
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,8 @@ import numpy as np
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.activation import keep_where_positive
 from minires.kernels.cpu.buffers import scratch
-from minires.kernels.cpu.layout import channels_second, rows_of, widened, widening
+from minires.kernels.cpu.layout import channels_second
+from minires.kernels.cpu.moments import Rows, centred, moments, sum_rows
 
 __all__ = [
     "batch_norm_inference_backward",
@@ -25,88 +24,40 @@ __all__ = [
     "batch_norm_training_forward",
 ]
 
-BUDGET = 1 << 17  # values a block
-ROWS = 1 << 11  # at most, since the rows of a block are added up in the values' own type
+SMALL_MEAN = 2  # standard deviations
 
 
-class Rows:
-    """The widened matrix of an array (N, C, ...), and the blocks of its rows."""
-
-    def __init__(self, like: np.ndarray) -> None:
-        self.channels = like.shape[1]
-        self.count = like.size // max(1, self.channels)
-        self.factor = widening(self.count, self.channels)
-        self.dtype = like.dtype
-        size = min(ROWS, BUDGET // max(1, self.channels * self.factor))
-        self.blocks = parallel.ranges(self.count // self.factor, size)
-
-    def of(self, x: np.ndarray) -> np.ndarray:
-        """x (N, C, ...) as the widened matrix."""
-        return widened(rows_of(x), self.factor)
-
-    def vector(self, values: np.ndarray) -> np.ndarray:
-        """(C,) values repeated to the widened matrix's row, in its type."""
-        return np.tile(values.astype(self.dtype), self.factor)
-
-    def totals(self, results: list[np.ndarray]) -> np.ndarray:
-        """The threads' sums (..., factor C) as float64 sums (..., C) over all rows."""
-        total = parallel.added(results)
-        return total.reshape(*total.shape[:-1], self.factor, self.channels).sum(axis=-2)
-
-
-def sum_rows(block: np.ndarray) -> np.ndarray:
-    """The sum over a block's rows, by a product with a row of ones: twice as fast as `sum`."""
-    return np.ones(len(block), block.dtype) @ block
-
-
-def means(rows: Rows, x: np.ndarray) -> np.ndarray:
-    """(C,) float64: the mean of each channel, as exact as sums in x's own type are."""
-
-    def work(blocks: Sequence[slice]) -> np.ndarray:
-        total = np.zeros(x.shape[1])
-        for block in blocks:
-            total += sum_rows(x[block])
-        return total
-
-    with np.errstate(invalid="ignore"):
-        return rows.totals(parallel.over(rows.blocks, work)) / np.float64(rows.count)
-
-
-def deviations(rows: Rows, x: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """(2, C) float64: the mean of x - centre, and of its square."""
-    middle = rows.vector(centre)
-
-    def work(blocks: Sequence[slice]) -> np.ndarray:
-        total = np.zeros((2, x.shape[1]))
-        for block in blocks:
-            difference = np.subtract(x[block], middle, out=scratch("difference", x[block].shape, x.dtype))
-            total[0] += sum_rows(difference)
-            total[1] += np.einsum("ij,ij->j", difference, difference)
-        return total
-
-    with np.errstate(invalid="ignore"):
-        return rows.totals(parallel.over(rows.blocks, work)) / np.float64(rows.count)
+def worth_centring(mean: np.ndarray, inverse_std: np.ndarray) -> bool:
+    """Whether some mean is so large that products with x lose digits unless it is subtracted first."""
+    return not np.all(np.abs(mean * inverse_std) <= SMALL_MEAN)
 
 
 def normalise(
     rows: Rows,
     x: np.ndarray,
-    centre: np.ndarray,
-    scale: np.ndarray,
-    shift: np.ndarray,
+    mean: np.ndarray,
+    inverse_std: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
     residual: np.ndarray | None,
     relu: bool,
     y: np.ndarray,
 ) -> None:
-    """y = (x - centre) scale + shift (+ residual), then ReLU; centre, scale, shift (C,), the others widened."""
-    middle, factors, terms = rows.vector(centre), rows.vector(scale), rows.vector(shift)
+    """y = (x - mean) inverse_std weight + bias (+ residual), then ReLU; x, residual and y are widened, the others (C,).
+
+    mean and inverse_std are float64.
+    """
+    scale, shift = inverse_std * or_constant(weight, rows.channels, 1.0), or_constant(bias, rows.channels, 0.0)
+    middle = mean.astype(x.dtype) if worth_centring(mean, inverse_std) else None
+    shift -= (mean if middle is None else mean - middle) * scale  # what `middle` rounded off belongs to the shift
+    factors, terms = rows.vector(scale), rows.vector(shift)
+    centre = None if middle is None else rows.vector(middle)
     zeros = np.zeros(x.shape[1], x.dtype)
 
     def work(blocks: Sequence[slice]) -> None:
         for block in blocks:
             part = y[block]
-            np.subtract(x[block], middle, out=part)
-            part *= factors
+            np.multiply(centred(x[block], centre), factors, out=part)
             part += terms
             if residual is not None:
                 part += residual[block]
@@ -140,14 +91,10 @@ def batch_norm_training_forward(
     """As the reference; y is stored channels last."""
     rows, y = Rows(x), result_like(x)
     matrix = rows.of(x)
-    centre = means(rows, matrix).astype(x.dtype)
-    offset, square = deviations(rows, matrix, centre)
-    mean, variance = centre + offset, np.maximum(square - offset**2, 0)
+    mean, variance = moments(rows, matrix)
     inverse_std = 1 / np.sqrt(variance + eps)
-    scale = inverse_std * or_constant(weight, rows.channels, 1.0)
-    shift = or_constant(bias, rows.channels, 0.0) - offset * scale
     addend = None if residual is None else rows.of(residual)
-    normalise(rows, matrix, centre, scale, shift, addend, relu, rows.of(y))
+    normalise(rows, matrix, mean, inverse_std, weight, bias, addend, relu, rows.of(y))
     dtype = statistics_type(x)
     return y, mean.astype(dtype), variance.astype(dtype), inverse_std.astype(dtype)
 
@@ -164,33 +111,66 @@ def batch_norm_inference_forward(
 ) -> np.ndarray:
     """As the reference; y is stored channels last."""
     rows, y = Rows(x), result_like(x)
-    scale = or_constant(weight, rows.channels, 1.0) / np.sqrt(running_var.astype(np.float64) + eps)
-    shift = or_constant(bias, rows.channels, 0.0)
+    mean, inverse_std = fixed(running_mean, running_var, eps)
     addend = None if residual is None else rows.of(residual)
-    normalise(rows, rows.of(x), running_mean, scale, shift, addend, relu, rows.of(y))
+    normalise(rows, rows.of(x), mean, inverse_std, weight, bias, addend, relu, rows.of(y))
     return y
 
 
-def masked_and_summed(
-    rows: Rows, grad: np.ndarray, x: np.ndarray, mean: np.ndarray, y: np.ndarray | None, passed: np.ndarray
-) -> np.ndarray:
-    """(2, C) float64: sum of g and of g (x - mean), where g = relu_backward(grad, y), which is written to `passed`.
+def fixed(running_mean: np.ndarray, running_var: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and 1 / standard deviation in float64."""
+    return running_mean.astype(np.float64), 1 / np.sqrt(running_var.astype(np.float64) + eps)
 
-    Without ReLU y is None and `passed` is `grad`.
+
+class Backward:
+    """What both backward passes share: g = relu_backward(grad, y), and its sums with x.
+
+    g is written to memory of its own only if it is wanted for the residual (`keep_masked`), else to where dx will be.
+    Without ReLU (y is None) it is grad itself.
     """
-    middle = rows.vector(mean)
 
-    def work(blocks: Sequence[slice]) -> np.ndarray:
-        total = np.zeros((2, x.shape[1]))
-        for block in blocks:
-            if y is not None:
-                keep_where_positive(grad[block].reshape(-1), y[block].reshape(-1), passed[block].reshape(-1))
-            difference = np.subtract(x[block], middle, out=scratch("difference", x[block].shape, x.dtype))
-            total[0] += sum_rows(passed[block])
-            total[1] += np.einsum("ij,ij->j", passed[block], difference)
-        return total
+    def __init__(
+        self,
+        grad: np.ndarray,
+        x: np.ndarray,
+        mean: np.ndarray,
+        inverse_std: np.ndarray,
+        y: np.ndarray | None,
+        keep_masked: bool,
+    ) -> None:
+        self.rows, self.dx = Rows(x), result_like(x)
+        self.mean, self.inverse_std = mean.astype(np.float64), inverse_std.astype(np.float64)
+        self.masked = grad if y is None else result_like(grad) if keep_masked else None
+        self.x, self.out = self.rows.of(x), self.rows.of(self.dx)
+        self.g = self.out if self.masked is None else self.rows.of(self.masked)
+        middle = mean if worth_centring(self.mean, self.inverse_std) else None
+        self.middle = None if middle is None else self.rows.vector(middle)
+        self.offset = self.mean if middle is None else np.zeros(self.rows.channels)  # of the channels in self.x
+        self.dbias, product = self._sums(self.rows.of(grad), None if y is None else self.rows.of(y))
+        product -= self.offset * self.dbias
+        # The derivative by a weight; of nothing it is 0, not 0 times NaN.
+        self.dweight = product * self.inverse_std if self.rows.count else product
 
-    return rows.totals(parallel.over(rows.blocks, work))
+    def _sums(self, grad: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+        """(2, C) float64: the sums of g, which is found on the way, and of g (x - middle)."""
+
+        def work(blocks: Sequence[slice]) -> np.ndarray:
+            total = np.zeros((2, self.x.shape[1]))
+            for block in blocks:
+                g = self.g[block]
+                if y is not None:
+                    keep_where_positive(grad[block].reshape(-1), y[block].reshape(-1), g.reshape(-1))
+                total[0] += sum_rows(g)
+                total[1] += np.einsum("ij,ij->j", g, centred(self.x[block], self.middle))
+            return total
+
+        return self.rows.totals(parallel.over(self.rows.blocks, work))
+
+    def scale(self, weight: np.ndarray | None) -> np.ndarray:
+        return self.inverse_std * or_constant(weight, self.rows.channels, 1.0)
+
+    def results(self, like: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        return self.dx, self.dweight.astype(like.dtype), self.dbias.astype(like.dtype), self.masked
 
 
 def batch_norm_training_backward(
@@ -200,39 +180,30 @@ def batch_norm_training_backward(
     mean: np.ndarray,
     inverse_std: np.ndarray,
     y: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    keep_masked: bool = True,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """As the reference; dx and masked_grad are stored channels last (masked_grad is grad itself where y is None)."""
-    rows, dx = Rows(x), result_like(x)
-    passed = grad if y is None else result_like(grad)
-    upstream, matrix, kept = rows.of(grad), rows.of(x), rows.of(passed)
-    dbias, product = masked_and_summed(rows, upstream, matrix, mean, None if y is None else rows.of(y), kept)
-    inverse = inverse_std.astype(np.float64)
-    dweight = product * inverse if rows.count else product  # of nothing: 0, not 0 times NaN
-    scale = inverse * or_constant(weight, rows.channels, 1.0)
-    count = max(rows.count, 1)
-    through_mean, through_variance = dbias / count, dweight * inverse / count
-    combine(rows, kept, matrix, mean, (scale, through_mean, through_variance), rows.of(dx))
-    dtype = mean.dtype if weight is None else weight.dtype
-    return dx, dweight.astype(dtype), dbias.astype(dtype), passed
+    sums = Backward(grad, x, mean, inverse_std, y, keep_masked)
+    count = max(sums.rows.count, 1)
+    combine(sums, sums.scale(weight), sums.dbias / count, sums.dweight * sums.inverse_std / count)
+    return sums.results(mean if weight is None else weight)
 
 
-def combine(
-    rows: Rows, g: np.ndarray, x: np.ndarray, mean: np.ndarray, vectors: tuple[np.ndarray, ...], dx: np.ndarray
-) -> None:
-    """dx = scale (g - through_mean - (x - mean) through_variance)."""
-    middle = rows.vector(mean)
-    scale, through_mean, through_variance = (rows.vector(values) for values in vectors)
+def combine(sums: Backward, scale: np.ndarray, through_mean: np.ndarray, through_variance: np.ndarray) -> None:
+    """dx = scale (g - through_mean - (x - mean) through_variance); dx may lie where g does."""
+    constant = sums.rows.vector(through_mean - sums.offset * through_variance)
+    factors, slopes = sums.rows.vector(scale), sums.rows.vector(through_variance)
 
     def work(blocks: Sequence[slice]) -> None:
         for block in blocks:
-            part = dx[block]
-            np.subtract(x[block], middle, out=part)
-            part *= through_variance
-            part += through_mean
-            np.subtract(g[block], part, out=part)
-            part *= scale
+            out = sums.out[block]
+            part = scratch("part", out.shape, out.dtype)
+            np.multiply(centred(sums.x[block], sums.middle), slopes, out=part)
+            part += constant
+            np.subtract(sums.g[block], part, out=out)
+            out *= factors
 
-    parallel.over(rows.blocks, work)
+    parallel.over(sums.rows.blocks, work)
 
 
 def batch_norm_inference_backward(
@@ -243,20 +214,15 @@ def batch_norm_inference_backward(
     running_var: np.ndarray,
     eps: float,
     y: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    keep_masked: bool = True,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """As the reference; dx and masked_grad are stored channels last (masked_grad is grad itself where y is None)."""
-    rows, dx = Rows(x), result_like(x)
-    passed = grad if y is None else result_like(grad)
-    kept, result = rows.of(passed), rows.of(dx)
-    output = None if y is None else rows.of(y)
-    dbias, product = masked_and_summed(rows, rows.of(grad), rows.of(x), running_mean, output, kept)
-    inverse = 1 / np.sqrt(running_var.astype(np.float64) + eps)
-    scale = rows.vector(inverse * or_constant(weight, rows.channels, 1.0))
+    sums = Backward(grad, x, *fixed(running_mean, running_var, eps), y, keep_masked)
+    factors = sums.rows.vector(sums.scale(weight))
 
     def work(blocks: Sequence[slice]) -> None:
         for block in blocks:
-            np.multiply(kept[block], scale, out=result[block])
+            np.multiply(sums.g[block], factors, out=sums.out[block])
 
-    parallel.over(rows.blocks, work)
-    dtype = running_mean.dtype if weight is None else weight.dtype
-    return dx, (product * inverse).astype(dtype), dbias.astype(dtype), passed
+    parallel.over(sums.rows.blocks, work)
+    return sums.results(running_mean if weight is None else weight)

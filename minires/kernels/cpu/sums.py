@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from minires.kernels.cpu import parallel
+from minires.kernels.cpu.stretches import in_blocks
 
-__all__ = ["sum_over"]
+__all__ = ["add_to", "sum_over"]
 
 RUN = 256  # additions to one sum before it is handed over to float64
 
@@ -63,3 +64,12 @@ def sum_rows(matrix: np.ndarray) -> np.ndarray:
         return total
 
     return parallel.added(parallel.over(parallel.ranges(len(matrix), RUN), work))
+
+
+def add_to(total: np.ndarray, x: np.ndarray) -> None:
+    """As the reference."""
+    in_blocks([total, x], add_part)
+
+
+def add_part(total: np.ndarray, x: np.ndarray) -> None:
+    total += x

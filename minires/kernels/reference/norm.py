@@ -88,12 +88,14 @@ def batch_norm_training_backward(
     mean: np.ndarray,
     inverse_std: np.ndarray,
     y: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    keep_masked: bool = True,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """(dx, dweight, dbias, masked_grad) of the training forward pass.
 
     With g = masked_grad = relu_backward(grad, y) (all of grad without ReLU) and n = (x - mean) inverse_std:
     dbias = sum g; dweight = sum g n; dx = weight inverse_std (g - dbias / m - n dweight / m): the two last terms
-    are what flows through mean and variance. masked_grad is the residual's gradient as well. Shapes as before.
+    are what flows through mean and variance. masked_grad is the residual's gradient as well; without `keep_masked` the
+    result may be None in its place. Shapes as before.
     """
     axes = all_but_channels(x)
     count = max(x.size // max(x.shape[1], 1), 1)
@@ -104,7 +106,7 @@ def batch_norm_training_backward(
     dx = g - along_channels(dbias, x, 0.0) / count - n * along_channels(dweight, x, 0.0) / count
     dx *= along_channels(weight, x, 1.0) * along_channels(inverse_std, x, 1.0)
     dtype = mean.dtype if weight is None else weight.dtype
-    return dx.astype(x.dtype), dweight.astype(dtype), dbias.astype(dtype), passed
+    return dx.astype(x.dtype), dweight.astype(dtype), dbias.astype(dtype), passed if keep_masked else None
 
 
 def batch_norm_inference_forward(
@@ -130,7 +132,8 @@ def batch_norm_inference_backward(
     running_var: np.ndarray,
     eps: float,
     y: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    keep_masked: bool = True,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """(dx, dweight, dbias, masked_grad) of the inference forward pass: dx = weight inverse_std masked_grad.
 
     The statistics are constants, so that nothing flows through them; dweight and dbias are as in training.
@@ -142,4 +145,5 @@ def batch_norm_inference_backward(
     n = (x - along_channels(running_mean, x, 0.0)) * along_channels(inverse_std, x, 1.0)
     dx = g * along_channels(weight, x, 1.0) * along_channels(inverse_std, x, 1.0)
     dtype = running_mean.dtype if weight is None else weight.dtype
-    return dx.astype(x.dtype), (g * n).sum(axis=axes).astype(dtype), g.sum(axis=axes).astype(dtype), passed
+    dweight, dbias = (g * n).sum(axis=axes), g.sum(axis=axes)
+    return dx.astype(x.dtype), dweight.astype(dtype), dbias.astype(dtype), passed if keep_masked else None

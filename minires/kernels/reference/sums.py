@@ -1,8 +1,8 @@
-"""Sums along axes."""
+"""Sums along axes, and of two arrays."""
 
 import numpy as np
 
-__all__ = ["sum_over"]
+__all__ = ["add_to", "sum_over"]
 
 
 def sum_over(x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
@@ -12,3 +12,8 @@ def sum_over(x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray
     """
     wide = np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
     return np.asarray(x.sum(axis=axes, keepdims=keepdims, dtype=wide)).astype(x.dtype)
+
+
+def add_to(total: np.ndarray, x: np.ndarray) -> None:
+    """total = total + x in place; both have one shape."""
+    total += x
