@@ -21,7 +21,8 @@ def run(name: str, words: Sequence[str]) -> int:
 
     text = "Measure a trained model. Class order and preprocessing come from the model's folder."
     parser = Parser(name, text, EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="a run folder, or the model folder in it")
+    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, one of its "
+                        "checkpoints, a file of minires export or weights, or the URL of one")  # fmt: skip
     parser.add_argument("--data", "--data-dir", "--data-path", metavar="TEXT",
                         help="folder CLASS/*.jpg, or with folders of the splits in it, CSV table or digits "
                         "(default: the run's)")  # fmt: skip
@@ -35,7 +36,8 @@ def run(name: str, words: Sequence[str]) -> int:
     split = given.get("split", "test")
     if split not in ("train", "val", "test"):
         raise UsageError(f"--split is one of train, val, test; got {split!r}", code="usage.value")
-    found = evaluation.evaluate_model(given["model"], given.get("data"), split, **checked)
+    say = (lambda text: None) if given.get("quiet") else output.say
+    found = evaluation.evaluate_model(given["model"], given.get("data"), split, say=say, **checked)
     if given.get("json"):
         output.result_json(found.to_dict())
     else:
@@ -57,4 +59,5 @@ def describe(found: dict[str, Any]) -> str:
             recall = "-" if figures["recall"] is None else f"{figures['recall']:.4f}"
             rows.append([name, str(figures["samples"]), str(figures["right"]), recall])
         lines += ["", output.table(rows)]
+    lines += [f"note: {output.one_line(note)}" for note in found["notes"]]
     return "\n".join(lines)

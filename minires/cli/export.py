@@ -25,7 +25,8 @@ def run(name: str, words: Sequence[str]) -> int:
     """The command."""
     text = "Write a trained model for other programs. An ONNX file is compared with the model if onnxruntime is there."
     parser = Parser(name, text, EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, or a weights file")
+    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, one of its "
+                        "checkpoints, a weights file, or the URL of one")  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="the file to write (one that exists is replaced)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(ENDINGS)} (default: by the ending of the file)")
     parser.add_argument("--img-size", metavar="N", help="ONNX: side of the pictures (default: the preprocessing's)")
@@ -46,7 +47,9 @@ def run(name: str, words: Sequence[str]) -> int:
 
     from minires.finetune.loading import load_model
 
-    loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"))
+    say = (lambda text: None) if given.get("quiet") else output.say
+    loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
+                        progress=False if given.get("quiet") else None)  # fmt: skip
     found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, **options), "bytes": os.path.getsize(path)}
     if given.get("json"):
         output.result_json(found)

@@ -20,14 +20,15 @@ FORMATS = ("table", "csv", "json", "jsonl")
 EXAMPLES = """  minires predict runs/finetune-resnet20-1 a.jpg b.png
   minires predict runs/finetune-resnet20-1/model photos/ --recursive --format csv --output labels.csv
   minires predict resnet50.pth photos/ --class-map imagenet.txt
+  minires predict https://example.org/flowers-1b2c3d4e.safetensors photos/
   find photos -name '*.jpg' | minires predict runs/finetune-resnet20-1 - --format jsonl"""
 
 
 def run(name: str, words: Sequence[str]) -> int:
     """The command. Exit status 3 if some pictures could not be read; the others are answered."""
     parser = Parser(name, "Classify pictures. How they are prepared comes with the model.", EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, or a weights file "
-                        "(.pth, .safetensors, .npz)")  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, one of its "
+                        "checkpoints, a weights file (.pth, .safetensors, .npz), or the URL of one")  # fmt: skip
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures, folders, or - for paths on stdin")
     parser.add_argument("--topk", "--top", metavar="N", help="classes shown for each picture (default: 5)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(FORMATS)} (default: table)")
@@ -52,7 +53,9 @@ def run(name: str, words: Sequence[str]) -> int:
     from minires.finetune import inference, loading
     from minires.io import files
 
-    loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"))
+    say = (lambda text: None) if given.get("quiet") else output.say
+    loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
+                                progress=False if given.get("quiet") else None)  # fmt: skip
     paths = _pictures(given["inputs"], given.get("recursive", False))
     target, embeddings = given.get("output"), given.get("embeddings")
     _check_targets(target, embeddings)

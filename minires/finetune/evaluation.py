@@ -16,18 +16,22 @@ from minires.io import download, toml
 
 @dataclass
 class EvaluationReport:
-    """Which model was measured on what, the figures, and the pictures that were left out (file -> reason)."""
+    """Which model was measured on what, the figures, and the pictures that were left out (file -> reason).
+
+    notes: what to know before believing the figures, such as that nothing tells which pictures were trained on.
+    """
 
     model: str
     data: str
     split: str
     metrics: dict[str, Any]
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"model": self.model, "data": self.data, "split": self.split, "metrics": self.metrics,
-                "skipped": self.skipped}  # fmt: skip
+                "skipped": self.skipped, "notes": self.notes}  # fmt: skip
 
 
 def evaluate_model(
@@ -40,6 +44,7 @@ def evaluate_model(
     With the run's own data the split is the one that the run made (splits.csv). `source` may be a folder with folders
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
+    path: may be a URL, as in `load_model`; say: where lines about a download go.
     """
     loaded = load_model(path, say=say)
     path = loaded.path if download.is_url(path) else path
@@ -49,7 +54,11 @@ def evaluate_model(
                          code="usage.missing", hint="--data FOLDER")  # fmt: skip
     own = settings is not None and (source is None or _same_place(source, settings.data))
     name = str(settings.data if own and settings else source)
-    dataset = _own_split(os.fspath(path), settings, loaded, split) if own and settings else _other(name, loaded, split)
+    notes: list[str] = []
+    if own and settings:
+        dataset = _own_split(os.fspath(path), settings, loaded, split)
+    else:
+        dataset = _other(name, loaded, split, notes)
     report = data.scan({split: dataset}, verify=True, duplicates=False)
     report.check(on_bad_image)
     if report.unreadable:
@@ -58,7 +67,7 @@ def evaluate_model(
         raise UsageError(f"no pictures to evaluate in {name}", code="data.empty", file=name)
     dataset.transform = loaded.preprocessing
     found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type)
-    return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable)
+    return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable, notes)
 
 
 def _run_settings(path: str) -> Settings | None:
@@ -99,17 +108,24 @@ def _own_split(path: str, settings: Settings, loaded: LoadedModel, split: str) -
     return _pick(parts, split, str(settings.data))
 
 
-def _other(source: str, loaded: LoadedModel, split: str) -> Any:
+def _other(source: str, loaded: LoadedModel, split: str, notes: list[str]) -> Any:
+    """The pictures of a source that is not the run's own. What should be known about the choice is added to `notes`."""
     order, mode = _class_to_idx(loaded), loaded.preprocessing.mode
     if pictures.is_digits(source) or pictures.is_table(source):
         if pictures.is_digits(source):
             digits = data.load_digits()
             if loaded.classes != digits.classes:
                 raise UsageError("the model does not know the digits' classes", code="data.extra_class")
+            notes.append(f"nothing says which digits {loaded.path} was trained on: this is the usual split (seed "
+                         f"{Settings.seed}), and if it was trained on another one, it has seen some of these "
+                         "pictures; a run folder knows its own split")  # fmt: skip
             return _pick(pictures.open_splits(Settings(data=source), mode), split, source)
+        has_splits = pictures.has_split_column(source)
+        if not has_splits:
+            notes.append(f"all pictures of {source} are measured: it has no column split")
         return data.CSVDataset(
             source, target="class" if loaded.classes else "number", class_to_idx=order, mode=mode,
-            delimiter=pictures.delimiter(source), split=split if pictures.has_split_column(source) else None,
+            delimiter=pictures.delimiter(source), split=split if has_splits else None,
         )  # fmt: skip
     if not os.path.isdir(source):
         raise UsageError(f"cannot read the data folder {source}: there is no such folder", code="data.no_folder",
@@ -117,7 +133,10 @@ def _other(source: str, loaded: LoadedModel, split: str) -> Any:
     if order is None:
         raise UsageError("a regression model is evaluated on a CSV table", code="usage.conflict")
     folder = os.path.join(source, split)
-    return data.ImageFolder(folder if os.path.isdir(folder) else source, class_to_idx=order, mode=mode)
+    if not os.path.isdir(folder):
+        notes.append(f"all pictures of {source} are measured: it has no folder {split}")
+        folder = source
+    return data.ImageFolder(folder, class_to_idx=order, mode=mode)
 
 
 def _pick(parts: dict[str, Any], split: str, name: str) -> Any:

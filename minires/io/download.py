@@ -20,10 +20,12 @@ from minires.errors import UsageError
 from minires.io import files, http
 from minires.io.lock import FolderLock
 from minires.io.part_file import sha256 as sha256_of
-from minires.io.weights import SUFFIXES, is_weights_file
+from minires.io.suffixes import READ_SUFFIXES, is_url, is_weights_file
 
 if TYPE_CHECKING:
     from minires.io.transfer import Patience
+
+__all__ = ["LIMIT", "cache_folder", "download", "file_of", "is_url", "local", "print_line"]
 
 LIMIT = 8 << 30  # bytes
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
@@ -43,18 +45,13 @@ def cache_folder() -> str:
     return os.environ.get("MINIRES_HOME") or os.path.join(base, "minires")
 
 
-def is_url(source: Any) -> bool:
-    """Whether `source` is a text such as https://host/name."""
-    return isinstance(source, str) and "://" in source
-
-
 def local(source: Any, say: Callable[[str], None] = print_line, progress: bool | None = None) -> Any:
     """The weights file at a URL as a path in the cache, downloaded if need be; anything but a URL as it is."""
     if not is_url(source):
         return source
     name = os.path.basename(file_of(source)[0])
     if not is_weights_file(name):
-        raise UsageError(f"{source}: {name} is not one of {', '.join(SUFFIXES)}", code="file.unknown_format")
+        raise UsageError(f"{source}: {name} is not one of {', '.join(READ_SUFFIXES)}", code="file.unknown_format")
     return download(source, say=say, progress=progress)
 
 

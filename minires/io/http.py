@@ -36,15 +36,16 @@ def check_url(url: str) -> None:
         raise ValueError("a user name in it, which would be shown and kept")
 
 
-def open_url(url: str, headers: dict[str, str], timeout: float) -> "HTTPResponse":
+def open_url(url: str, headers: dict[str, str], timeout: float, within: float) -> "HTTPResponse":
     """The answer to a GET of `url`, whatever its status, after redirects. The caller closes it.
 
-    timeout: seconds that connecting and each wait for bytes may take. Raises DownloadError for a redirect that leads
+    timeout: seconds that connecting and each wait for bytes may take; within: those in which all headers must be there,
+    redirects included. Raises DownloadError for a redirect that leads
     nowhere or to anything but http and https (nor from https to http), OSError and HTTPException for the network.
     """
     from urllib.request import Request  # with OpenSSL a tenth of the time that all of minires takes to import
 
-    opener = _opener()
+    opener = _opener(within)
     headers = {"User-Agent": f"minires/{__version__}", "Accept-Encoding": "identity", **headers}
     for _ in range(REDIRECTS + 1):
         request = Request(urllib.parse.quote(url, string.punctuation), headers=headers)
@@ -68,14 +69,18 @@ def _next(url: str, location: str) -> str:
     return following
 
 
-def _opener() -> Any:
+def _opener(within: float) -> Any:
     """urllib's machinery without its readers of local files, FTP and data: URLs, and without errors for statuses."""
     import urllib.request as urllib
 
+    from minires.io.http_headers import with_deadline
+
     opener = urllib.OpenerDirector()
-    for kind in ("ProxyHandler", "UnknownHandler", "HTTPHandler", "HTTPSHandler"):
+    for kind in ("ProxyHandler", "UnknownHandler"):
+        opener.add_handler(getattr(urllib, kind)())
+    for kind in ("HTTPHandler", "HTTPSHandler"):
         if hasattr(urllib, kind):  # a Python built without OpenSSL has no HTTPSHandler
-            opener.add_handler(getattr(urllib, kind)())
+            opener.add_handler(with_deadline(getattr(urllib, kind), within))
     return opener
 
 

@@ -27,8 +27,8 @@ class Patience:
     """How long to wait for what.
 
     timeout: seconds for connecting and for the next bytes. tries: attempts in all, with waits of `wait`, twice, four
-    times as many seconds between them. slow: seconds in which at least `least` bytes must come. clock, sleep: seconds
-    of a clock that never goes back, and waiting.
+    times as many seconds between them. slow: seconds in which all headers, and then at least `least` bytes, must come.
+    clock, sleep: seconds of a clock that never goes back, and waiting.
     """
 
     timeout: float = 30.0
@@ -114,7 +114,7 @@ class Transfer:
 
     def _receive(self, begun: int, notes: dict[str, Any]) -> None:
         headers = {"Range": f"bytes={begun}-", "If-Range": notes["validator"]} if begun else {}
-        with contextlib.closing(open_url(self.url, headers, self.patience.timeout)) as response:
+        with contextlib.closing(open_url(self.url, headers, self.patience.timeout, self.patience.slow)) as response:
             start, total = self._place_of(response, begun, notes)
             if start == 0:
                 self._check(response)

@@ -12,12 +12,11 @@ import numpy as np
 
 from minires.backend import move
 from minires.errors import FileFormatError, UsageError
-from minires.io import files, keras_files, npz, safetensors, state_dicts, torch_file, torch_write
+from minires.io import download, files, keras_files, npz, safetensors, state_dicts, torch_file, torch_write
+from minires.io.suffixes import READ_SUFFIXES, SUFFIXES, TORCH_SUFFIXES, is_weights_file
 from minires.tensor import Tensor
 
-TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: model_best.pth.tar of PyTorch's ImageNet example
-SUFFIXES = (".safetensors", ".npz", *TORCH_SUFFIXES)
-READ_SUFFIXES = (*SUFFIXES, *keras_files.SUFFIXES)  # minires writes no Keras files
+__all__ = ["READ_SUFFIXES", "SUFFIXES", "TORCH_SUFFIXES", "is_weights_file", "load", "save"]
 
 
 def save(obj: Any, f: files.PathLike) -> None:
@@ -42,11 +41,13 @@ _WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
 def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .npz, torch or Keras (.h5, .keras) file, by name. Loading never executes anything.
 
+    f: its path, or its URL: what is not in the cache is downloaded (see download.py, which says what it raises).
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
     float32, which holds it exactly. Entries that hold no numbers are left out with a warning.
     Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one.
     """
+    f = download.local(f)
     kind = _kind(f, "load")
     if kind in TORCH_SUFFIXES:
         return {name: Tensor(array) for name, array in _of_torch(f, ema).items()}
@@ -74,14 +75,6 @@ def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
         except TypeError as error:
             raise FileFormatError(path, None, f"the tensor {name!r}: {error}") from error
     return arrays
-
-
-def is_weights_file(name: files.PathLike) -> bool:
-    """Whether a name, or the path within a URL, ends as those of weights files do."""
-    path = os.fspath(name)
-    if "://" in path:
-        path = path.partition("#")[0].partition("?")[0]
-    return os.path.splitext(path)[1].lower() in READ_SUFFIXES
 
 
 def _kind(path: files.PathLike, verb: str) -> str:

@@ -5,15 +5,18 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from minires import cli
+from minires import cli, models
 from minires.cli.job import GROUPS
 from minires.cli.options import NOT_BUILT, OTHER_NAMES
+from minires.data import preset_eval
 from minires.finetune.settings import FIELDS
+from minires.io import model_directory
 from minires.version import __version__
 from tests.cli.helpers import command, environment, minires
 
@@ -100,7 +103,28 @@ def test_evaluate(finished, capsys, monkeypatch):
     assert status == 0 and err == ""
     assert figures["metrics"] == json.loads((place / "run" / "metrics.json").read_text())["after"]
     status, out, _ = run(capsys, "evaluate", "run/model", "--data", "photos", "--split", "val")
-    assert status == 0 and "split val" in out and re.search(r"red +\d", out)
+    assert status == 0 and "split val" in out and re.search(r"red +\d", out) and "note:" not in out
+
+
+def test_evaluate_says_what_a_figure_is_worth(finished, capsys, monkeypatch, tmp_path):
+    """A model folder alone does not say which pictures it has seen; a folder without splits is measured as a whole."""
+    pytest.importorskip("sklearn")
+    place, _ = finished
+    monkeypatch.chdir(tmp_path)
+    model_directory.save(models.resnet20(num_classes=10), "model", preset_eval((8, 8), None).to_config(),
+                         [str(digit) for digit in range(10)])  # fmt: skip
+    status, out, _ = run(capsys, "evaluate", "model", "--data", "digits")
+    assert status == 0 and "note: nothing says which digits model was trained on" in out and "seed 42" in out
+    monkeypatch.chdir(place)
+    status, out, _ = run(capsys, "evaluate", "run", "--data", "photos/../photos", "--json")
+    assert status == 0 and json.loads(out)["notes"] == []
+    shutil.copytree("photos", tmp_path / "others")
+    status, out, _ = run(capsys, "evaluate", "run", "--data", tmp_path / "others", "--split", "val", "--json")
+    assert json.loads(out)["notes"] == [f"all pictures of {tmp_path / 'others'} are measured: it has no folder val"]
+    table = tmp_path / "all.csv"
+    table.write_text(f"path,label\n{place / 'photos/red/1.png'},red\n{place / 'photos/blue/1.png'},blue\n")
+    status, out, _ = run(capsys, "evaluate", "run", "--data", table)
+    assert status == 0 and f"note: all pictures of {table} are measured: it has no column split" in out
 
 
 @pytest.mark.parametrize(

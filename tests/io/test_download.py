@@ -18,14 +18,16 @@ import minires as mr
 from minires import models
 from minires.cli import main
 from minires.errors import MiniresError, UsageError
+from minires.finetune.loading import load_model
 from minires.finetune.settings import Settings
 from minires.finetune.start import find_start
-from minires.io import download, files, transfer, weights
+from minires.io import download, files, model_directory, transfer, weights
 from minires.io.download import download as fetch
 from minires.io.http import DownloadError, _next
+from tests.finetune.helpers import make_photos, make_weights
 from tests.io.crash_states import every_state
 from tests.io.faults import CALLS, ERRORS, NEEDS_SPACE, Faulty, Recording
-from tests.io.servers import ETAG, Server, quick
+from tests.io.servers import ETAG, Request, Server, quick
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -392,6 +394,64 @@ def test_a_server_that_drips(serve, cache):
     assert 0 < server.requests[1].start < 100 and "bytes came in 0 s" in lines[1]
 
 
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nServer: "], ids=["status line", "headers"])
+def test_headers_that_drip(serve, cache, sent):
+    """A byte now and then keeps every single wait short; the time for all of them is limited, too."""
+
+    def answer(request):
+        if request.count > 0:
+            return request.serve(DATA)
+        request.body(sent)
+        server.drip(request, b"x" * 10_000, every=0.02)
+
+    server, lines = serve(answer), []
+    began = time.monotonic()
+    assert files.read_bytes(get(server, say=lines.append)) == DATA
+    assert time.monotonic() - began < 3 and len(server.requests) == 2
+    assert lines[1] == "no complete headers came in 0.3 s; trying again in 1 s"
+
+
+def test_redirects_share_the_time_for_headers(serve, cache):
+    def answer(request):
+        if request.count >= 4:
+            return request.serve(DATA)
+        time.sleep(0.2)
+        return request.head(302, Location="/" + NAME, Content_Length=0)
+
+    lines = []
+    get(serve(answer), say=lines.append, patience=quick(timeout=5.0, slow=0.5, tries=5))
+    assert "no complete headers came in 0.5 s" in lines[1]
+
+
+def test_the_body_has_its_own_time(serve):
+    """What the headers left of their time is not what a wait for the body may take."""
+
+    def answer(request):
+        time.sleep(0.4)
+        request.serve(DATA, upto=1000)
+        time.sleep(0.4)
+        request.body(DATA[1000:])
+
+    server = serve(answer)
+    assert files.read_bytes(get(server, patience=quick(timeout=0.7, slow=0.7))) == DATA and len(server.requests) == 1
+
+
+def test_a_proxy_that_drips_its_answer(serve, monkeypatch):
+    def answer(request):
+        request.head(200)
+
+    proxy = serve(answer)
+    ask = proxy.http.RequestHandlerClass
+    monkeypatch.setattr(ask, "do_CONNECT", lambda handler: (
+        handler.wfile.write(b"HTTP/1.1 "), handler.wfile.flush(),
+        proxy.drip(Request(handler, 0), b"x" * 1000, every=0.02)), raising=False)  # fmt: skip
+    monkeypatch.setenv("https_proxy", proxy.base)
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=r"no complete headers came in 0\.3 s"):
+        fetch(f"https://weights.invalid/{NAME}", say=lambda text: None, patience=quick(tries=1))
+    assert time.monotonic() - began < 3
+
+
 def test_slow_is_not_a_drip(serve):
     def answer(request):
         request.serve(DATA, upto=0)
@@ -726,6 +786,63 @@ def test_the_command_line_says_where_to_put_the_file(cache, capsys, monkeypatch,
     assert shown.out == "" and shown.err.count("\n") == 1
     assert url in shown.err and f"put the file at {cache / 'resnet18-f37072fd.pth'} by hand" in shown.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def published(serve, tmp_path):
+    """A server with two files, model.safetensors of `minires export` and resnet20.pth, and what is in the former."""
+    make_weights(tmp_path / "made", classes=3)
+    loaded = load_model(tmp_path / "made")
+    state = loaded.model.state_dict()
+    exported = tmp_path / "model.safetensors"
+    model_directory.save_file(exported, {name: tensor.array for name, tensor in state.items()}, loaded.model.config,
+                              loaded.preprocessing.to_config(), ["blue", "green", "red"])  # fmt: skip
+    weights.save(models.resnet20(num_classes=3), tmp_path / "resnet20.pth")
+    files_by_name = {"/" + name: (tmp_path / name).read_bytes() for name in ("model.safetensors", "resnet20.pth")}
+    server = serve(lambda request: request.serve(files_by_name[request.path]))
+    return server, exported
+
+
+def test_models_and_tensors_by_url(published, capsys):
+    server, exported = published
+    url = f"{server.base}/model.safetensors"
+    tensors = mr.load(url)
+    assert "downloading" in capsys.readouterr().err
+    assert set(tensors) == set(mr.load(exported))
+    assert mr.models.load(url).metadata["classes"] == ["blue", "green", "red"]
+    lines = []
+    loaded = load_model(url, say=lines.append)
+    assert loaded.classes == ["blue", "green", "red"] and loaded.preprocessing == load_model(exported).preprocessing
+    assert len(server.requests) == 1 and lines == []
+    digest = hashlib.sha256(exported.read_bytes()).hexdigest()
+    assert load_model(f"{url}#sha256={digest}").classes == loaded.classes
+    with pytest.raises(DownloadError, match="is not the file that was asked for"):
+        load_model(f"{url}#sha256={'0' * 64}")
+    assert mr.models.load(f"{server.base}/resnet20.pth").config == {"name": "resnet20", "num_classes": 3}
+    with pytest.raises(UsageError, match=r"model\.zip is not one of"):
+        mr.load(f"{server.base}/model.zip")
+
+
+def test_predict_evaluate_and_export_by_url(published, tmp_path, capsys):
+    server, exported = published
+    photos, url = make_photos(tmp_path / "photos", per_class=4), f"{server.base}/model.safetensors"
+    shown = {}
+    for name in (url, str(exported)):
+        assert main(["predict", name, str(photos / "red"), "--format", "csv"]) == 0
+        predictions, said = capsys.readouterr()
+        assert main(["evaluate", name, "--data", str(photos), "--json"]) == 0
+        shown[name] = predictions, json.loads(capsys.readouterr().out)["metrics"]
+        assert said.count("downloading") == (name == url)
+    assert shown[url] == shown[str(exported)] and len(server.requests) == 1
+    assert main(["export", url, "--output", str(tmp_path / "again.safetensors")]) == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == exported.read_bytes()
+    other = f"{server.base}/resnet20.pth"
+    assert main(["predict", other, str(photos / "red"), "-q"]) == 0
+    assert capsys.readouterr().err == "", "quiet"
+    server.close()
+    assert main(["predict", f"{server.base}/away.pth", str(photos / "red")]) == 1
+    shown = capsys.readouterr().err
+    assert "put the file at" in shown and "Traceback" not in shown
 
 
 def test_weights_files_by_url():
