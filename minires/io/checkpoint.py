@@ -84,13 +84,17 @@ def read_state(tensors: Mapping[str, np.ndarray], text: str, path: files.PathLik
     if _digest(tensors, record) != digest:
         raise FileFormatError(path, None, "the checksum (sha256) does not match: the file is damaged")
     if version != FORMAT_VERSION:
-        writer = record.get("minires_version")
-        reason = f"checkpoint format {version} of minires {writer}; this is minires {__version__} with {FORMAT_VERSION}"
-        raise FutureFormatError(path, 8, reason, hint="install the version of minires that wrote it, or a later one")
+        raise future_format(path, f"checkpoint format {version}", FORMAT_VERSION, record)
     try:
         return strict_json.loads(state)
     except (ValueError, TypeError) as error:
         raise FileFormatError(path, 8, f"the state is damaged: {error}") from error
+
+
+def future_format(path: files.PathLike, what: str, known: int, record: Mapping[str, Any]) -> FutureFormatError:
+    """The error for `what`, such as "model format 3", written by the minires that the record names."""
+    reason = f"{what} of minires {record.get('minires_version')}; this is minires {__version__} with {known}"
+    return FutureFormatError(path, 8, reason, hint="install the version of minires that wrote it, or a later one")
 
 
 def model_parts(tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], path: files.PathLike) -> dict[str, Any]:

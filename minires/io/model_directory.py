@@ -21,6 +21,7 @@ from minires.errors import FileFormatError
 from minires.io import checkpoint, files, safetensors, strict_json
 from minires.version import __version__
 
+FORMAT_VERSION = 1
 _WEIGHTS, _KEY = "model.safetensors", "minires_model"
 
 
@@ -63,7 +64,8 @@ def save_file(
     parts: dict[str, Any] = {
         "config": dict(config), "preprocessing": dict(preprocessing or {}), "classes": list(classes),
     }  # fmt: skip
-    record = json.dumps({"minires_version": __version__, **parts}, allow_nan=False)
+    versions = {"format_version": FORMAT_VERSION, "minires_version": __version__}
+    record = json.dumps({**versions, **parts}, allow_nan=False)
     safetensors.save_file(tensors, path, {_KEY: record})
     return parts
 
@@ -131,6 +133,9 @@ def load_parts(path: files.PathLike, warn: Callable[[str], None] = warnings.warn
 
 def _read_record(metadata: Mapping[str, str], path: files.PathLike) -> dict[str, Any]:
     record = _parse(metadata[_KEY], path)
+    version = record.get("format_version", 1)  # the first models did not say it
+    if version != FORMAT_VERSION:
+        raise checkpoint.future_format(path, f"model format {version}", FORMAT_VERSION, record)
     parts: dict[str, Any] = {name: record[name] for name in ("config", "preprocessing", "classes") if name in record}
     if len(parts) < 3:
         raise FileFormatError(path, 8, "the record of the model is incomplete")
