@@ -1,5 +1,6 @@
 """`minires doctor`: what this installation stands on, and whether it runs as fast as this machine allows."""
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,12 @@ from minires.io import download, environment
 EXAMPLES = "  minires doctor\n  minires doctor --json > doctor.json"
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids", "zen5", "graniterapids"}
 AVX2_CORES = {"haswell", "zen", "excavator"} | AVX512_CORES
+
+EXTRAS = {  # pip install "minires[NAME]" -> what for, and the packages
+    "cuda12": ("NVIDIA GPUs", ("cupy-cuda12x",)), "cuda13": ("NVIDIA GPUs", ("cupy-cuda13x",)),
+    "onnx": ("minires export to .onnx", ("onnx",)), "keras": ("Keras files, .h5 and .keras", ("h5py",)),
+    "digits": ("--data digits", ("scikit-learn",)),
+}  # fmt: skip
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -36,6 +43,7 @@ def examine() -> dict[str, Any]:
     del facts["command"], facts["seed"], facts["git_commit"]
     flags = processor.flags()
     facts["cpu_instructions"] = sorted(flags & (processor.AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
+    facts["extras"] = {name: extra(packages) for name, (_, packages) in EXTRAS.items()}
     facts["gpu"] = gpu()
     facts["cache_folder"], cache_problem = cache_folder()
     problems, notes = [], []
@@ -53,6 +61,14 @@ def examine() -> dict[str, Any]:
     if cache_problem:
         problems.append(cache_problem)
     return {**facts, "problems": problems, "notes": notes}
+
+
+def extra(packages: Sequence[str]) -> dict[str, str] | None:
+    """package -> version of those that an extra installs; None if one is missing."""
+    try:
+        return {name: importlib.metadata.version(name) for name in packages}
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def blas_verdict(cores: Sequence[str | None], flags: frozenset[str]) -> str | None:
@@ -122,6 +138,10 @@ def describe(facts: dict[str, Any]) -> str:
         text = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
         rows.append(("BLAS" if library["internal_api"] != "openmp" else "OpenMP",
                      text + (f", {library['architecture']} kernels" if library["architecture"] else "")))  # fmt: skip
+    for name, found in facts["extras"].items():
+        there = ", ".join(f"{package} {version}" for package, version in (found or {}).items())
+        missing = f'not installed: pip install "minires[{name}]"'
+        rows.append((f"[{name}]", f"{EXTRAS[name][0]}: {there or missing}"))
     devices = "; ".join(card["devices"]) or card.get("error") or "none seen by a driver"
     cupy = "there" if card["cupy"] else "not installed"
     rows.append(("GPU", f"{devices}; driver {card['driver'] or 'none'}; CuPy {cupy}; this version computes on the CPU"))

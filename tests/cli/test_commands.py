@@ -1,9 +1,12 @@
 """The commands as a user types them: what goes to stdout, what to stderr, and the exit status."""
 
+import configparser
 import csv
+import importlib.metadata
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -12,6 +15,8 @@ import sys
 import pytest
 
 from minires import cli, models
+from minires.cli import doctor
+from minires.cli.doctor import EXTRAS
 from minires.cli.job import GROUPS
 from minires.cli.options import NOT_BUILT, OTHER_NAMES
 from minires.data import preset_eval
@@ -219,6 +224,26 @@ def test_doctor(capsys):
     assert facts["minires"] == __version__ and "numpy" in facts["packages"] and isinstance(facts["notes"], list)
     _, out, _ = run(capsys, "doctor")
     assert all(word in out for word in ("Python", "BLAS", "GPU", "cache", "CPU"))
+
+
+def test_the_doctor_names_every_extra_and_what_it_is_for(capsys, monkeypatch):
+    known = configparser.ConfigParser()
+    known.read(pathlib.Path(cli.__file__).parents[2] / "setup.cfg")
+    listed = dict(known["options.extras_require"])
+    for name, (_, packages) in EXTRAS.items():
+        assert [line.partition(">")[0] for line in listed[name].split()] == list(packages), name
+    monkeypatch.setattr("importlib.metadata.version", lambda package: {"h5py": "3.14.0"}[package] if package == "h5py"
+                        else missing(package))  # fmt: skip
+    assert doctor.extra(["h5py"]) == {"h5py": "3.14.0"} and doctor.extra(["onnx"]) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor, "extra", lambda packages: {"h5py": "3.14.0"} if packages == ("h5py",) else None)
+    _, out, _ = run(capsys, "doctor")
+    assert "[keras]      Keras files, .h5 and .keras: h5py 3.14.0" in out
+    assert '[onnx]       minires export to .onnx: not installed: pip install "minires[onnx]"' in out
+
+
+def missing(package):
+    raise importlib.metadata.PackageNotFoundError(package)
 
 
 @pytest.mark.parametrize(
