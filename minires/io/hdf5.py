@@ -1,37 +1,39 @@
-"""HDF5 files read without trust, by h5py (`pip install "minires[keras]"`): the numbers in them, and nothing else.
+"""HDF5 files (Keras's .h5, .weights.h5) read without trust and without the HDF5 library: the numbers in them alone.
 
 An HDF5 file is a tree of groups with arrays ("datasets") as leaves. The format can do much that no file of weights
 needs and that has been used to make Keras read other files or fill the memory (CVE-2026-1669): links to other files,
 arrays whose bytes lie in other files, arrays put together from other arrays ("virtual"), shapes that claim terabytes,
-groups that contain themselves, filters that load a library. Here each thing is looked at before it is opened, and what
-is not a plain group or a plain array of numbers is refused. The library sees the file's bytes, never its folder.
+groups that contain themselves, filters that load a library. Here each thing is looked at before it is used, and what
+is not a plain group or a plain array of numbers is refused. Nothing but the given bytes is ever seen.
 
-Not protected against: faults of the HDF5 library itself, which is written in C and parses the bytes. A text that
-claims up to 2 GiB makes it ask for so much memory, before it finds that there are no such bytes; and in a group whose
-index is damaged so that it leads back to itself the library walks for ever. Files from strangers are better had in
-another format, which is read by Python alone.
+Why not the library: it is written in C and believes what it parses. In a group whose index leads back to itself, or a
+heap with an object of size 0, it walks for ever, and nothing in the same process can stop it. Two ways are left. A
+child process with a time limit costs a start of Python and of NumPy for each file, sends every array through a pipe,
+and has no interpreter to start where the program is frozen into one file. To walk over the whole structure first, and
+refuse every circle and lie, costs neither; and a walk that has seen where each array lies, of what type and how packed,
+leaves nothing for the library to do but what NumPy and zlib do as well. So this is the second way, to its end.
+
+Files of every version of the format are read (hdf5_headers.py, hdf5_indexes.py), as far as it describes plain arrays
+of a fixed shape. Refused are, besides the above: arrays that can grow, written with libver="latest"; arrays with holes;
+types and messages shared between objects.
 """
 
-import io
 import math
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from minires.errors import FileFormatError, MiniresError
-from minires.io import files
+from minires.errors import FileFormatError
+from minires.io import files, hdf5_groups, hdf5_headers, hdf5_values
+from minires.io.hdf5_bytes import Source
+from minires.io.hdf5_headers import Header
+from minires.io.hdf5_types import OPAQUE, read_space, read_type
 from minires.io.safetensors import bfloat16_to_float32
 from minires.io.zip_reader import MOST_INFLATION, SMALL
 
 MOST_OBJECTS = 50_000  # groups and arrays of a file; a ResNet-152 with its optimizer has 5,000
 DEEPEST = 40  # groups in groups
 _DEFLATE_LIMIT = 1032  # times: no deflated bytes can become more
-_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # built in; any other may load a library
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_HEAP = b"GCOL\1\0\0\0"  # begins a global heap collection, where texts of any length lie
 
 
 @dataclass
@@ -52,200 +54,200 @@ def from_bytes(data: bytes | memoryview, path: files.PathLike, root: str = "") -
     """The arrays of an HDF5 file's content; `path` only names it in errors. root: only those in the first of these
     groups ("model_weights layers") that is there; in the whole file if none is.
 
-    bfloat16 becomes float32, which holds it exactly.
+    bfloat16 becomes float32, which holds it exactly. FileFormatError with the byte of the fault, or the array's path.
     """
-    h5py = _library()
-    if bytes(data[: len(_SIGNATURE)]) != _SIGNATURE:
-        raise FileFormatError(path, 0, "this is no HDF5 file: its first bytes are others")
-    _check_heaps(bytes(data), path)
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return _Reader(h5py, path, len(data)).read(file.id, root.split())
-    except (FileFormatError, MemoryError):
-        raise
-    except Exception as error:  # the library answers damage with OSError, RuntimeError, KeyError, ValueError ...
-        raise FileFormatError(path, None, f"the HDF5 library cannot read it: {' '.join(str(error).split())}") from error
+    return _Reader(Source(data, path)).read(root.split())
 
 
-def _check_heaps(data: bytes, path: files.PathLike) -> None:
-    """Walk through every global heap collection, as the library does, which never ends on an object of size 0.
+@dataclass
+class _Object:
+    """A group or an array: its header and its attributes by their names."""
 
-    Eight-byte signature, eight bytes of size; then objects: number (2 bytes, 0: the free rest), 6 bytes, size (8 bytes;
-    that of the free rest counts its own 16 bytes), content padded to 8. HDF5 File Format Specification, III.E.
-    """
-    start = data.find(_HEAP)
-    while start >= 0:
-        size = int.from_bytes(data[start + 8 : start + 16], "little")
-        at, end = start + 16, start + size
-        if size < 16 or end > len(data):
-            raise FileFormatError(path, start + 8, f"a heap claims {size} bytes, which the file does not have")
-        while at + 16 <= end:
-            number, length = struct.unpack_from("<H6xQ", data, at)
-            taken = length if number == 0 else 16 + length + -length % 8
-            if taken < 16 or taken > end - at:
-                raise FileFormatError(path, at + 8, f"an object in a heap claims {length} bytes, which it cannot have")
-            at += taken
-        start = data.find(_HEAP, start + 1)
-
-
-def _library() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MiniresError("reading HDF5 and Keras files needs h5py, which is not installed",
-                           code="dependency.missing", hint="pip install h5py") from error  # fmt: skip
-    return h5py
-
-
-def _shown(name: bytes) -> str:
-    return repr(name[:100].decode("utf-8", "replace"))
+    header: Header
+    attributes: dict[bytes, hdf5_groups.Attribute]
 
 
 class _Reader:
     """One reading: what has been seen so far, and how many bytes have been promised."""
 
-    def __init__(self, h5py: Any, path: files.PathLike, size: int) -> None:
-        self.h5py, self._path, self._size = h5py, path, size
-        self._seen: dict[Any, str] = {}  # objects by their place in the file: each may be reached in one way only
-        self._claimed = self._stored = 0
+    def __init__(self, source: Source) -> None:
+        self._source, self._size = source, len(source.data)
+        self._texts = hdf5_groups.Texts(source)
+        self._seen: dict[int, str] = {}  # objects by their place in the file: each may be reached in one way only
+        self._links_seen = self._claimed = self._stored = 0
 
-    def read(self, file: Any, roots: list[str]) -> list[Array]:
-        root = self.h5py.h5g.open(file, b"/")
-        self._visit(root, "/")
-        start = next((name for name in roots if name.encode() in set(root)), None)
-        groups = [("", root)] if start is None else [(start, self._open(root, start.encode(), start))]
-        if not isinstance(groups[0][1], self.h5py.h5g.GroupID):
-            raise self._error(start or "/", "is not a group")
+    def read(self, roots: list[str]) -> list[Array]:
+        root = self._visit(hdf5_headers.root_address(self._source), "/")
+        members = {link.name: link for link in self._links(root, "/")}
+        start = next((name for name in roots if name.encode() in members), "")
+        group = self._open(members[start.encode()], start) if start else root
+        links = self._links(group, start) if start else list(members.values())
+        waiting = [(start, self._text(group, b"name", start), links)]
         found = []
-        while groups:
-            place, group = groups.pop()
-            label = self._group_name(group, place)
-            for name, child in self._children(group, place):
-                if isinstance(child, self.h5py.h5g.GroupID):
-                    groups.append((name, child))
+        while waiting:
+            place, label, links = waiting.pop()
+            for link in links:
+                path = self._path(place, link.name)
+                child = self._open(link, path)
+                if hdf5_groups.is_group(child.header):
+                    waiting.append((path, self._text(child, b"name", path), self._links(child, path)))
                 else:
-                    found.append(Array(name, self._values(child, name), label))
+                    found.append(Array(path, self._values(child, path), label))
         return sorted(found, key=lambda array: array.path)
 
-    def _children(self, group: Any, place: str) -> Iterator[tuple[str, Any]]:
-        for name in list(group):
-            try:
-                text = name.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise self._error(place, "holds a name that is not UTF-8") from error
-            path = f"{place}/{text}" if place else text
-            yield path, self._open(group, name, path)
+    def _links(self, group: _Object, place: str) -> list[hdf5_groups.Link]:
+        if not hdf5_groups.is_group(group.header):
+            raise self._error(place, "is not a group")
+        found = []
+        for link in hdf5_groups.links(self._source, group.header):
+            found.append(link)
+            self._links_seen += 1
+            if self._links_seen > MOST_OBJECTS:
+                raise self._too_many(place)
+        names = {link.name for link in found}
+        if len(names) < len(found):
+            raise self._error(place, "holds two things of one name")
+        if b"" in names or any(b"/" in name or b"\0" in name for name in names):
+            raise self._error(place, "holds a name that no group can have")
+        return found
 
-    def _open(self, group: Any, name: bytes, path: str) -> Any:
+    def _path(self, place: str, name: bytes) -> str:
+        try:
+            text = name.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._error(place, "holds a name that is not UTF-8") from error
+        return f"{place}/{text}" if place else text
+
+    def _open(self, link: hdf5_groups.Link, path: str) -> _Object:
         """The object behind a link of a group, if it is a plain one."""
-        link = group.links.get_info(name)
-        if link.type != self.h5py.h5l.TYPE_HARD:
-            kinds = {self.h5py.h5l.TYPE_SOFT: "a soft link", self.h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
-            raise self._error(path, f"is {kinds.get(link.type, 'a link of an unknown kind')}; links are not followed")
-        child = self.h5py.h5o.open(group, name)
-        if not isinstance(child, self.h5py.h5g.GroupID | self.h5py.h5d.DatasetID):
+        if link.kind != hdf5_groups.PLAIN:
+            raise self._error(path, f"is {link.kind}; links are not followed")
+        child = self._visit(link.address, path)
+        if not hdf5_groups.is_group(child.header) and not child.header.has(hdf5_headers.LAYOUT):
             raise self._error(path, "is neither a group nor an array")
-        self._visit(child, path)
+        if not hdf5_groups.agrees(link, child.header):
+            raise self._error(path, "has its members in two places: its header and the link to it disagree")
         return child
 
-    def _visit(self, item: Any, path: str) -> None:
-        before = self._seen.setdefault(self._address(item), path)
-        if before != path:
-            raise self._error(path, f"is the same object as {before!r}")
-        if len(self._seen) > MOST_OBJECTS or path.count("/") > DEEPEST:
-            raise self._error(path, f"goes beyond {MOST_OBJECTS} objects or {DEEPEST} groups in groups")
-        self._check_attributes(item, path)
+    def _visit(self, at: int | None, path: str) -> _Object:
+        if at in self._seen:
+            raise self._error(path, f"is the same object as {self._seen[at]!r}")
+        if path.count("/") > DEEPEST:
+            raise self._too_many(path)
+        header = hdf5_headers.read(self._source, at)
+        self._seen[header.at] = path
+        return _Object(header, self._attributes(header, path))
 
-    def _address(self, item: Any) -> tuple[int, int]:
-        """Where the object lies. `h5o.get_info` knows, too, but measures the whole group, for ever if it is damaged."""
-        return self.h5py.h5g.get_objinfo(item).objno
+    def _too_many(self, path: str) -> FileFormatError:
+        return self._error(path, f"goes beyond {MOST_OBJECTS} objects or {DEEPEST} groups in groups")
 
     def _error(self, path: str, reason: str) -> FileFormatError:
         shown = repr(path if len(path) <= 120 else f"{path[:100]}...")
-        return FileFormatError(self._path, None, f"{shown} {reason}")
+        return self._source.error(None, f"{shown} {reason}")
 
     # ------------------------------------------------------------------------------------------------- attributes
 
-    def _check_attributes(self, item: Any, path: str) -> None:
-        """Numbers and text are harmless; the other types hold references and objects."""
-        for index in range(self.h5py.h5a.get_num_attrs(item)):
-            attribute = self.h5py.h5a.open(item, index=index)
-            plain = self.h5py.h5t.INTEGER, self.h5py.h5t.FLOAT, self.h5py.h5t.STRING, self.h5py.h5t.ENUM
-            if attribute.get_type().get_class() not in plain:
-                raise self._error(path, f"has the attribute {_shown(attribute.name)}, which holds objects")
+    def _attributes(self, header: Header, path: str) -> dict[bytes, hdf5_groups.Attribute]:
+        """By their names. Numbers and text are harmless; the other types hold references and objects."""
+        found = {}
+        for attribute in hdf5_groups.attributes(self._source, header):
+            if not attribute.type.is_harmless:
+                shown = repr(attribute.name[:100].decode("utf-8", "replace"))
+                raise self._error(path, f"has the attribute {shown}, which holds objects")
+            found[attribute.name] = attribute
+        return found
 
-    def _text(self, item: Any, attribute: bytes, path: str) -> str | None:
+    def _text(self, item: _Object, name: bytes, path: str) -> str | None:
         """The attribute as text; None if there is none."""
-        if not self.h5py.h5a.exists(item, attribute):
+        attribute = item.attributes.get(name)
+        if attribute is None:
             return None
-        found = self.h5py.h5a.open(item, attribute)
-        if found.get_type().get_class() != self.h5py.h5t.STRING or found.shape not in ((), (1,)):
-            raise self._error(path, f"has an attribute {attribute.decode()!r} that is not one text")
-        if found.get_storage_size() > 4096:
-            raise self._error(path, f"has an attribute {attribute.decode()!r} of {found.get_storage_size()} bytes")
-        value = np.empty(found.shape, found.dtype)
-        found.read(value)
-        text = value.item()
-        text = text.decode("utf-8") if isinstance(text, bytes) else text
-        if not isinstance(text, str) or len(text) > 1000 or not text.isprintable():
-            raise self._error(path, f"has an attribute {attribute.decode()!r} that is not a name")
+        kind = f"has an attribute {name.decode()!r}"
+        if not attribute.type.is_text or attribute.space.shape not in ((), (1,)):
+            raise self._error(path, f"{kind} that is not one text")
+        if attribute.type.size > hdf5_groups.MOST_TEXT:
+            raise self._error(path, f"{kind} of {attribute.type.size} bytes")
+        content = self._texts.read(attribute)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._error(path, f"{kind} that is not UTF-8") from error
+        if len(text) > 1000 or not text.isprintable():
+            raise self._error(path, f"{kind} that is not a name")
         return text
-
-    def _group_name(self, group: Any, path: str) -> str | None:
-        return self._text(group, b"name", path)
 
     # --------------------------------------------------------------------------------------------------- values
 
-    def _values(self, item: Any, path: str) -> np.ndarray:
-        self._check_place(item, path)  # before anything else is asked: even the shape of a virtual array opens files
+    def _values(self, item: _Object, path: str) -> np.ndarray:
+        layout, filters = self._place(item.header, path)
         dtype, is_bfloat16 = self._dtype(item, path)
-        if item.get_space().get_simple_extent_type() not in (self.h5py.h5s.SIMPLE, self.h5py.h5s.SCALAR):
+        shape = read_space(item.header.one(hdf5_headers.SPACE)).shape
+        if shape is None:
             raise self._error(path, "has no values")
-        shape = tuple(item.shape)
-        self._check_size(item, path, shape, math.prod(shape) * dtype.itemsize)
+        found = self._pieces(layout, shape, dtype.itemsize, filters, path)
+        self._check_size(layout, shape, dtype.itemsize, found, filters, path)
         values = np.empty(shape, dtype)
-        if values.size:
-            item.read(self.h5py.h5s.ALL, self.h5py.h5s.ALL, values, mtype=item.get_type())
-        if is_bfloat16:
-            return bfloat16_to_float32(values.view("<u2"))
-        return values.astype(dtype.newbyteorder("="), copy=False)
+        if values.size and layout.kind == hdf5_values.CHUNKED:
+            hdf5_values.put_together(self._source, layout, found, filters, values)
+        elif values.size:
+            at = self._source.check_inside(layout.at, values.nbytes, f"the array {path!r}")
+            values[...] = np.frombuffer(self._source.data[at : at + values.nbytes], dtype).reshape(shape)
+        values = values.astype(dtype.newbyteorder("="), copy=False)
+        return bfloat16_to_float32(values) if is_bfloat16 else values
 
-    def _check_place(self, item: Any, path: str) -> None:
-        """The bytes must lie in this file, behind no filter but the common ones."""
-        plan = item.get_create_plist()
-        if plan.get_layout() not in (self.h5py.h5d.COMPACT, self.h5py.h5d.CONTIGUOUS, self.h5py.h5d.CHUNKED):
-            raise self._error(path, "is put together from other arrays (virtual)")
-        if plan.get_external_count():
+    def _place(self, header: Header, path: str) -> tuple[hdf5_values.Layout, list[hdf5_values.Filter]]:
+        """How the values lie: the bytes must be in this file, behind no filter but the common ones."""
+        if header.has(hdf5_headers.EXTERNAL):
             raise self._error(path, "has its bytes in another file (external storage)")
-        for index in range(plan.get_nfilters()):
-            number = plan.get_filter(index)[0]
-            if number not in _FILTERS:
-                raise self._error(path, f"is packed by the filter {number}; read are {', '.join(_FILTERS.values())}")
+        layout = hdf5_values.read_layout(header.one(hdf5_headers.LAYOUT))
+        if layout.kind == hdf5_values.VIRTUAL:
+            raise self._error(path, "is put together from other arrays (virtual)")
+        has_filters = header.has(hdf5_headers.FILTERS)
+        filters = hdf5_values.read_filters(header.one(hdf5_headers.FILTERS)) if has_filters else []
+        for filter in filters:
+            if filter.number not in hdf5_values.FILTERS:
+                known = ", ".join(hdf5_values.FILTERS.values())
+                raise self._error(path, f"is packed by the filter {filter.number}; read are {known}")
+        if len({filter.number for filter in filters}) < len(filters):
+            raise self._error(path, "is packed by one filter twice")
+        if filters and layout.kind != hdf5_values.CHUNKED:
+            raise self._error(path, "is packed, but not in pieces")
+        return layout, filters
 
-    def _dtype(self, item: Any, path: str) -> tuple[np.dtype, bool]:
-        kind = item.get_type()
-        if kind.get_class() in (self.h5py.h5t.INTEGER, self.h5py.h5t.FLOAT) and kind.get_size() <= 8:
-            return np.dtype(kind.dtype), False
-        if kind.get_class() == self.h5py.h5t.OPAQUE and kind.get_size() == 2 and \
-                self._text(item, b"dtype", path) == "bfloat16":  # fmt: skip
-            return np.dtype("V2"), True
+    def _dtype(self, item: _Object, path: str) -> tuple[np.dtype, bool]:
+        """NumPy's type, and whether it is bfloat16 (then of 16-bit numbers), which Keras marks by an attribute."""
+        kind = read_type(item.header.one(hdf5_headers.TYPE))
+        if kind.dtype is not None:
+            return kind.dtype, kind.is_bfloat16
+        if kind.kind == OPAQUE and kind.size == 2 and self._text(item, b"dtype", path) == "bfloat16":
+            return np.dtype("<u2"), True
         raise self._error(path, "holds no plain numbers")
 
-    def _check_size(self, item: Any, path: str, shape: tuple[int, ...], claimed: int) -> None:
+    def _pieces(self, layout: hdf5_values.Layout, shape: tuple[int, ...], size: int, filters: list, path: str
+                ) -> list[hdf5_values.Piece]:  # fmt: skip
+        if layout.kind != hdf5_values.CHUNKED:
+            return []
+        if len(layout.chunk) != len(shape) or 0 in layout.chunk or \
+                any(part > max(whole, 1) for part, whole in zip(layout.chunk, shape, strict=True)):  # fmt: skip
+            raise self._error(path, f"has the shape {shape} in larger pieces of {layout.chunk}")
+        return hdf5_values.pieces(self._source, layout, shape, size, bool(filters))
+
+    def _check_size(self, layout: hdf5_values.Layout, shape: tuple[int, ...], size: int,
+                    found: list[hdf5_values.Piece], filters: list, path: str) -> None:  # fmt: skip
         """What an array claims must be there, and all together must be no more than the file can hold."""
-        plan, stored = item.get_create_plist(), item.get_storage_size()
-        packed = plan.get_nfilters() > 0
+        claimed, is_chunked = math.prod(shape) * size, layout.kind == hdf5_values.CHUNKED
+        stored = sum(piece.stored for piece in found) if is_chunked else layout.stored
         self._stored += stored
-        self._claimed += claimed
-        if plan.get_layout() == self.h5py.h5d.CHUNKED:
-            beyond = any(part > max(whole, 1) for part, whole in zip(plan.get_chunk(), shape, strict=True))
-            if beyond:
-                raise self._error(path, f"has the shape {shape} in larger pieces of {plan.get_chunk()}")
-        elif claimed != stored and claimed:
+        whole = math.prod(max(axis, 1) for axis in shape) * size  # NumPy counts so, too, where an axis is empty
+        self._claimed += max(whole, len(found) * math.prod(layout.chunk) * size)
+        if not is_chunked and claimed != stored and claimed:
             raise self._error(path, f"claims {claimed} bytes of values, but {stored} are there")
-        if claimed > (_DEFLATE_LIMIT * stored + 64 if packed else stored) or self._stored > self._size:
+        if claimed > (_DEFLATE_LIMIT * stored + 64 if filters else stored) or self._stored > self._size:
             raise self._error(path, f"of the shape {shape} claims {claimed} bytes of values; {stored} are said to be "
                               f"stored, and the file has {self._size}")  # fmt: skip
         if self._claimed > max(SMALL, MOST_INFLATION * self._size):
             raise self._error(path, f"and the arrays before it claim {self._claimed} bytes, over {MOST_INFLATION} "
                               "times the file's own")  # fmt: skip
+        pieces = math.prod(-(-whole // part) for whole, part in zip(shape, layout.chunk, strict=is_chunked))
+        if claimed and is_chunked and len(found) != pieces:
+            raise self._error(path, f"has {len(found)} of its {pieces} pieces; the rest is not there")

@@ -27,6 +27,7 @@ from minires.io.zip_reader import ZipReader
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 _ROOTS = "model_weights layers _layer_checkpoint_dependencies"  # the last: Keras 2.12 to 2.15
+_INSIDE = "model.weights.h5"  # of a .keras archive
 _OLD = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
 _LEGACY = re.compile(
     r"(?:.+_)?(kernel|bias|gamma|beta|moving_mean|moving_variance|running_mean|running_std|W|b)(?:_\d+)?(?::\d+)?"
@@ -50,21 +51,26 @@ def load_file(path: files.PathLike) -> dict[str, np.ndarray]:
 
 def from_bytes(data: bytes, path: files.PathLike) -> dict[str, np.ndarray]:
     """The weights in a Keras file's content; `path` only names it in errors."""
-    content: bytes | memoryview = data
-    if data[:4] == b"PK\3\4":
-        archive = ZipReader(data, path)
-        missing = [name for name in ("config.json", "model.weights.h5") if name not in archive.members]
-        if missing:
-            raise FileFormatError(path, None, f"this is no .keras archive: it lacks {missing[0]}")
-        _warn_of_code(bytes(archive.read("config.json")), path)
-        content = archive.read("model.weights.h5")
-    arrays = hdf5.from_bytes(content, path, _ROOTS)
+    arrays = _from_archive(data, path) if data[:4] == b"PK\3\4" else hdf5.from_bytes(data, path, _ROOTS)
     found: dict[str, np.ndarray] = {}
     for name, array in _named(arrays):
         if name in found:
             raise FileFormatError(path, None, f"two arrays are called {name!r}")
         found[name] = array.values
     return found
+
+
+def _from_archive(data: bytes, path: files.PathLike) -> list[hdf5.Array]:
+    archive = ZipReader(data, path)
+    missing = [name for name in ("config.json", _INSIDE) if name not in archive.members]
+    if missing:
+        raise FileFormatError(path, None, f"this is no .keras archive: it lacks {missing[0]}")
+    _warn_of_code(bytes(archive.read("config.json")), path)
+    try:
+        return hdf5.from_bytes(archive.read(_INSIDE), path, _ROOTS)
+    except FileFormatError as error:  # its offset counts from the beginning of the member
+        place = "" if error.offset is None else f" at byte {error.offset}"
+        raise FileFormatError(path, None, f"{_INSIDE}{place}: {error.reason}") from error
 
 
 def _named(arrays: Sequence[hdf5.Array]) -> Iterator[tuple[str, hdf5.Array]]:

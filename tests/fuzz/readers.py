@@ -9,12 +9,16 @@ import io
 import pathlib
 import pickle
 import tarfile
+import unittest.mock
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 from minires.errors import FileFormatError
-from minires.io import npz, safetensors, state_dicts, torch_file, torch_tar, torch_write
+from minires.io import hdf5, keras_files, npz, safetensors, state_dicts, torch_file, torch_tar, torch_write
+from minires.io.hdf5_bytes import Cursor
+from minires.io.hdf5_fractal_heap import FractalHeap
 from minires.io.unpickle import Unpickler
 from minires.io.zip_reader import ZipReader
 from tests.io.hostile import legacy_storage, storage, tensor, torch_legacy, torch_zip
@@ -47,6 +51,24 @@ def read_tar(data: bytes) -> None:
     torch_tar.read(data, NAME)
 
 
+def read_hdf5(data: bytes) -> None:
+    """Once more with all checksums taken for right where one is wrong, so that a mutation gets behind them."""
+    try:
+        hdf5.from_bytes(data, NAME)
+    except FileFormatError as error:
+        if "its checksum differs" not in error.reason:
+            raise
+        patch = unittest.mock.patch.object
+        with patch(Cursor, "check_sum", lambda cursor, start: cursor.skip(4)), patch(FractalHeap, "_check_block"):
+            hdf5.from_bytes(data, NAME)
+
+
+def read_keras(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers that are code
+        keras_files.from_bytes(data, NAME)
+
+
 READERS: dict[str, Callable[[bytes], object]] = {
     "safetensors": lambda data: safetensors.from_bytes(data, NAME),
     "npz": lambda data: npz.from_bytes(data, NAME),
@@ -54,6 +76,8 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "pickle": read_pickle,
     "torch": read_torch,
     "tar": read_tar,
+    "hdf5": read_hdf5,
+    "keras": read_keras,
 }
 
 
@@ -80,12 +104,45 @@ def sound_files() -> dict[str, list[bytes]]:
     pickles += [pickle.dumps({"a": np.arange(3.0), "b": np.float32(2), "c": np.array(["x"])}, 2)]
     pickled_tensor = b"\x80\x02}(X\x01\x00\x00\x00a" + tensor(storage()) + b"u."
     return {
+        "hdf5": [],
+        "keras": [],
+        **hdf5_files(),
         "safetensors": [safetensors.to_bytes(arrays, {"k": "v"}), safetensors.to_bytes({})],
         "npz": [npz.to_bytes(arrays), compressed(arrays)],
         "zip": [npz.to_bytes(arrays), compressed(arrays), torch_write.to_bytes(arrays), torch_zip(pickled_tensor)],
         "pickle": [*pickles, b"\x80\x02" + storage() + b"."],
         "torch": [torch_write.to_bytes(arrays), torch_zip(pickled_tensor), legacy_storage(), whole_legacy()],
         "tar": [tar()],
+    }
+
+
+def hdf5_files() -> dict[str, list[bytes]]:
+    """Of each version of the format, with every kind of index and heap; none where h5py, which writes them, is not."""
+    try:
+        from tests import keras_layout
+        from tests.io.hostile_hdf5 import built
+    except ImportError:
+        return {}
+    values = np.arange(63, dtype="f4").reshape(9, 7)
+
+    def make(file):
+        for number in range(10):
+            file.attrs[str(number)] = "a" * number
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "first"
+        group["0"] = np.arange(3.0)
+        group.create_dataset("1", data=values, chunks=(2, 3), compression="gzip", shuffle=True, fletcher32=True)
+        group.create_dataset("2", data=values, chunks=(3, 7))
+        group.create_dataset("3", data=values, chunks=(9, 7), compression="gzip")
+        for number in range(4, 13):
+            group[str(number)] = np.int16(number)
+
+    arrays = {"kernel": np.ones((1, 1, 3, 2), "f4"), "bias": np.ones(2, "f4")}
+    layers = [("c", "Conv2D", arrays), ("d", "Dense", {"kernel": np.ones((2, 2), "f4")})]
+    versions = [built(make, libver=version) for version in ("earliest", "v108", "latest")]
+    return {
+        "hdf5": [*versions, built(lambda file: file.create_group("a"), libver="latest")],
+        "keras": [keras_layout.legacy(layers, whole=True), keras_layout.numbered(layers), keras_layout.archive(layers)],
     }
 
 
