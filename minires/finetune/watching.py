@@ -12,7 +12,7 @@ from minires.io.files import FileAccessError
 from minires.training import Callback, NotFiniteError, Trainer
 from minires.training.batches import Batches, inputs_and_targets
 from minires.training.diagnostics import NOT_SEEN_AGAIN, find_origin
-from minires.training.evaluation import evaluating
+from minires.training.evaluation import eval_mode
 
 
 class EventLog(Callback):
@@ -63,12 +63,12 @@ class FiniteValidation(Callback):
                                  self._origin(trainer))  # fmt: skip
 
     def _origin(self, trainer: Trainer) -> str:
-        with evaluating(trainer.model):
-            for batch in Batches(self.loader, trainer.epoch):
-                inputs, targets = inputs_and_targets(batch, trainer.device)
+        for batch in Batches(self.loader, trainer.epoch):
+            inputs, targets = inputs_and_targets(batch, trainer.device)
+            with eval_mode(trainer.model):
                 place = find_origin(trainer.model, trainer.eval_loss_fn, inputs, targets, backward=False)
-                if place != NOT_SEEN_AGAIN:
-                    return place
+            if place != NOT_SEEN_AGAIN:
+                return place
         return NOT_SEEN_AGAIN
 
 

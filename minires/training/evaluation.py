@@ -15,11 +15,17 @@ from minires.training.metrics import Averages, Metric
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within the block the model is in eval mode and nothing is recorded; then every module has its own mode back."""
+    with eval_mode(model), inference_mode():
+        yield
+
+
+@contextlib.contextmanager
+def eval_mode(model: Any) -> Iterator[None]:
+    """Within the block the model is in eval mode; then every module has its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with inference_mode():
-            yield
+        yield
     finally:
         for module, training in modes:
             module.training = training

@@ -123,7 +123,7 @@ class Progress(Callback):
 
     def _line_is_due(self, trainer: "Trainer") -> bool:
         if self.every_steps is not None:
-            return trainer.position % self.every_steps == 0
+            return trainer.step % self.every_steps == 0
         return self.bar is None and self.clock() - self.last_line >= MINUTE
 
     def before_evaluate(self, trainer: "Trainer") -> None:
