@@ -17,7 +17,7 @@
 // Mean and sum of squared deviations of each channel over the rows of one split. Sums are of x - shift, where the
 // shift is the split's first row: where the mean is large against the deviation, no digits are lost.
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS) batch_norm_sums(const T* __restrict__ x, float* __restrict__ partial, int rows,
+__global__ void __launch_bounds__(THREADS, 4) batch_norm_sums(const T* __restrict__ x, float* __restrict__ partial, int rows,
                                                            int channels, int rows_per_split, int tile) {
   __shared__ float space[V][THREADS];
   const Place<V> at(rows, channels, rows_per_split, tile);
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(THREADS) batch_norm_sums(const T* __restrict__
 
 // Joins the splits: partial [splits][2][channels] (mean, squared deviations) of rows_per_split rows each, the last
 // split of fewer. Blocks of 32 channels x 8 shares of the splits.
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 batch_norm_statistics(const float* __restrict__ partial, float* __restrict__ mean, float* __restrict__ variance,
                       float* __restrict__ inverse_std, int rows, int channels, int rows_per_split, float eps) {
   __shared__ float space[1][THREADS];
@@ -79,14 +79,14 @@ batch_norm_statistics(const float* __restrict__ partial, float* __restrict__ mea
 }
 
 // inverse_std = 1 / sqrt(variance + eps), of the running statistics. One thread a channel.
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 batch_norm_inverse_std(const float* __restrict__ variance, float* __restrict__ inverse_std, int channels, float eps) {
   const int channel = blockIdx.x * THREADS + threadIdx.x;
   if (channel < channels) inverse_std[channel] = 1.f / sqrtf(variance[channel] + eps);
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 batch_norm_apply(const T* __restrict__ x, const T* __restrict__ residual, const float* __restrict__ weight,
                  const float* __restrict__ bias, const float* __restrict__ mean, const float* __restrict__ inverse_std,
                  T* __restrict__ y, int rows, int channels, int rows_per_split, int tile, int relu) {
@@ -116,7 +116,7 @@ batch_norm_apply(const T* __restrict__ x, const T* __restrict__ residual, const 
 
 // partial [splits][2][channels]: sum g and sum g n of each split. y is missing where there was no ReLU.
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 3)
 batch_norm_backward_sums(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ y,
                          const float* __restrict__ mean, const float* __restrict__ inverse_std,
                          float* __restrict__ partial, int rows, int channels, int rows_per_split, int tile) {
@@ -153,8 +153,9 @@ batch_norm_backward_sums(const T* __restrict__ grad, const T* __restrict__ x, co
 }
 
 // dx, and the masked gradient where it is wanted (it is the residual's). sums [2][channels]: dbias and dweight.
+// Written as dx = slope g - constant - tilt (x - mean), with three numbers a channel.
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 3)
 batch_norm_backward_apply(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ y,
                           const float* __restrict__ weight, const float* __restrict__ mean,
                           const float* __restrict__ inverse_std, const float* __restrict__ sums, T* __restrict__ dx,
@@ -162,26 +163,28 @@ batch_norm_backward_apply(const T* __restrict__ grad, const T* __restrict__ x, c
                           float inverse_count) {
   const Place<V> at(rows, channels, rows_per_split, tile);
   if (!at.inside) return;
-  float centre[V], scale[V], factor[V], dbias[V], dweight[V];
+  float centre[V], slope[V], constant[V], tilt[V];
   load_or<V>(centre, mean, at.channel, 0.f);
-  load_or<V>(scale, inverse_std, at.channel, 1.f);
-  load_or<V>(factor, weight, at.channel, 1.f);
-  load_or<V>(dbias, sums, at.channel, 0.f);
-  load_or<V>(dweight, sums + channels, at.channel, 0.f);
-#pragma unroll 2
+  load_or<V>(slope, weight, at.channel, 1.f);
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    const int channel = at.channel + v;
+    slope[v] *= inverse_std[channel];
+    constant[v] = slope[v] * inverse_count * sums[channel];
+    tilt[v] = slope[v] * inverse_count * sums[channels + channel] * inverse_std[channel];
+  }
   for (int row = at.row; row < at.end; row += at.step) {
     const size_t i = (size_t)row * channels + at.channel;
-    float g[V], value[V], output[V], result[V];
+    float g[V], value[V], output[V];
     load<T, V>(g, grad + i);
     load<T, V>(value, x + i);
     if (y) load<T, V>(output, y + i);
 #pragma unroll
     for (int v = 0; v < V; v++) {
       if (y) g[v] = relu_mask(g[v], output[v]);
-      const float n = (value[v] - centre[v]) * scale[v];
-      result[v] = factor[v] * scale[v] * (g[v] - inverse_count * (dbias[v] + n * dweight[v]));
+      value[v] = slope[v] * g[v] - constant[v] - tilt[v] * (value[v] - centre[v]);
     }
-    store<T, V>(dx + i, result);
+    store<T, V>(dx + i, value);
     if (masked) store<T, V>(masked + i, g);
   }
 }

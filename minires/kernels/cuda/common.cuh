@@ -64,7 +64,7 @@ template <class Operation> __device__ __forceinline__ float over_block(float x, 
 
 // Arrays of rows and channels, [rows][channels] in memory: a block of 256 threads takes `tile` packs of V channels
 // side by side (a power of two up to 256) and 256 / tile rows at a time, from row `begin` to row `end`.
-constexpr int THREADS = 256;
+constexpr int THREADS = 256;  // __launch_bounds__(THREADS, n): at least n blocks a multiprocessor, so n = 4: 64 registers
 
 template <int V> struct Place {
   int channel;    // the first of this thread's V channels

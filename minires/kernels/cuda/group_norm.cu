@@ -30,7 +30,7 @@ template <int V> struct Group {
 };
 
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 group_norm_forward(const T* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
                    T* __restrict__ y, float* __restrict__ mean, float* __restrict__ inverse_std, int pixels,
                    int channels, int groups, float eps) {
@@ -66,7 +66,7 @@ group_norm_forward(const T* __restrict__ x, const float* __restrict__ weight, co
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 group_norm_backward(const T* __restrict__ grad, const T* __restrict__ x, const float* __restrict__ weight,
                     const float* __restrict__ mean, const float* __restrict__ inverse_std, T* __restrict__ dx,
                     int pixels, int channels, int groups) {
@@ -100,7 +100,7 @@ group_norm_backward(const T* __restrict__ grad, const T* __restrict__ x, const f
 
 // partial [splits][2][channels]: sum of the gradient, and of gradient n, over the rows (image, pixel) of each split.
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)
 group_norm_backward_sums(const T* __restrict__ grad, const T* __restrict__ x, const float* __restrict__ mean,
                          const float* __restrict__ inverse_std, float* __restrict__ partial, int rows, int pixels,
                          int channels, int groups, int rows_per_split, int tile) {

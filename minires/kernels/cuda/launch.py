@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 THREADS = 256  # as in common.cuh
-TYPE_BYTES = {"float": 4, "__half": 2, "__nv_bfloat16": 2, "unsigned char": 1, "unsigned short": 2}
 
 Sizes = Mapping[str, int]
 

@@ -102,4 +102,68 @@ NORMS = [
            "int channels, int groups, int rows_per_split, int tile", launch.channel_tiles),
 ]  # fmt: skip
 
-KERNELS = {kernel.name: kernel for kernel in (*NORMS,)}
+LOSSES = [
+    kernel("softmax_rows", "cross_entropy.cu", TYPES, "in T x, out T y, int columns, int logarithm",
+           launch.blocks("rows", block=128)),
+    kernel("softmax_rows_backward", "cross_entropy.cu", TYPES,
+           "in T grad, in T y, out T dx, int columns, int logarithm", launch.blocks("rows", block=128)),
+    kernel("cross_entropy", "cross_entropy.cu", TYPES,
+           "in T x, in long long target, in? float class_weight, in? float row_grad, out float loss, "
+           "out? T log_probability, out? T dx, inout int wrong, int columns, long long ignore_index, "
+           "float smoothing, float scale", launch.blocks("rows", block=128)),
+    kernel("cross_entropy_backward", "cross_entropy.cu", TYPES,
+           "in float row_grad, in T log_probability, in long long target, in? float class_weight, out T dx, "
+           "int columns, long long ignore_index, float smoothing", launch.blocks("rows", block=128)),
+]  # fmt: skip
+
+CHUNKS = "in unsigned long long addresses, in long long sizes, in int block_tensor, in int block_chunk, "
+
+OPTIMIZERS = [
+    kernel("sgd_step", "optim.cu", TYPES,
+           CHUNKS + "in float rates, in? float factor, in? int skip, int tensors, int first, float momentum, "
+           "float dampening, float weight_decay, int nesterov, int maximize", launch.blocks("blocks")),
+    kernel("adam_step", "optim.cu", TYPES,
+           CHUNKS + "in float rates, in? float factor, in? int skip, int tensors, float beta1, float beta2, "
+           "float eps, float weight_decay, int decoupled, int maximize", launch.blocks("blocks")),
+    kernel("gradient_squares", "optim.cu", TYPES,
+           CHUNKS + "out float squares, out int not_finite, int tensors", launch.blocks("blocks")),
+    kernel("clip_factor", "optim.cu", ("",),
+           "in float squares, in int not_finite, out float result, inout int skip, int chunks, float inverse_scale, "
+           "float max_norm", launch.blocks("one")),
+]  # fmt: skip
+
+WINNERS = instances(ANY_WIDTH, ("unsigned char",)) + instances(SINGLES, ("unsigned short",))
+ADAPTIVE = "int images, int height, int width, int out_height, int out_width, int channels"
+
+POOLS = [
+    kernel("max_pool_forward", "pool.cu", WINNERS, "in T x, out T y, out W winner, Window w, int images, int channels",
+           launch.threads("places", "channels", vector=1)),
+    kernel("max_pool_backward", "pool.cu", WINNERS,
+           "in T grad, in W winner, out T dx, Window w, int images, int channels",
+           launch.threads("places", "channels", vector=1)),
+    kernel("avg_pool_forward", "pool.cu", ANY_WIDTH,
+           "in T x, out T y, Window w, int images, int channels, int include_pad, int divisor",
+           launch.threads("places", "channels", vector=1)),
+    kernel("avg_pool_backward", "pool.cu", ANY_WIDTH,
+           "in T grad, out T dx, Window w, int images, int channels, int include_pad, int divisor",
+           launch.threads("places", "channels", vector=1)),
+    kernel("adaptive_avg_pool_forward", "pool.cu", ANY_WIDTH, "in T x, out T y, " + ADAPTIVE,
+           launch.threads("places", "channels", vector=1)),
+    kernel("adaptive_avg_pool_backward", "pool.cu", ANY_WIDTH, "in T grad, out T dx, " + ADAPTIVE,
+           launch.threads("places", "channels", vector=1)),
+]  # fmt: skip
+
+PICTURES = [
+    kernel("dropout", "dropout.cu", TYPES,
+           "in T x, in unsigned long long address, out T y, long long size, int channels, int pixels, float p, "
+           "float scale", launch.threads("groups_of_8")),
+    kernel("normalise_images", "images.cu", TYPES,
+           "in unsigned char x, in float mean, in float deviation, out T y, int images, int pixels, int channels, "
+           "int planar", launch.threads("images", "pixels", "channels")),
+    kernel("bilinear_resize", "images.cu",
+           instances(("unsigned char",), TYPES) + tuple(f"{name}, {name}" for name in TYPES),
+           "in S x, out T y, int images, int height, int width, int out_height, int out_width, int channels",
+           launch.threads("images", "out_height", "out_width", "channels")),
+]  # fmt: skip
+
+KERNELS = {kernel.name: kernel for kernel in (*NORMS, *LOSSES, *OPTIMIZERS, *POOLS, *PICTURES)}

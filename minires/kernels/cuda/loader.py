@@ -1,0 +1,113 @@
+"""Compiles the .cu files with CuPy and launches their kernels. CuPy is imported when the first kernel is asked for.
+
+A file is compiled once a process and device, with all its instances, by NVRTC; CuPy keeps the machine code in its cache
+on disk. What this module does has never been run on a GPU yet; what it is given, text and table, is what the tests
+compile and execute without one.
+"""
+
+import functools
+import importlib.util
+import pathlib
+from typing import Any
+
+from minires.kernels.cuda import source, table
+from minires.kernels.cuda.launch import template_arguments
+from minires.kernels.cuda.types import Array, Outputs
+
+OPTIONS = ("--std=c++17", "-default-device")
+NUMBERS = {"int": "int32", "float": "float32", "long long": "int64", "unsigned": "uint32"}
+
+
+def cupy_module() -> Any:
+    """CuPy. Raises RuntimeError, in one line, where it is not installed or finds no GPU."""
+    try:
+        import cupy
+    except ImportError:
+        raise RuntimeError(
+            "CUDA needs CuPy: pip install 'minires[cuda12]', or 'minires[cuda13]' for a driver of CUDA 13"
+        ) from None
+    if not cupy.cuda.is_available():
+        raise RuntimeError("CUDA needs an NVIDIA GPU and its driver: CuPy is installed but finds none")
+    return cupy
+
+
+@functools.cache
+def header_folders() -> tuple[str, ...]:
+    """Folders of cuda_fp16.h and its like in the installed packages nvidia-cuda-runtime."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = [pathlib.Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
+    found = [folder for root in roots for folder in (*root.glob("cuda_runtime/include"), *root.glob("cu1*/include"))]
+    return tuple(str(folder) for folder in found)
+
+
+def options() -> tuple[str, ...]:
+    """What NVRTC is told, on a GPU and in the tests alike."""
+    return (*OPTIONS, *(f"-I{folder}" for folder in header_folders()))
+
+
+def expressions(file: str, capability: int) -> list[str]:
+    """All instances in one file that a GPU of this compute capability (90 for 9.0) runs."""
+    return [
+        kernel.expression(instance)
+        for kernel in table.KERNELS.values()
+        if kernel.file == file and kernel.capability <= capability
+        for instance in kernel.instances
+    ]
+
+
+@functools.cache
+def module(file: str, device: int) -> Any:
+    """The compiled file on one device. A file that this GPU is too old for raises RuntimeError."""
+    cupy = cupy_module()
+    capability = int(cupy.cuda.Device(device).compute_capability)
+    names = expressions(file, capability)
+    if not names:
+        raise RuntimeError(f"the kernels of {file} need a newer GPU than compute capability {capability / 10}")
+    return cupy.RawModule(code=source.expanded(file), options=options(), name_expressions=names)
+
+
+@functools.cache
+def function(name: str, instance: str, device: int) -> Any:
+    """One instance, ready to launch, allowed as much shared memory as the device has."""
+    kernel = table.KERNELS[name]
+    found = module(kernel.file, device).get_function(kernel.expression(instance))
+    limit = cupy_module().cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
+    found.max_dynamic_shared_size_bytes = limit - found.shared_size_bytes
+    return found
+
+
+def run(name: str, instance: str, given: dict[str, Any], outputs: Outputs) -> dict[str, Array]:
+    """Launch one kernel on the present device and stream; its outputs, and what it changed, by name.
+
+    `given` holds arrays and numbers by the names of the table, "inout" arrays (changed in place) among them; optional
+    arrays may be missing. `outputs` gives shape and dtype of what is to be made. Raises TypeError for what is missing.
+    """
+    cupy = cupy_module()
+    kernel = table.KERNELS[name]
+    made: dict[str, Array] = {}
+    arguments = []
+    for argument in kernel.arguments:
+        value = given.get(argument.name)
+        if argument.direction is None:
+            if value is None:
+                raise TypeError(f"kernel {name}: the number {argument.name} is missing")
+            arguments.append(cupy.dtype(NUMBERS[argument.type]).type(value) if argument.type in NUMBERS else value)
+            continue
+        if argument.direction == "out" and argument.name in outputs:
+            value = made[argument.name] = cupy.empty(*outputs[argument.name])
+        elif value is None and not argument.optional:
+            raise TypeError(f"kernel {name}: the array {argument.name} is missing")
+        elif value is not None:
+            contiguous = cupy.ascontiguousarray(cupy.asarray(value))
+            if argument.direction == "inout":
+                if contiguous is not value:
+                    raise ValueError(
+                        f"kernel {name} changes {argument.name} in place: it must be contiguous, on the GPU"
+                    )
+                made[argument.name] = value
+            value = contiguous
+        arguments.append(value)
+    shape = kernel.rule(given, template_arguments(instance))
+    launched = function(name, instance, cupy.cuda.runtime.getDevice())
+    launched(shape.grid, (shape.block,), tuple(arguments), shared_mem=shape.shared)
+    return made

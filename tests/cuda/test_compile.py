@@ -1,0 +1,56 @@
+"""Every instance of every kernel as machine code: it compiles, and takes the registers and the memory it took before.
+
+The committed table resources.csv is compared exactly where NVRTC has the version that made it, else only in what is
+promised: nothing spills into local memory, and no instance takes more registers than its launch can have.
+"""
+
+import functools
+
+import pytest
+
+from minires.kernels.cuda import table
+from tests.cuda import resources
+
+pytest.importorskip("cupy", reason="compiling needs cupy-cuda12x and nvidia-cuda-nvrtc-cu12")
+FILES = sorted({kernel.file for kernel in table.KERNELS.values()})
+QUICK = "90a"
+
+
+@functools.cache
+def is_same_version():
+    return resources.version() == resources.recorded()[0]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "architecture",
+    [*(pytest.param(a, marks=() if a == QUICK else pytest.mark.slow) for a in resources.ARCHITECTURES),
+     pytest.param("newest", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_compiles_with_what_the_table_records(file, architecture):
+    if architecture == "newest":
+        architecture = resources.architectures()[-1]
+    rows = resources.rows_of(file, architecture)
+    assert [row["kernel"] for row in rows if row["spilled_bytes"] != "0"] == []
+    assert all(int(row["registers"]) <= 255 for row in rows)
+    if is_same_version():
+        expected = [
+            r for r in resources.recorded()[1] if (r["file"], r["architecture"]) == (file, f"sm_{architecture}")
+        ]
+        assert rows == expected, "a kernel changed: run `python -m tests.cuda.resources` and look at the difference"
+
+
+def test_the_table_has_every_instance():
+    recorded = resources.recorded()[1]
+    for architecture in ("sm_75", "sm_80", "sm_90a"):
+        names = {row["kernel"] for row in recorded if row["architecture"] == architecture}
+        number = int(architecture[3:5])
+        wanted = {k.expression(i) for k in table.KERNELS.values() if k.capability <= number for i in k.instances}
+        assert names == wanted
+    assert {row["file"] for row in recorded} == set(FILES)
+
+
+def test_a_kernel_that_does_not_compile_is_reported(monkeypatch):
+    monkeypatch.setattr(resources.source, "expanded", lambda file: "__global__ void sum_partials() { nonsense; }")
+    with pytest.raises(AssertionError, match="nonsense"):
+        resources.compiled("sums.cu", "80")
