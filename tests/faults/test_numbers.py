@@ -228,7 +228,7 @@ def test_another_number_of_pictures_loses_none(eleven, tmp_path):
     assert "leaves out" not in answer.err and "epochs of 3 steps" in answer.err
 
 
-# ----------------------------------------------------------------------------------------------------- frozen batch norm
+# ---------------------------------------------------------------------------------------------------- frozen batch norm
 
 
 class Meddle(Callback):
