@@ -1,5 +1,7 @@
 """What runs in a worker process: jobs in, batches out, until the main process hangs up, in whatever way."""
 
+import contextlib
+import multiprocessing
 import os
 import pickle
 import queue
@@ -12,6 +14,7 @@ from typing import Any
 
 from minires.data.worker_jobs import Job, Prepare
 from minires.data.worker_messages import pack_error, send
+from minires.io import files
 
 GRACE = 2.0  # seconds for the sample in hand once nobody waits any more
 IDLE = -1  # in place of a job's number
@@ -48,10 +51,24 @@ class Inbox:
                     self.cancelled.update(content)
         except (EOFError, OSError):
             self.closed = True
+            remove_folder_of_killed_parent()
             self.payload.put(None)
             self.jobs.put(None)
         time.sleep(GRACE)
         os._exit(1)
+
+
+def remove_folder_of_killed_parent() -> None:
+    """The socket that a fork server listens at lies in a folder that multiprocessing removes at the end of the main
+    process, unless that is killed: then we do it."""
+    parent = multiprocessing.parent_process()
+    folder = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if parent is None or parent.is_alive() or folder is None:
+        return
+    with contextlib.suppress(OSError):  # another worker was quicker
+        for name in files.system.list_folder(folder):
+            files.system.remove(os.path.join(folder, name))
+        files.system.remove_folder(folder)
 
 
 def run(connection: Connection, worker: int, at: Any) -> None:
@@ -66,7 +83,8 @@ def run(connection: Connection, worker: int, at: Any) -> None:
         if payload is not None:
             _work(connection, inbox, worker, at, payload)
     except (BrokenPipeError, ConnectionResetError):
-        return  # the main process is gone, or does not listen any more
+        pass  # the main process is gone, or does not listen any more
+    remove_folder_of_killed_parent()
 
 
 def _one_blas_thread() -> None:

@@ -50,6 +50,10 @@ class System:
         """Make one folder, whose parent exists."""
         os.mkdir(path)
 
+    def remove_folder(self, path: str) -> None:
+        """Take an empty folder away."""
+        os.rmdir(path)
+
     def list_folder(self, path: str) -> list[str]:
         """Names in a folder, in any order."""
         return os.listdir(path)

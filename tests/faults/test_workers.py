@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -451,11 +452,13 @@ def read_until(process: subprocess.Popen, text: str) -> None:
     ("forkserver", "hang"), pytest.param("forkserver", "none", marks=slow), pytest.param("spawn", "none", marks=slow),
     pytest.param("spawn", "hang", marks=slow)])  # fmt: skip
 def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path, method, fault):
+    before = set(pathlib.Path(tempfile.gettempdir()).glob("pymp-*"))
     with main_process(tmp_path, method, fault) as process:
         read_until(process, "batch 0")
         process.kill()
         process.wait()
         no_orphans(process.pid)
+        assert set(pathlib.Path(tempfile.gettempdir()).glob("pymp-*")) <= before  # where a fork server listened
 
 
 MOMENTS = [(method, name, moment, keep) for method in ("forkserver", "spawn") for name in ("SIGINT", "SIGTERM")
