@@ -6,12 +6,13 @@ arrays whose bytes lie in other files, arrays put together from other arrays ("v
 groups that contain themselves, filters that load a library. Here each thing is looked at before it is used, and what
 is not a plain group or a plain array of numbers is refused. Nothing but the given bytes is ever seen.
 
-Why not the library: it is written in C and believes what it parses. In a group whose index leads back to itself, or a
-heap with an object of size 0, it walks for ever, and nothing in the same process can stop it. Two ways are left. A
-child process with a time limit costs a start of Python and of NumPy for each file, sends every array through a pipe,
-and has no interpreter to start where the program is frozen into one file. To walk over the whole structure first, and
-refuse every circle and lie, costs neither; and a walk that has seen where each array lies, of what type and how packed,
-leaves nothing for the library to do but what NumPy and zlib do as well. So this is the second way, to its end.
+Why not the library: it is written in C and believes what it parses. In a heap with an object of size 0, or with a list
+of free space that leads back to itself, it walks for ever, and nothing in the same process can stop it. Two ways are
+left. A child process with a time limit costs a start of Python and of NumPy for each file, sends every array through a
+pipe, and has no interpreter to start where the program is frozen into one file. To walk over the structure oneself,
+and refuse every circle and lie, has none of these costs; and a walk that has seen where each array lies, of what type
+and how packed, leaves nothing for the library to do but what NumPy and zlib do as well. So this is the second way, to
+its end: it takes time and memory in proportion to the file, and an error knows the byte.
 
 Files of every version of the format are read (hdf5_headers.py, hdf5_indexes.py), as far as it describes plain arrays
 of a fixed shape. Refused are, besides the above: arrays that can grow, written with libver="latest"; arrays with holes;
@@ -33,6 +34,7 @@ from minires.io.zip_reader import MOST_INFLATION, SMALL
 
 MOST_OBJECTS = 50_000  # groups and arrays of a file; a ResNet-152 with its optimizer has 5,000
 DEEPEST = 40  # groups in groups
+_READ = (b"name", b"dtype")  # attributes; of all others only the type is looked at
 _DEFLATE_LIMIT = 1032  # times: no deflated bytes can become more
 
 
@@ -61,7 +63,7 @@ def from_bytes(data: bytes | memoryview, path: files.PathLike, root: str = "") -
 
 @dataclass
 class _Object:
-    """A group or an array: its header and its attributes by their names."""
+    """A group or an array: its header, and of its attributes, by their names, those that are read."""
 
     header: Header
     attributes: dict[bytes, hdf5_groups.Attribute]
@@ -148,13 +150,14 @@ class _Reader:
     # ------------------------------------------------------------------------------------------------- attributes
 
     def _attributes(self, header: Header, path: str) -> dict[bytes, hdf5_groups.Attribute]:
-        """By their names. Numbers and text are harmless; the other types hold references and objects."""
+        """Numbers and text are harmless; the other types hold references and objects."""
         found = {}
         for attribute in hdf5_groups.attributes(self._source, header):
             if not attribute.type.is_harmless:
                 shown = repr(attribute.name[:100].decode("utf-8", "replace"))
                 raise self._error(path, f"has the attribute {shown}, which holds objects")
-            found[attribute.name] = attribute
+            if attribute.name in _READ:
+                found[attribute.name] = attribute
         return found
 
     def _text(self, item: _Object, name: bytes, path: str) -> str | None:

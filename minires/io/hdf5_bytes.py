@@ -18,6 +18,8 @@ _UNDEFINED = (1 << 64) - 1  # an address of nothing
 class Cursor:
     """A place in the file, moved on by reading, and the end of what may be read. `what` names the structure."""
 
+    __slots__ = ("at", "end", "source", "what")
+
     def __init__(self, source: "Source", at: int, end: int, what: str) -> None:
         self.source, self.at, self.end, self.what = source, at, end, what
 

@@ -11,7 +11,7 @@ Source: HDF5 File Format Specification 3.0, III.G.
 import bisect
 
 from minires.io.hdf5_bytes import Cursor, Source, lookup3
-from minires.io.hdf5_indexes import tree2
+from minires.io.hdf5_indexes import LARGE, tree2
 
 _CHECKED = 0x2  # flag: blocks have checksums
 _MANAGED, _HUGE = 0, 1  # kinds of objects, in bits 4 and 5 of their numbers
@@ -74,7 +74,7 @@ class FractalHeap:
 
     def _large(self, number: int) -> Cursor:
         if self._huge is None:
-            records = tree2(self._source, self._huge_index, (1,))
+            records = tree2(self._source, self._huge_index, LARGE)
             self._huge = {}
             for record in records:
                 at, length = record.address(), record.number(8)

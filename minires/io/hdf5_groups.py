@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from minires.io import hdf5_headers as headers
 from minires.io.hdf5_bytes import Cursor, Source
 from minires.io.hdf5_fractal_heap import FractalHeap
-from minires.io.hdf5_indexes import global_heap, local_heap, tree1, tree2
+from minires.io.hdf5_indexes import ATTRIBUTES, LINKS, global_heap, local_heap, tree1, tree2
 from minires.io.hdf5_types import Space, Type, read_space, read_type
 
 PLAIN = "a plain link"
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64  # kinds of links in their messages
 _GROUP_IN_CACHE, _SOFT_IN_CACHE = 1, 2  # what an old group notes of a member
 _OTHER_KINDS = {_SOFT: "a soft link", _EXTERNAL: "a link to another file"}
-_LINKS, _ATTRIBUTES = 5, 8  # kinds of B-trees
 MOST_TEXT = 4096  # bytes of an attribute read as text
 
 
@@ -55,7 +54,7 @@ def links(source: Source, header: headers.Header) -> Iterator[Link]:
         return
     for message in header.all(headers.LINK):
         yield _link(message)
-    for content in _stored_apart(source, header, headers.LINK_INFO, 8, _LINKS):
+    for content in _stored_apart(source, header, headers.LINK_INFO, 8, LINKS):
         yield _link(content)
 
 
@@ -104,8 +103,8 @@ def _stored_apart(source: Source, header: headers.Header, kind: int, order: int,
     if heap_at is None:
         return
     heap = FractalHeap(source, heap_at)
-    for record in tree2(source, index, (index_kind,)):
-        if index_kind == _LINKS:
+    for record in tree2(source, index, index_kind):
+        if index_kind == LINKS:
             record.skip(4)  # a hash of the name
         yield heap.object(record)
 
@@ -127,7 +126,7 @@ def attributes(source: Source, header: headers.Header) -> Iterator[Attribute]:
     """All attributes of an object, their values unread."""
     for message in header.all(headers.ATTRIBUTE):
         yield _attribute(message)
-    for content in _stored_apart(source, header, headers.ATTRIBUTE_INFO, 2, _ATTRIBUTES):
+    for content in _stored_apart(source, header, headers.ATTRIBUTE_INFO, 2, ATTRIBUTES):
         yield _attribute(content)
 
 

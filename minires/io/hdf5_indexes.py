@@ -12,7 +12,6 @@ Source: HDF5 File Format Specification 3.0, III.A and III.D to III.F.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from minires.io.hdf5_bytes import Cursor, Source
 
@@ -85,69 +84,54 @@ def global_heap(source: Source, at: int | None) -> dict[int, Cursor]:
 
 # --------------------------------------------------------------------------------------------------------- B-tree 2
 
-
-@dataclass
-class _Shape:
-    """Of a new B-tree: the sizes that follow from its header. `counts`: bytes of "records below" for each level."""
-
-    kind: int
-    record: int
-    count: int
-    counts: list[int]
+LARGE, LINKS, ATTRIBUTES = 1, 5, 8  # kinds: objects of a heap too large for it, links, attributes
+_DEEPEST = 60  # levels; so many hold more records than bytes exist
+_RECORDS = {LARGE: 24, LINKS: 11, ATTRIBUTES: 17}  # bytes of a record
 
 
-def tree2(source: Source, at: int | None, kinds: tuple[int, ...]) -> Iterator[Cursor]:
-    """The records of a new B-tree of one of these kinds (5: links, 8: attributes, 1: large objects of a heap)."""
+def tree2(source: Source, at: int | None, kind: int) -> Iterator[Cursor]:
+    """The records of a new B-tree of this kind."""
     header = source.node(at, b"BTHD", "an index")
     header.expect("version", 0)
-    kind = header.expect("kind", *kinds)
-    node_size, record, depth = header.number(4), header.number(2), header.number(2)
+    header.expect("kind", kind)
+    node_size = header.number(4)
+    record, depth = header.expect("size of records", _RECORDS[kind], size=2), header.number(2)
     header.skip(2)  # when to split and merge
     root, count, total = header.address(), header.number(2), header.number(8)
     header.check_sum(header.at - 34)
-    if record == 0 or node_size < 10 + record:
-        raise header.error(f"has records of {record} bytes in nodes of {node_size}")
+    if node_size < 10 + record or depth > _DEEPEST:
+        raise header.error(f"has nodes of {node_size} bytes, {depth} deep")
     if total == 0:
         return
-    shape = _shape(kind, node_size, record, depth)
+    own_size, below_sizes = _count_sizes(node_size, record, depth)
     waiting = [(root, count, depth)]
     while waiting:
         place, count, level = waiting.pop()
-        records, children = _node(source, place, count, level, shape)
-        yield from records
-        waiting += children
+        node = source.node(place, b"BTIN" if level else b"BTLF", "a node of an index")
+        start = node.at - 4
+        node.expect("version", 0)
+        node.expect("kind", kind)
+        for _ in range(count):
+            yield node.part(record)
+        for _ in range(count + 1 if level else 0):
+            child, own = node.address(), node.number(own_size)
+            node.skip(below_sizes[level - 1])
+            waiting.append((child, own, level - 1))
+        node.check_sum(start)
 
 
-def _shape(kind: int, node_size: int, record: int, depth: int) -> _Shape:
-    """How many bytes the counts in the nodes have follows from how large they may become."""
+def _count_sizes(node_size: int, record: int, depth: int) -> tuple[int, list[int]]:
+    """Bytes of the number of records in a node, and of that below a node of each level: they follow from how large
+    these numbers may become."""
     most = (node_size - 10) // record
     count, below, counts = _bytes_for(most), most, [0]
-    for _ in range(min(depth, 64)):  # deeper ones hold more records than bytes exist; their nodes are asked for in vain
+    for _ in range(depth):
         pointer = 8 + count + counts[-1]
         inside = max(0, node_size - 10 - pointer) // (record + pointer)
         below = (inside + 1) * below + inside
         counts.append(_bytes_for(below))
-    return _Shape(kind, record, count, counts)
+    return count, counts
 
 
 def _bytes_for(number: int) -> int:
     return max(0, number.bit_length() - 1) // 8 + 1
-
-
-def _node(source: Source, at: int | None, count: int, level: int, shape: _Shape
-          ) -> tuple[list[Cursor], list[tuple[int | None, int, int]]]:  # fmt: skip
-    """The records of a node, and of its children the address, the number of records and the level."""
-    if level >= len(shape.counts):
-        raise source.error(at, f"an index has {level} levels")
-    node = source.node(at, b"BTIN" if level else b"BTLF", "a node of an index")
-    start = node.at - 4
-    node.expect("version", 0)
-    node.expect("kind", shape.kind)
-    records = [node.part(shape.record) for _ in range(count)]
-    children = []
-    for _ in range(count + 1 if level else 0):
-        child, own = node.address(), node.number(shape.count)
-        node.skip(shape.counts[level - 1])
-        children.append((child, own, level - 1))
-    node.check_sum(start)
-    return records, children
