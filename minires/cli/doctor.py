@@ -1,10 +1,7 @@
 """`minires doctor`: what this installation stands on, and whether it runs as fast as this machine allows."""
 
 import importlib.metadata
-import importlib.util
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +41,7 @@ def examine() -> dict[str, Any]:
     flags = processor.flags()
     facts["cpu_instructions"] = sorted(flags & (processor.AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
     facts["extras"] = {name: extra(packages) for name, (_, packages) in EXTRAS.items()}
-    facts["gpu"] = gpu()
+    facts["gpu"] = environment.gpu()
     facts["cache_folder"], cache_problem = cache_folder()
     problems, notes = [], []
     verdict = blas_verdict([library["architecture"] for library in facts["blas"]
@@ -89,27 +86,6 @@ def _how_to_set() -> str:
     if processor.CORE in os.environ:
         return f"the variable {processor.CORE} asks for them: unset it, or set it to SkylakeX"
     return f"NumPy was imported before minires: import minires first, or set {processor.CORE}=SkylakeX"
-
-
-def gpu() -> dict[str, Any]:
-    """Whether CuPy is installed and which GPUs the driver shows. CuPy is not imported."""
-    try:
-        cupy = importlib.util.find_spec("cupy") is not None
-    except (ImportError, ValueError):
-        cupy = False
-    found: dict[str, Any] = {"cupy": cupy, "driver": None, "devices": []}
-    if shutil.which("nvidia-smi") is None:
-        return found
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        found["error"] = output.one_line(error)
-        return found
-    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") >= 2]
-    found["devices"] = [f"{row[0]}, {row[2]}" for row in rows]
-    found["driver"] = rows[0][1] if rows else None
-    return found
 
 
 def cache_folder() -> tuple[str, str | None]:

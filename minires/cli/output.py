@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import itertools
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from minires.errors import MiniresError
 
@@ -45,6 +46,18 @@ def result_json(value: dict[str, Any]) -> None:
     result(strict_json.report(value).rstrip("\n"))
 
 
+COLOURS = {"red": "\x1b[1;31m", "yellow": "\x1b[33m"}
+
+
+def coloured(text: str, colour: str, stream: TextIO) -> str:
+    """The text in a colour where `stream` shows it: NO_COLOR and TERM=dumb say no, FORCE_COLOR yes, else a terminal."""
+    forced = os.environ.get("FORCE_COLOR", "") not in ("", "0")
+    fit = stream.isatty() and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR") or not (forced or fit):
+        return text
+    return f"{COLOURS[colour]}{text}\x1b[0m"
+
+
 def one_line(value: object) -> str:
     """Text without line breaks."""
     return " ".join(str(value).split())
@@ -55,10 +68,10 @@ def report_error(error: MiniresError, words: Sequence[str], status: int) -> int:
     if os.environ.get("MINIRES_DEBUG", "") not in ("", "0") or "-vv" in words:
         traceback.print_exc()
     message = one_line(error.message)
-    if "--json" in words or "--format=json" in words:
+    if "--json" in words or "--format=json" in words or ("--format", "json") in itertools.pairwise(words):
         result_json({"error": {"code": error.code, "message": message, "file": error.file, "hint": error.hint}})
     hint = "" if not error.hint or one_line(error.hint) in message else f" ({one_line(error.hint)})"
-    say(f"minires: error: {message}{hint}")
+    say(f"{coloured('minires: error:', 'red', sys.stderr)} {message}{hint}")
     return status
 
 
@@ -67,7 +80,7 @@ def short_warnings() -> Iterator[None]:
     """Within the block a warning is one line on stderr, without the place in the source."""
 
     def show(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
-        say(f"warning: {one_line(message)}")
+        say(f"{coloured('warning:', 'yellow', sys.stderr)} {one_line(message)}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

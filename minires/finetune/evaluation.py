@@ -105,6 +105,8 @@ def _own_split(path: str, settings: Settings, loaded: LoadedModel, split: str) -
             break
     else:
         parts = pictures.open_splits(settings, mode)
+        if settings.samples_per_class:  # the run trained on these alone
+            parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
     return _pick(parts, split, str(settings.data))
 
 

@@ -1,8 +1,10 @@
 """What a run depended on beside its arguments: versions, the machine, the command line."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,10 +30,32 @@ def describe(command: Sequence[str] | None = None, seed: int | None = None) -> d
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "blas": [_library(library) for library in threadpoolctl.threadpool_info()],
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "gpu": gpu(),
         "git_commit": git_commit(),
         "command": list(sys.argv if command is None else command),
         "seed": seed,
     }
+
+
+def gpu() -> dict[str, Any]:
+    """Whether CuPy is installed and which GPUs the driver shows. CuPy is not imported."""
+    try:
+        cupy = importlib.util.find_spec("cupy") is not None
+    except (ImportError, ValueError):
+        cupy = False
+    found: dict[str, Any] = {"cupy": cupy, "driver": None, "devices": []}
+    if shutil.which("nvidia-smi") is None:
+        return found
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        found["error"] = " ".join(str(error).split())
+        return found
+    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") >= 2]
+    found["devices"] = [f"{row[0]}, {row[2]}" for row in rows]
+    found["driver"] = rows[0][1] if rows else None
+    return found
 
 
 def cpu_name() -> str:
