@@ -20,7 +20,15 @@ from minires.training import Callback
 from tests.faults import runs
 from tests.io.faults import Counting
 
-CHANGES = ("open", "write", "truncate", "replace", "remove", "make_folder")  # calls that can change the disk
+CHANGES = (
+    "open",
+    "write",
+    "truncate",
+    "replace",
+    "remove",
+    "make_folder",
+    "remove_folder",
+)  # calls that can change the disk
 
 
 def forked(work: Callable[[], None]) -> int:

@@ -48,7 +48,7 @@ def replay(log: list[tuple]) -> tuple[dict[str, Lost], dict[str, Lost], int]:
 
 
 def after_power_cut(log: list[tuple], keep_names: bool) -> tuple[dict[str, bytes], int]:
-    """(files on the disk, step of the newest save that had returned). `keep_names`: new names are there, data are not."""
+    """(files on the disk, step of the newest save that had returned). `keep_names`: new names came through, empty."""
     names, durable, saved = replay(log)
     return {path: file.durable for path, file in (names if keep_names else durable).items()}, saved
 

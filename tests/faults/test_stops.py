@@ -103,7 +103,7 @@ COMMAND = "import sys, minires_command; print('loaded', file=sys.stderr, flush=T
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.fault("SIGINT at 40 random moments of the command `minires`", "no traceback; " + PROMISE)
+@pytest.mark.fault("SIGINT at 40 random moments of the command `minires`", PROMISE)
 def test_random_moments(place, record_property):
     rng, statuses = np.random.default_rng(3), []
     for number in range(40):

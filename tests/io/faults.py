@@ -7,7 +7,7 @@ import signal
 from minires.io.system import System
 
 CALLS = ("open", "read", "write", "seek", "truncate", "fsync", "status", "close", "replace", "remove", "make_folder",
-         "list_folder")  # fmt: skip
+         "list_folder", "remove_folder")  # fmt: skip
 NEEDS_SPACE = ("open", "write", "fsync", "replace", "make_folder")  # what a full disk can refuse
 
 

@@ -94,6 +94,7 @@ def test_report_has_null_for_what_is_not_finite():
 # ----------------------------------------------------------------------------------------------------------- damage
 
 
+@pytest.mark.fault("a small checkpoint cut at every length", "the previous one is used, with a warning")
 def test_truncation_is_found_and_the_previous_one_is_used(tmp_path):
     write(tmp_path, 1)
     path = write(tmp_path, 2)
@@ -105,6 +106,10 @@ def test_truncation_is_found_and_the_previous_one_is_used(tmp_path):
         assert len(warnings) == 1 and path in warnings[0]
 
 
+@pytest.mark.fault(
+    "one bit flipped in each byte of a small checkpoint",
+    "the checksum or the format finds it and names the file",
+)
 def test_a_flipped_bit_anywhere_is_found(tmp_path):
     write(tmp_path, 1)
     path = write(tmp_path, 2)
@@ -179,6 +184,10 @@ def test_prune_counts_only_intact_ones(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- faults
 
 
+@pytest.mark.fault(
+    "ENOSPC, EDQUOT, EIO, once or for good, at every call of a save",
+    "the error names the file and the bytes; the old checkpoint is intact, nothing is left over",
+)
 @pytest.mark.parametrize("sticky", [False, True], ids=["once", "sticky"])
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_fault_at_every_call_of_a_save(tmp_path, name, sticky):
@@ -237,10 +246,15 @@ class NoFsync(Recording):
         pass
 
 
+@pytest.mark.fault(
+    "a power cut at any call of a save: whatever was not flushed is lost, in every combination",
+    "a loader finds the old or the new checkpoint, whole",
+)
 def test_every_state_after_a_power_cut_has_a_checkpoint(tmp_path):
     assert crash_violations(tmp_path, Recording()) == set()
 
 
+@pytest.mark.fault("the same with fsync taken out of the code", "the check turns red")
 def test_a_missing_fsync_is_found(tmp_path):
     assert crash_violations(tmp_path, NoFsync()) == {"unreadable newest file", "lost"}
 
@@ -289,6 +303,10 @@ for at in range(1, calls + 1):
 """
 
 
+@pytest.mark.fault(
+    "SIGKILL at every call of a save",
+    "the newest checkpoint is whole, the lock is free, nothing is left over",
+)
 def test_sigkill_at_every_call_of_a_save(tmp_path):
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")

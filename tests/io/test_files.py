@@ -78,6 +78,7 @@ def test_a_fault_at_every_call_of_a_write(tmp_path, name, sticky):
     assert files.read_bytes(path) == NEW
 
 
+@pytest.mark.fault("EINTR at every call of a write and of a log line", "the call is made again")
 def test_interrupted_calls_are_made_again(tmp_path):
     path = tmp_path / "a.bin"
     for at in range(1, 100):
@@ -155,6 +156,10 @@ def violations(write, folder) -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.fault(
+    "a power cut at any call of the writing of a file",
+    "old or new content, never a torn file; new once the call has returned",
+)
 def test_no_state_after_a_power_cut_is_torn(tmp_path):
     assert violations(files.write_atomic, tmp_path) == []
 
@@ -180,6 +185,10 @@ def remove_first(path, data):
     files.write_atomic(path, data)
 
 
+@pytest.mark.fault(
+    "writing in place, renaming before writing, removing the old file first",
+    "the check of power cuts turns red",
+)
 @pytest.mark.parametrize("write", [write_in_place, rename_before_write, remove_first])
 def test_planted_bugs_are_found(tmp_path, write):
     assert "torn" in violations(write, tmp_path)

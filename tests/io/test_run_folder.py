@@ -226,6 +226,10 @@ def holder(tmp_path):
     process.communicate()
 
 
+@pytest.mark.fault(
+    "a second process opens a run folder",
+    "refused at once, with the process number and host of the first",
+)
 def test_a_second_process_is_refused_and_told_by_whom(tmp_path, holder):
     with pytest.raises(UsageError, match=f"pid {holder.pid} host {socket.gethostname()} since 20") as caught:
         RunFolder.create(tmp_path)
@@ -235,6 +239,7 @@ def test_a_second_process_is_refused_and_told_by_whom(tmp_path, holder):
         assert lock.left_by is None, "the other process gave it up in order"
 
 
+@pytest.mark.fault("a lock file left by SIGKILL", "the lock is taken over")
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -247,6 +252,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
     lock.release()
 
 
+@pytest.mark.fault("a lock on a file system without flock", "a warning; refused only while its holder lives")
 def test_a_file_system_without_locks(tmp_path, monkeypatch, holder):
     def refuse(_descriptor):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -40,6 +40,10 @@ def saving(folder, every=None, callbacks=(), **more):
     return trainer
 
 
+@pytest.mark.fault(
+    "a pause after every step, a new process state each time, other numbers of workers",
+    "weights, optimizer and history of the whole run, bit for bit",
+)
 def test_paused_at_every_step(whole, tmp_path):
     """Each call makes one step more, in a trainer that knows the folder only."""
     for step in range(1, EPOCHS * STEPS + 1):
@@ -93,6 +97,10 @@ class Tally(Callback):
         self.counts = dict(state)
 
 
+@pytest.mark.fault(
+    "an exception in any event of the training",
+    "what is saved is consistent; a resumed run ends in equal bits and counts no event twice",
+)
 @pytest.mark.parametrize("every", [None, 2])
 @pytest.mark.parametrize("order", [-1, 1000])
 @pytest.mark.parametrize("event", EVENTS)
@@ -126,6 +134,10 @@ def test_a_half_finished_epoch_is_not_saved(tmp_path):
     assert tally.counts == {"after_step": EPOCHS * STEPS, "after_evaluate": 0, "after_epoch": EPOCHS}
 
 
+@pytest.mark.fault(
+    "an exception when half of the weights have moved",
+    "that state is never saved; the resumed run ends in equal bits",
+)
 def test_a_half_made_step_is_not_saved(whole, tmp_path):
     class Torn(optim.SGD):
         """Fails in the midst of the ninth step, when half of the weights have moved."""
