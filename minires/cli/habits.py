@@ -19,7 +19,7 @@ NOT_BUILT = {
     "--bias-weight-decay": "--norm-weight-decay is for norms and biases", "--cooldown-epochs": "",
     "--lr-cycle-mul": "", "--lr-cycle-decay": "", "--lr-cycle-limit": "", "--lr-noise": "", "--epoch-repeats": "",
     "--world-size": "one process trains", "--dist-url": "one process trains", "--local-rank": "one process trains",
-    "--synchronize-bn": "", "--split-bn": "", "--in-chans": "the model takes what its weights were made for",
+    "--synchronize-bn": "", "--split-bn": "",
 }  # fmt: skip
 
 # Flags that have another name here.
@@ -40,6 +40,7 @@ OTHER_NAMES = {
     "--start-epoch": "--resume, which knows the epoch", "--dataset": "--data", "--num-workers": "--workers",
     "--nesterov": "--opt sgd, which is Nesterov's", "--hue": "--color-jitter", "--accumulate": "--grad-accum-steps",
     "--gradient-accumulation-steps": "--grad-accum-steps", "--learning-rate": "--lr", "--max-epochs": "--epochs",
+    "--channels": "--in-chans",
 }  # fmt: skip
 
 # Flags that say what is so anyway.

@@ -7,9 +7,9 @@ The policy, the same everywhere in minires, so that a model sees in use what it 
 - more than `MAX_PIXELS` pixels is refused before anything is decoded (a "decompression bomb");
 - the first frame of an animation;
 - the orientation that a camera noted in EXIF is applied (`exif="transpose"`; "ignore" leaves the picture as stored);
-- the result has the mode "RGB" or "L". Grey of 16 bits is scaled to 8 (65535 becomes 255, where Pillow's own
-  conversion would clip everything above 255 to white); transparency is dropped and CMYK converted as
-  `Image.convert("RGB")` does it, which is what torchvision does.
+- the result has the mode "RGB", "L" or "RGBA". Grey of 16 bits is scaled to 8 (65535 becomes 255, where Pillow's own
+  conversion would clip everything above 255 to white); transparency is dropped but for "RGBA", where a picture without
+  any is opaque, and CMYK converted as `Image.convert("RGB")` does it, which is what torchvision does.
 
 Pillow's global settings are neither changed nor relied upon, except that Pillow warns (`DecompressionBombWarning`)
 about pictures of more than half of `MAX_PIXELS`.
@@ -29,7 +29,7 @@ from minires.errors import DataError
 MAX_PIXELS = 178_956_970  # Pillow's own limit of refusal: 512 MiB of RGB
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-MODES = ("RGB", "L")
+MODES = ("RGB", "L", "RGBA")
 EXIF_POLICIES = ("transpose", "ignore")
 
 _ORIENTATION_TAG = 0x0112
@@ -63,7 +63,7 @@ def is_image_file(name: str) -> bool:
 def open_image(
     path: str | os.PathLike[str], mode: str = "RGB", exif: str = "transpose", max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """The picture in a file, decoded, upright and in the mode "RGB" or "L". The policy stands at the top of this file.
+    """The picture in a file, decoded, upright and in the mode "RGB", "L" or "RGBA", by the policy at the top.
 
     Raises DataError, naming the file, with the code "data.unreadable_image", or "data.image_too_large" for more than
     `max_pixels` pixels (at most Pillow's own limit); ValueError for an unknown `mode` or `exif`.
@@ -103,7 +103,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def convert_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in the mode "RGB" or "L", eight bits a channel.
+    """The picture in the mode "RGB", "L" or "RGBA", eight bits a channel.
 
     Raises ValueError for floating-point pixels and for 32-bit ones outside 0..65535, whose range nobody states.
     """

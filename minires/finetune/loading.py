@@ -77,6 +77,9 @@ def _with_record(model: Any, info: dict[str, Any], path: str, source: str) -> Lo
     """The model and what its record says; `source` is the file to blame for a preprocessing that makes no sense."""
     try:
         preprocessing = Preprocessing.from_config(info["preprocessing"])
+        channels = model.config.get("in_channels", 3)
+        if len(preprocessing.mode) != channels:
+            raise ValueError(f"pictures of the mode {preprocessing.mode} for a model of {channels} channels")
     except (ValueError, TypeError) as error:
         raise FileFormatError(source, None, str(error)) from error
     return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], path)
@@ -93,9 +96,7 @@ def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | 
         raise UsageError(f"no model {name!r} among {', '.join(models.list_models())}", code="usage.unknown")
     model = models.load(path) if name is None else models.create(name, weights=path).eval()
     config = model.config
-    if config.get("in_channels", 3) != 3:
-        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
-                         code="weights.channels", file=path)  # fmt: skip
+    preprocessing = published_preprocessing(config, path)
     classes = [str(index) for index in range(config["num_classes"])]
     if class_map is not None:
         order = read_class_map(class_map, number_repeats=True)
@@ -103,4 +104,16 @@ def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | 
             message = f"{os.fspath(class_map)} names {len(order)} classes, the model in {path} has {len(classes)}"
             raise UsageError(message, code="data.class_map", file=os.fspath(class_map))
         classes = sorted(order, key=lambda each: order[each])
-    return LoadedModel(model, models.preprocessing(config["name"], path), classes, {}, path)
+    return LoadedModel(model, preprocessing, classes, {}, path)
+
+
+def published_preprocessing(config: dict[str, Any], path: str) -> Preprocessing:
+    """What the table of published weights says of those in a file, for as many channels as the model takes.
+
+    UsageError if pictures cannot have so many.
+    """
+    try:
+        return models.recipes.for_channels(models.preprocessing(config["name"], path), config.get("in_channels", 3))
+    except ValueError as error:
+        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels: {error}",
+                         code="weights.channels", file=path) from error  # fmt: skip

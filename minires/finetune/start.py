@@ -11,7 +11,7 @@ from minires import models, random
 from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.heads import parse_head, replace_head
-from minires.finetune.loading import model_folder
+from minires.finetune.loading import model_folder, published_preprocessing
 from minires.finetune.settings import Settings, unknown_name
 from minires.io import download, model_directory
 from minires.tensor import Tensor
@@ -31,10 +31,15 @@ class Start:
 def find_start(
     settings: Settings, say: Callable[[str], None] = download.print_line, progress: bool | None = None
 ) -> Start:
-    """What `--model` and `--weights` mean together. Raises UsageError for unknown names and missing files.
+    """What `--model`, `--weights` and `--in-chans` mean together. UsageError for unknown names and missing files.
 
     Weights at a URL are downloaded unless they are in the cache: say and progress are io.download's.
     """
+    found = _find(settings, say, progress)
+    return found if settings.in_chans is None else adapt_channels(found, settings.in_chans)
+
+
+def _find(settings: Settings, say: Callable[[str], None], progress: bool | None) -> Start:
     weights = settings.weights
     if download.is_url(weights):
         _check_name(settings.model)
@@ -66,12 +71,27 @@ def _of_file(path: str, settings: Settings) -> Start:
     _check_name(settings.model)
     config, state, known = models.loading.read_file(path, settings.model)
     settings.model = config["name"]
-    if config.get("in_channels", 3) != 3:
-        raise UsageError(f"the model in {path} takes pictures of {config['in_channels']} channels, not of 3",
-                         code="weights.channels", file=path)  # fmt: skip
     tensors = {key: tensor.array for key, tensor in state.items()}
-    preprocessing = _of_config(known["preprocessing"], path) if known else models.preprocessing(config["name"], path)
+    preprocessing = _of_config(known["preprocessing"], path) if known else published_preprocessing(config, path)
     return Start(config, tensors, preprocessing, path)
+
+
+def adapt_channels(start: Start, channels: int) -> Start:
+    """The start for pictures of 1, 3 or 4 channels: the first convolution (keys.adapt_stem) and the preprocessing."""
+    own = start.config.get("in_channels", 3)
+    if channels == own:
+        return start
+    try:
+        preprocessing = models.recipes.for_channels(start.preprocessing, channels)
+    except ValueError as error:
+        raise UsageError(f"--in-chans {channels}: {error}", code="usage.value") from error
+    config, tensors, origin = {**start.config, "in_channels": channels}, start.tensors, start.origin
+    if tensors is not None:
+        options = {key: value for key, value in config.items() if key not in ("name", "num_classes", "in_channels")}
+        stem = models.registry.target(config["name"], options).stem
+        tensors = {**tensors, stem: models.keys.adapt_stem(Tensor(np.asarray(tensors[stem])), channels).array}
+        origin = f"{origin} (first convolution adapted from {own} channels to {channels})"
+    return Start(config, tensors, preprocessing, origin)
 
 
 def _check_name(name: str | None) -> None:

@@ -10,6 +10,7 @@ recipe it loses a few points of accuracy and nothing says why. Weights are recog
     preprocessing("resnet50")                               not known which: the oldest recipe of that name
 """
 
+import dataclasses
 import math
 import os
 import re
@@ -21,6 +22,7 @@ from minires.models.registry import family_of
 from minires.models.resnet import CifarResNet
 
 HALF = (0.5, 0.5, 0.5)  # Inception's normalisation, to -1 ... 1
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> how pictures are opened
 SMALL = 32  # side of the pictures that models for CIFAR are made for
 
 
@@ -147,6 +149,31 @@ def preprocessing(name: str, weights: Any = None) -> Preprocessing:
         return found
     small = family_of(name) in (CifarResNet, PreActCifarResNet)
     return RECIPES.get(name) or (preset_eval((SMALL, SMALL), None) if small else resized(256, 224))
+
+
+def for_channels(found: Preprocessing, channels: int) -> Preprocessing:
+    """The same for pictures of another number of channels, 1 (grey), 3 (RGB) or 4 (RGBA); ValueError for others.
+
+    Mean and standard deviation of grey are the averages of the colours', those of a colour grey's, and opacity is
+    brought from 0 ... 1 to -1 ... 1.
+    """
+    if channels not in MODES:
+        raise ValueError(f"pictures have 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels}")
+    mode = MODES[channels]
+    if mode == found.mode:
+        return found
+    if found.channel_order == "BGR" and mode == "RGBA":
+        raise ValueError("pictures of 4 channels do not go with weights that want blue, green and red in this order")
+    half = 0.5 if found.scale == "0..1" else 127.5
+    mean, std = (_of_mode(values[:3], mode, half) for values in (found.mean, found.std))
+    return dataclasses.replace(found, mode=mode, channel_order="RGB", mean=mean, std=std)
+
+
+def _of_mode(values: tuple[float, ...], mode: str, half: float) -> tuple[float, ...]:
+    """Values of grey, or of red, green and blue, for the channels of a mode; `half`: that of opacity."""
+    average = sum(values) / len(values)
+    colours = values if len(values) == 3 else (average,) * 3
+    return {"L": (average,), "RGB": colours, "RGBA": (*colours, half)}[mode]
 
 
 def find(name: str, weights: Any) -> Preprocessing | None:

@@ -289,7 +289,7 @@ def test_huge_icc_profile(tmp_path):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="mode must be one of 'RGB', 'L', got 'CMYK'"):
+    with pytest.raises(ValueError, match="mode must be one of 'RGB', 'L', 'RGBA', got 'CMYK'"):
         open_image("x.png", mode="CMYK")
     with pytest.raises(ValueError, match="exif must be one of"):
         open_image("x.png", exif="yes")

@@ -62,8 +62,8 @@ def test_finetune_says_what_does_not_fit(tmp_path, photos):
             finetune(data=str(photos), output=tmp_path / "run", weights=str(path), **given, **FAST)
     with pytest.raises(UsageError, match=r"no weights file .*none\.pth"):
         finetune(data=str(photos), output=tmp_path / "run", weights=str(tmp_path / "none.pth"), **FAST)
-    torch_file(path, in_channels=1)
-    with pytest.raises(UsageError, match="takes pictures of 1 channels"):
+    torch_file(path, in_channels=2)
+    with pytest.raises(UsageError, match="takes pictures of 2 channels"):
         finetune(data=str(photos), output=tmp_path / "run", weights=str(path), **FAST)
     assert not (tmp_path / "run").exists()
 

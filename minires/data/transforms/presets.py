@@ -39,10 +39,10 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 class Preprocessing:
     """What happens to a picture in evaluation; calling it turns a Pillow picture into a tensor (C, H, W).
 
-    `resize`: shorter side, or (height, width), or None; `crop`: middle part, or None; `mode`: "RGB" or "L"; `exif`:
-    what becomes of the camera's orientation when a file is opened ("transpose" or "ignore"); `scale`: the range of the
-    pixel values before `mean` and `std` are applied, "0..1" or "0..255"; `channel_order`: that of the tensor, and so of
-    `mean` and `std`, "RGB" or "BGR". Raises ValueError for settings that make no sense.
+    `resize`: shorter side, or (height, width), or None; `crop`: middle part, or None; `mode`: "RGB", "L" or "RGBA";
+    `exif`: what becomes of the camera's orientation when a file is opened ("transpose" or "ignore"); `scale`: the range
+    of the pixel values before `mean` and `std` are applied, "0..1" or "0..255"; `channel_order`: that of the tensor,
+    and so of `mean` and `std`, "RGB" or "BGR". Raises ValueError for settings that make no sense.
     """
 
     resize: int | tuple[int, int] | None = 256
@@ -69,7 +69,7 @@ class Preprocessing:
         object.__setattr__(self, "interpolation", str(interpolation_mode(self.interpolation)))
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
-            values, channels = getattr(self, name), len(self.mode)  # "RGB" has three channels, "L" one
+            values, channels = getattr(self, name), len(self.mode)  # a letter a channel
             if len(values) != channels:
                 raise ValueError(f"{name} needs {channels} values for the mode {self.mode}, got {values}")
         if not all(value > 0 for value in self.std):
