@@ -37,6 +37,7 @@ def threads_and_blocks(count, budget, way):
         patch.setattr(strips, "LEAST_PLACES", 0)
         patch.setattr(winograd, "TILES", 1)
         patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
+        patch.setattr(winograd, "PICTURE", 1)
         for module in (strips, winograd):
             patch.setattr(module, "CHANNELS", 0 if module is way else 1000)
         yield
@@ -245,8 +246,8 @@ def test_filters_that_are_not_flipped_are_caught(monkeypatch):
 
 @pytest.mark.parametrize("way", [winograd, strips])
 def test_a_wrong_transform_is_caught(way, monkeypatch):
-    monkeypatch.setattr(way, "CHANNELS", 0)
-    monkeypatch.setattr(strips, "LEAST_PLACES", 0)
+    for module, name in ((way, "CHANNELS"), (strips, "LEAST_PLACES"), (winograd, "PICTURE")):
+        monkeypatch.setattr(module, name, 0)
     check_convolution(ROOMY, "float64", "nhwc", 7)
     monkeypatch.setattr(way, "FILTER", way.FILTER * (1 + 1e-6 * np.eye(*way.FILTER.shape)))
     caught(check_convolution, ROOMY)

@@ -29,26 +29,21 @@ def sgd_step(
     """As the reference."""
 
     def update(p: np.ndarray, g: np.ndarray, buffer: np.ndarray | None) -> None:
-        step = scratch("step", p.shape, p.dtype)
-        np.multiply(g, -1 if maximize else 1, out=step)
+        step, term = (scratch(name, p.shape, p.dtype) for name in ("step", "term"))
+        direction = np.negative(g, out=step) if maximize else g
         if weight_decay != 0:
-            step += np.multiply(p, weight_decay, out=scratch("term", p.shape, p.dtype))
+            direction = np.add(direction, np.multiply(p, weight_decay, out=term), out=step)
         if momentum != 0 and buffer is not None:
-            follow(buffer, step)
-        step *= lr
-        p -= step
+            follow(buffer, direction, term)
+            direction = np.add(direction, np.multiply(buffer, momentum, out=term), out=step) if nesterov else buffer
+        p -= np.multiply(direction, lr, out=term)
 
-    def follow(buffer: np.ndarray, step: np.ndarray) -> None:
-        """Let the buffer follow the gradient, and `step` become what the parameter moves by."""
+    def follow(buffer: np.ndarray, direction: np.ndarray, term: np.ndarray) -> None:
         if first:
-            buffer[...] = step
+            buffer[...] = direction
         else:
             buffer *= momentum
-            buffer += np.multiply(step, 1 - dampening, out=scratch("term", step.shape, step.dtype))
-        if nesterov:
-            step += np.multiply(buffer, momentum, out=scratch("term", step.shape, step.dtype))
-        else:
-            step[...] = buffer
+            buffer += np.multiply(direction, 1 - dampening, out=term) if dampening else direction
 
     in_blocks([parameter, grad, momentum_buffer], update)
 

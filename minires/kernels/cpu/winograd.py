@@ -38,6 +38,7 @@ TILES = 128  # a block has about as many tiles even where channels are many: the
 COLUMNS = 1 << 16  # values of a transform's operand that are multiplied at a time
 CHANNELS = 64  # with fewer, the transforms cost more than they save
 CHANNELS_PER_TILE = 2  # with more, transforming and reading the filters does
+PICTURE = 12  # rows and columns: of smaller pictures too many tiles see the border
 
 
 def transforms(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,6 +72,7 @@ def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: in
         and max(geometry.padding) < WINDOW
         and groups == 1
         and min(inputs, outputs) >= CHANNELS
+        and min(geometry.output) >= PICTURE
         and max(inputs, outputs) <= CHANNELS_PER_TILE * number
     )
 
