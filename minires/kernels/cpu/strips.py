@@ -31,7 +31,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
-from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of
+from minires.kernels.cpu.windows import Block, Geometry, blocks_of
 from minires.kernels.cpu.winograd import POINTS, SIDE, TILE, WINDOW, add_product, transforms
 from minires.kernels.shapes import Pair
 
@@ -68,29 +68,35 @@ def blocks_for(images: int, rows: int, columns: int, channels: int) -> list[Bloc
     return blocks_of(images, strips_of(rows), columns * values_a_place, max(BUDGET, PLACES * values_a_place))
 
 
-class Strips:
-    """`count` rows of images x (N, H, W, C) for every strip of a block: (n, strips, count, columns C), a view.
+def evaluated(matrix: np.ndarray, x: np.ndarray, block: Block, padding: Pair, name: str) -> np.ndarray:
+    """matrix (6, Q) times Q rows of images x (N, H, W, C) for each strip of a block: (6, n, strips, columns C).
 
-    Neighbouring strips share rows where count > STRIP. Around the picture, and below it where the last strip
-    overhangs, there are zeros. `padding`, and `width` windows of `reach` columns: as in a Geometry.
+    In scratch memory. `padding`: zeros above and below the image, which only shorten the products of the outer strips,
+    and columns of zeros on its left and right, which stand in the result. x is contiguous.
     """
-
-    def __init__(self, x: np.ndarray, count: int, reach: int, padding: Pair, output: Pair, name: str) -> None:
-        geometry = Geometry((count, reach), (STRIP, 1), padding, (1, 1), (strips_of(output[0]), output[1]))
-        self.cuts, self.count = Cuts(x, geometry, name=name), count
-
-    def of(self, block: Block) -> np.ndarray:
-        part = self.cuts.part(block)
-        image, row = part.strides[:2]
-        shape = (*block.shape, self.count, part.shape[2] * part.shape[3])
-        return as_strided(part, shape, (image, STRIP * row, row, part.itemsize), writeable=False)
-
-
-def at_points(matrix: np.ndarray, rows: np.ndarray, name: str) -> np.ndarray:
-    """matrix (P, Q) times rows (n, strips, Q, values), in scratch memory: (P, n, strips, values)."""
-    out = scratch(name, (len(matrix), *rows.shape[:2], rows.shape[3]), rows.dtype)
-    np.matmul(matrix.astype(rows.dtype), rows, out=out.transpose(1, 2, 0, 3))
+    height, row, (above, beside), rows = x.shape[1], x.shape[2] * x.shape[3], padding, matrix.shape[1]
+    edge = beside * x.shape[3]
+    out = scratch(name, (SIDE, *block.shape, row + 2 * edge), x.dtype)
+    out[..., :edge] = 0
+    out[..., edge + row :] = 0
+    inner = out[..., edge : edge + row].transpose(1, 2, 0, 3)
+    left, images = matrix.astype(x.dtype), x[block.first : block.last].reshape(block.shape[0], height, row)
+    low = max(block.top, -(-above // STRIP))  # strips from here see rows of the image only
+    high = max(low, min(block.bottom, (height + above - rows) // STRIP + 1))  # and from here not any more
+    if low < high:
+        seen = strips_of_rows(images[:, STRIP * low - above :], high - low, rows)
+        np.matmul(left, seen, out=inner[:, low - block.top : high - block.top])
+    for strip in (*range(block.top, min(low, block.bottom)), *range(high, block.bottom)):
+        top = STRIP * strip - above
+        first, last = max(top, 0), max(top, 0, min(top + rows, height))
+        np.matmul(left[:, first - top : last - top], images[:, first:last], out=inner[:, strip - block.top])
     return out
+
+
+def strips_of_rows(images: np.ndarray, count: int, rows: int) -> np.ndarray:
+    """Images (n, rows, values) as strips (n, count, rows, values), STRIP apart, which may overlap: a view."""
+    image, row, value = images.strides
+    return as_strided(images, (len(images), count, rows, images.shape[2]), (image, STRIP * row, row, value))
 
 
 def im2col(rows: np.ndarray, width: int, channels: int) -> np.ndarray:
@@ -104,16 +110,15 @@ def im2col(rows: np.ndarray, width: int, channels: int) -> np.ndarray:
 
 def interpolated(products: np.ndarray, block: Block, y: np.ndarray) -> None:
     """Write A^T products (6, places, O) of a block to its rows of y (N, OH, OW, O), but for what overhangs."""
-    width = y.shape[2] * y.shape[3]
-    rows = products.reshape(SIDE, *block.shape, width).transpose(1, 2, 0, 3)
-    part = y[block.first : block.last, STRIP * block.top : STRIP * block.bottom]
-    left = OUTPUT.astype(y.dtype)
-    if part.shape[1] == STRIP * (block.bottom - block.top):
-        np.matmul(left, rows, out=part.reshape(*block.shape, STRIP, width))
-        return
-    values = scratch("outputs", (*block.shape, STRIP, width), y.dtype)
-    np.matmul(left, rows, out=values)
-    part[...] = values.reshape(len(part), -1, *y.shape[2:])[:, : part.shape[1]]
+    height, row = y.shape[1], y.shape[2] * y.shape[3]
+    rows = products.reshape(SIDE, *block.shape, row).transpose(1, 2, 0, 3)
+    part, left = y[block.first : block.last].reshape(block.shape[0], height, row), OUTPUT.astype(y.dtype)
+    whole = min(block.bottom, height // STRIP)
+    if block.top < whole:
+        full = strips_of_rows(part[:, STRIP * block.top :], whole - block.top, STRIP)
+        np.matmul(left, rows[:, : whole - block.top], out=full)
+    if whole < block.bottom:
+        np.matmul(left[: height - STRIP * whole], rows[:, whole - block.top], out=part[:, STRIP * whole :])
 
 
 def filters_at_points(filters: np.ndarray) -> np.ndarray:
@@ -157,11 +162,12 @@ def _by_output(matrix: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
 def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
     """x (N, H, W, C), filters (O, 3, 3, C); fills y (N, OH, OW, O)."""
     right = filters_at_points(filters).reshape(SIDE, len(filters), WINDOW * x.shape[3]).transpose(0, 2, 1)
+    x = np.ascontiguousarray(x)
 
     def work(blocks: Sequence[Block]) -> None:
-        source = Strips(x, SIDE, WINDOW, geometry.padding, geometry.output, "cut")
         for block in blocks:
-            left = im2col(at_points(INPUT, source.of(block), "at the points"), y.shape[2], x.shape[3])
+            rows = evaluated(INPUT, x, block, geometry.padding, "at the points")
+            left = im2col(rows, y.shape[2], x.shape[3])
             products = scratch("products", (*left.shape[:2], y.shape[3]), y.dtype)
             interpolated(np.matmul(left, right, out=products), block, y)
             if bias is not None:
@@ -184,17 +190,17 @@ def gradients(
         dx = np.empty(shape, grad.dtype)
         right = mirrored_at_points(filters).reshape(SIDE, WINDOW * outputs, channels)
 
+    grad, x = np.ascontiguousarray(grad), None if x is None else np.ascontiguousarray(x)
+
     def work(blocks: Sequence[Block]) -> np.ndarray:
-        upstream = Strips(grad, SIDE, WINDOW, padding, image, "cut")
-        picture = None if x is None else Strips(x, STRIP, 1, (0, 0), image, "picture")
         total = None
         for block in blocks:
-            left = im2col(at_points(INPUT, upstream.of(block), "at the points"), image[1], outputs)
+            left = im2col(evaluated(INPUT, grad, block, padding, "at the points"), image[1], outputs)
             if dx is not None and right is not None:
                 products = scratch("products", (*left.shape[:2], channels), grad.dtype)
                 interpolated(np.matmul(left, right, out=products), block, dx)
-            if picture is not None:
-                values = at_points(OUTPUT.T, picture.of(block), "products").reshape(*left.shape[:2], channels)
+            if x is not None:
+                values = evaluated(OUTPUT.T, x, block, (0, 0), "products").reshape(*left.shape[:2], channels)
                 total = add_product(left.transpose(0, 2, 1), values, total)
         return np.zeros((SIDE, WINDOW * outputs, channels), grad.dtype) if total is None else total
 

@@ -110,13 +110,6 @@ class Cuts:
         view = self.windows(block)
         return [view[:, :, :, kh, kw] for kh in range(view.shape[3]) for kw in range(view.shape[4])]
 
-    def part(self, block: Block) -> np.ndarray:
-        """(n, rows, columns, C): the part of the images that the block meets. Its rows are contiguous."""
-        if self.is_padded or not self.x.flags.c_contiguous:
-            return self._filled(block).whole
-        top, bottom = input_rows(block, self.geometry)
-        return self.x[block.first : block.last, top:bottom, self.left : self.right]
-
     def _filled(self, block: Block) -> Cut:
         key = (block.last - block.first, block.top, block.bottom)
         cut = self.made.get(key) or self.made.setdefault(key, self._make(block))
