@@ -41,7 +41,6 @@ def examine() -> dict[str, Any]:
     flags = processor.flags()
     facts["cpu_instructions"] = sorted(flags & (processor.AVX512 | {"avx2", "avx512_bf16", "fma", "asimd", "sve"}))
     facts["extras"] = {name: extra(packages) for name, (_, packages) in EXTRAS.items()}
-    facts["gpu"] = environment.gpu()
     facts["cache_folder"], cache_problem = cache_folder()
     problems, notes = [], []
     verdict = blas_verdict([library["architecture"] for library in facts["blas"]

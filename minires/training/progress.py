@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MINUTE = 60.0
 BAR = "{desc} {bar:12} {n_fmt}/{total_fmt}  {remaining} left{figures}"  # a narrow terminal cuts the end off
 STEPS_TO_JUDGE_BY = 10
+USUAL_WIDTH = 80  # of a terminal that does not say
 
 
 class _Bar(tqdm):
@@ -33,9 +34,8 @@ class _Bar(tqdm):
 
     @property
     def format_dict(self) -> Any:
-        found = super().format_dict
-        width = columns(self.fp) or found["ncols"]
-        return {**found, "ncols": width, "figures": f"  {self.figures}" if self.figures else ""}
+        figures = f"  {self.figures}" if self.figures else ""
+        return {**super().format_dict, "ncols": columns(self.fp) or USUAL_WIDTH, "figures": figures}
 
 
 def columns(stream: Any) -> int | None:
@@ -103,7 +103,7 @@ class Progress(Callback):
         if self.bars if self.bars is not None else bars_make_sense(sys.stderr):
             self.bar = _Bar(
                 total=trainer.batches, initial=trainer.position, desc=self._title(trainer), bar_format=BAR, leave=False,
-                dynamic_ncols=True, mininterval=0.1, file=sys.stderr,
+                ncols=USUAL_WIDTH, nrows=2, mininterval=0.1, file=sys.stderr,
             )  # fmt: skip
 
     def after_step(self, trainer: "Trainer") -> None:
