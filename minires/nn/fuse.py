@@ -26,6 +26,7 @@ from minires.backend import Array, is_floating
 from minires.nn import init
 from minires.nn.conv import Conv2d, StdConv2d
 from minires.nn.fused import FoldedConv2d
+from minires.nn.inference_run import Runner
 from minires.nn.linear import Identity
 from minires.nn.module import Module
 from minires.nn.norm import BatchNorm2d
@@ -43,14 +44,23 @@ ROUNDING = 1e-2  # of the largest value: rounding stays far below, another resul
 class InferenceModel(Module):
     """What `compile_inference` makes: `model` is the changed copy. In eval mode for good, and without gradients."""
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, plan: bool = True) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.training = False
+        self.runner = Runner() if plan else None
 
     def forward(self, *arguments: Any, **settings: Any) -> Any:
         with inference_mode():
+            if self.runner is not None and len(arguments) == 1 and not settings and isinstance(arguments[0], Tensor):
+                planned = self.runner(self.model, arguments[0].array)
+                if planned is not None:
+                    return arguments[0].make_result(planned)
             return self.model(*arguments, **settings)
+
+    def plans(self) -> list[dict[str, Any]]:
+        """For each size of pictures seen lately: bytes of its buffers and weights, or the reason why it has no plan."""
+        return [] if self.runner is None else self.runner.report()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The model's own `forward_features`."""
@@ -69,13 +79,17 @@ class InferenceModel(Module):
         return super().train(False)
 
 
-def compile_inference(model: Module, example: Tensor | None = None) -> InferenceModel:
+def compile_inference(model: Module, example: Tensor | None = None, plan: bool = True) -> InferenceModel:
     """A copy of the model for inference: faster, equal but for rounding; the model itself stays as it is.
 
     Folded are batch norms with running statistics that follow a convolution directly, where neither of the two has
     hooks or is used twice; standardised weights (StdConv2d) are worked out once. All else stays.
     example: an input to find out on, (N, C, H, W); by default one picture of 96 x 96 random numbers. It decides nothing
     else: the copy takes pictures of any size that the model takes.
+    plan: whether the first call with pictures of a new size plans all later ones: buffers that are kept, weights in the
+    order in which they are read, every thread with its share of the pictures (see inference_run.py). The first call
+    takes longer, memory stays in use (`plans()` says how much), one call runs at a time, and what the model keeps aside
+    or prints happens in the first call only. A model whose forward decides by values that it looks at needs plan=False.
     RuntimeError if the copy does not give the same on the example. What a model keeps aside (`self.seen = y`) is not
     compared: of a convolution that was folded it is the input.
     """
@@ -92,7 +106,7 @@ def compile_inference(model: Module, example: Tensor | None = None) -> Inference
             _put(copied, norm_path, _same_geometry(FoldedConv2d, conv, conv.weight, conv.bias))
             _put(copied, conv_path, Identity())
         _check_same(copied, found)
-    return InferenceModel(copied)
+    return InferenceModel(copied, plan)
 
 
 def fuse_conv_bn_eval(conv: Any, bn: Any) -> Conv2d:
