@@ -117,7 +117,7 @@ class _Reader:
         try:
             text = name.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise self._error(place, "holds a name that is not UTF-8") from error
+            raise self._error(place or "/", "holds a name that is not UTF-8") from error
         return f"{place}/{text}" if place else text
 
     def _open(self, link: hdf5_groups.Link, path: str) -> _Object:

@@ -5,7 +5,6 @@ Of types only plain numbers become NumPy's; the rest is told apart as far as nee
 Source: HDF5 File Format Specification 3.0, IV.A.2.b and d.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,10 +82,6 @@ class Space:
     """The shape of values; None if there are none at all."""
 
     shape: tuple[int, ...] | None
-
-    @property
-    def count(self) -> int:
-        return 0 if self.shape is None else math.prod(self.shape)
 
 
 def read_space(body: Cursor) -> Space:

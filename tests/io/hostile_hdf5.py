@@ -122,6 +122,10 @@ def shapes_of_trees() -> dict:
     def deep(file):
         file.create_group("/".join("a" * 100))
 
+    def wide(file):
+        for number in range(50_010):
+            h5py.h5g.create(file.id, b"%d" % number)
+
     def named_type(file):
         file["t"] = np.dtype("f4")
 
@@ -134,8 +138,7 @@ def shapes_of_trees() -> dict:
         "the root in a group": (built(root_cycle), "'layers/again' is the same object as '/'"),
         "one array twice": (built(twice), "is the same object as"),
         "a hundred groups in groups": (built(deep), "groups in groups"),
-        "50010 groups": (built(lambda file: [h5py.h5g.create(file.id, b"%d" % n) for n in range(50_010)], libver="latest"),
-                         "goes beyond 50000 objects"),
+        "50010 groups": (built(wide, libver="latest"), "goes beyond 50000 objects"),
         "a type in the tree": (built(named_type), "'t' is neither a group nor an array"),
         "a name that is not UTF-8": (built(strange_name), "a name that is not UTF-8"),
         "model_weights that is an array": (built(lambda file: file.create_dataset("model_weights", data=VALUES)),
@@ -202,6 +205,54 @@ def circles() -> dict:
         "an index in place of its node": (resummed(new, index, 34, index + 16, index), twice),
         "a heap in place of its block": (resummed(new, head, 142, head + 132, head), twice),
         "a damaged index": (written(new, (index + 24, 7)), "its checksum differs"),
+    }  # fmt: skip
+
+
+def damage() -> dict:
+    """Sound files with a fault each, which no checksum finds."""
+
+    def chunked(file, **options):
+        file.create_dataset("x", data=VALUES, chunks=(3, 5, 7), **options)
+
+    def packed_twice(file):
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_chunk((4,))
+        plan.set_deflate(1)
+        plan.set_deflate(9)
+        h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((4,)), plan)
+
+    def two(file):
+        file.create_group("member1")
+        file.create_group("member2")
+
+    plain, summed = built(chunked), built(lambda file: chunked(file, fletcher32=True))
+    deflated = built(lambda file: chunked(file, compression="gzip"))
+    piece = plain.index(b"TREE\1") + 24  # a key: bytes, filters left out, place; then the address
+    stored = deflated.index(b"TREE\1") + 24
+    start = number_at(deflated, stored + 8 + 4 * 8)
+    values = summed.index(VALUES.tobytes())
+    names = built(two, libver="earliest")
+    small = built(lambda file: file.create_dataset("x", data=VALUES), libver="earliest")
+    heap = small.index(b"HEAP")
+    kind = small.index(b"\x11\x20\x1f\0\4\0\0\0")  # of the type float32
+    return {
+        "a piece outside the array": (written(plain, (piece + 8, 3)), "at \\(3, 0, 0\\), where none belongs"),
+        "a piece askew": (written(plain, (piece + 16, 1)), "at \\(0, 1, 0\\), where none belongs"),
+        "a piece too small": (written(plain, (piece, 7)), "has 7 bytes in place of 420"),
+        "a piece that is not deflated": (written(deflated, (start, 0)), "cannot be inflated"),
+        "a piece that is cut": (written(deflated, (stored, 10)), "does not end where it should|claims 420 bytes"),
+        "a piece that was not packed": (written(deflated, (stored, number_at(deflated, stored) | 1 << 32)),
+                                        "bytes when unpacked, in place of 420"),
+        "a value that is not the sum's": (written(summed, (values, 1)), "its checksum differs"),
+        "packed twice": (built(packed_twice), "is packed by one filter twice"),
+        "one name twice": (patched(names, b"member2", b"member1"), "'/' holds two things of one name"),
+        "a path for a name": (patched(names, b"member2", b"mem/er2"), "a name that no group can have"),
+        "a name outside the heap": (written(small, (small.index(b"SNOD") + 8, 1 << 20)), "has no name at 1048576"),
+        "a heap of no names": (written(small, (heap + 8, 8)), "has no name at 8"),
+        "a driver": (written(small, (48, 0)), "names a driver"),
+        "numbers of 3 bytes": (small[: kind + 4] + b"\3" + small[kind + 5 :], "'x' holds no plain numbers"),
+        "numbers of 0 bytes": (small[: kind + 4] + b"\0" + small[kind + 5 :], "is a type of 0 bytes"),
+        "no type": (small[: kind - 8] + b"\0" + small[kind - 7 :], "gives the type 0 times"),
     }  # fmt: skip
 
 
@@ -320,8 +371,8 @@ def cases() -> dict[str, tuple[bytes, str]]:
     }
     bit = {f"bit at {place}": (whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :], EITHER)
            for place in range(8, len(whole), 53)}  # fmt: skip
-    found = links() | places() | bombs() | shapes_of_trees() | circles() | long_lists() | attributes() | types()
-    return found | archives() | cut | bit
+    found = links() | places() | bombs() | shapes_of_trees() | circles() | damage() | attributes() | types()
+    return found | long_lists() | archives() | cut | bit
 
 
 class Watch:

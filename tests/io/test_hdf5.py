@@ -231,6 +231,28 @@ def test_what_is_not_read_of_plain_arrays_is_said():
             hdf5.from_bytes(built(make, libver=libver), "f")
 
 
+def test_ways_of_writing_that_h5py_hides():
+    """Values in the header, a piece that was not packed, texts of fixed size and without any character."""
+
+    def make(file):
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_layout(h5py.h5d.COMPACT)
+        space = h5py.h5s.create_simple((3,))
+        h5py.h5d.create(file.create_group("a").id, b"x", h5py.h5t.STD_I32BE, space, plan).write(
+            space, space, np.arange(3, dtype=">i4")
+        )
+        file["a"].attrs["name"] = np.bytes_(b"fixed")
+        made = file.create_dataset("b/y", (4,), "<f4", chunks=(2,), compression="gzip", shuffle=True)
+        made[:2] = [1, 2]
+        made.id.write_direct_chunk((2,), np.array([3, 4], "<f4").tobytes(), filter_mask=3)
+        file["b"].attrs["name"] = ""
+
+    for version in VERSIONS:
+        found = hdf5.from_bytes(built(make, libver=version), "f")
+        assert [(array.path, array.group_name) for array in found] == [("a/x", "fixed"), ("b/y", "")]
+        assert found[0].values.tolist() == [0, 1, 2] and found[1].values.tolist() == [1, 2, 3, 4]
+
+
 def test_bfloat16_as_a_float_of_its_own_layout():
     bits = (np.array([1.5, -2.0, 3e38], np.float32).view(np.uint32) >> 16).astype("<u2")
     kind = h5py.h5t.IEEE_F16LE.copy()
