@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from minires import kernels
 from minires.kernels import shapes
-from minires.kernels.cpu import activation, columns, moments, norm, parallel, pool, strips, windows, winograd
+from minires.kernels.cpu import (
+    activation,
+    columns,
+    moments,
+    norm,
+    parallel,
+    pool,
+    strip_transforms,
+    strips,
+    windows,
+    winograd,
+)
 from tests.kernels.helpers import DTYPES, ORDERS, compare, normal
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -26,7 +37,7 @@ def pairs(low, high):
 
 
 @contextlib.contextmanager
-def threads_and_blocks(count, budget, way):
+def threads_and_blocks(count, budget, way, points):
     """Kernels on `count` threads, in blocks so small that even tiny arrays take several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "blas_threads", lambda: count)
@@ -40,11 +51,12 @@ def threads_and_blocks(count, budget, way):
         patch.setattr(winograd, "PICTURE", 1)
         for module in (strips, winograd):
             patch.setattr(module, "CHANNELS", 0 if module is way else 1000)
+        patch.setattr(strips, "LARGE_FILTERS", 0 if points else 1000)
         yield
 
 
 machines = st.builds(threads_and_blocks, st.integers(1, 3), st.sampled_from([16, 200, 1 << 16]),
-                     st.sampled_from([winograd, strips, columns]))  # fmt: skip
+                     st.sampled_from([winograd, strips, columns]), st.booleans())  # fmt: skip
 
 
 @st.composite
@@ -244,12 +256,12 @@ def test_filters_that_are_not_flipped_are_caught(monkeypatch):
     caught(check_convolution, ROOMY)
 
 
-@pytest.mark.parametrize("way", [winograd, strips])
-def test_a_wrong_transform_is_caught(way, monkeypatch):
+@pytest.mark.parametrize(("way", "source"), [(winograd, winograd), (strips, strip_transforms)])
+def test_a_wrong_transform_is_caught(way, source, monkeypatch):
     for module, name in ((way, "CHANNELS"), (strips, "LEAST_PLACES"), (winograd, "PICTURE")):
         monkeypatch.setattr(module, name, 0)
     check_convolution(ROOMY, "float64", "nhwc", 7)
-    monkeypatch.setattr(way, "FILTER", way.FILTER * (1 + 1e-6 * np.eye(*way.FILTER.shape)))
+    monkeypatch.setattr(source, "FILTER", source.FILTER * (1 + 1e-6 * np.eye(*source.FILTER.shape)))
     caught(check_convolution, ROOMY)
 
 
