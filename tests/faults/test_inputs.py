@@ -57,6 +57,10 @@ def splits_folder(root, **classes):
     return root
 
 
+@pytest.mark.fault(
+    "a class without pictures in validation or test",
+    "every split has the same indices; its row says so",
+)
 def test_a_class_missing_from_other_splits_keeps_its_index(place, tmp_path):
     names = ["1", "10", "2", "cat"]
     data = splits_folder(tmp_path / "data", train=names, val=["10", "2", "cat"], test=["2", "cat", "1"])
@@ -74,6 +78,7 @@ def test_a_class_missing_from_other_splits_keeps_its_index(place, tmp_path):
     assert " 1  " in answer.out and " 0 " in answer.out
 
 
+@pytest.mark.fault("a class in validation that training does not have", "an error that names it")
 def test_an_extra_class_in_another_split_is_named(place, tmp_path):
     data = splits_folder(tmp_path / "data", train=["cat", "dog"], val=["cat", "dog", "fox"])
     answer = check(finetune(data, place.folder / "weights", tmp_path / "run"), 1)
@@ -89,6 +94,7 @@ def test_an_empty_class_folder_is_a_class_without_pictures(place, tmp_path):
     assert load_model(tmp_path / "run").classes == ["blue", "green", "red", "violet"]
 
 
+@pytest.mark.fault("one class name in two Unicode spellings", "one class, or an error that names both")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems join the two spellings themselves")
 def test_one_name_in_two_unicode_spellings(place, tmp_path):
     composed, taken_apart = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
@@ -192,6 +198,10 @@ def mixed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.fault(
+    "broken pictures of many kinds, a FIFO, a dangling link, a bomb",
+    "the error names the file; nothing waits, nothing is allocated",
+)
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and links are POSIX")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_picture_is_named(mixed, tmp_path, name):
@@ -203,6 +213,7 @@ def test_a_broken_picture_is_named(mixed, tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault("the same with --on-bad-image skip", "they are counted; no other picture changes place or label")
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and links are POSIX")
 def test_broken_pictures_left_out_change_nothing_else(mixed, tmp_path):
     """The run without them in the folder and the run that skips them come to the same bits; no neighbour steps in."""
@@ -275,6 +286,10 @@ CHANGES = {
 }
 
 
+@pytest.mark.fault(
+    "files deleted, added, changed or relabelled while a run is paused",
+    "the resume lists and refuses them, unless --accept-data-change",
+)
 @pytest.mark.parametrize("kind", CHANGES)
 def test_changed_data_are_listed_refused_and_accepted(paused, kind):
     photos, run = paused

@@ -132,6 +132,7 @@ RESUMED += [pytest.param(kind, workers, ahead, at, marks=slow) for kind in ("thr
             for workers, ahead, at in itertools.product((0, 1, 8), (1, 5), (4, 6, 9))]  # fmt: skip
 
 
+@pytest.mark.fault("stopped with 4 workers, resumed with 0, 1 or 8, threads or processes, other prefetch", "equal bits")
 @pytest.mark.parametrize(("kind", "workers", "ahead", "at"), RESUMED)
 def test_interrupted_with_four_workers_and_resumed_with_others(kind, workers, ahead, at):
     before = train(at, workers=4)
@@ -139,6 +140,10 @@ def test_interrupted_with_four_workers_and_resumed_with_others(kind, workers, ah
     assert weights(after) == undisturbed() and after["loader"] == {"epoch": 2, "position": 5}
 
 
+@pytest.mark.fault(
+    "a worker process is killed in the midst of a batch",
+    "its batches are made again, bit for bit; training goes on",
+)
 @pytest.mark.parametrize("fault", ["SIGKILL", pytest.param("SIGSEGV", marks=slow), pytest.param("exit", marks=slow)])
 @pytest.mark.parametrize("method", METHODS)
 def test_training_goes_on_where_a_worker_dies(tmp_path, fault, method):
@@ -171,6 +176,7 @@ def test_workers_killed_from_outside(position):
 # -------------------------------------------------------------------------------------------------- who is at fault
 
 
+@pytest.mark.fault("a picture that ends every worker", "the error names worker and picture; nothing is left")
 @pytest.mark.parametrize("fault", ["SIGKILL", pytest.param("exit", marks=slow)])
 def test_a_sample_that_ends_every_worker_is_named(fault):
     start = time.monotonic()
@@ -182,6 +188,7 @@ def test_a_sample_that_ends_every_worker_is_named(fault):
     assert time.monotonic() - start < PATIENCE
 
 
+@pytest.mark.fault("a worker hangs, or is stopped", "the error names it within the timeout; nothing is left")
 @pytest.mark.parametrize(("kind", "fault"), [("process", "hang"), pytest.param("process", "stop", marks=slow)])
 def test_a_worker_that_hangs_is_named_within_the_timeout(kind, fault):
     given = loader(Faulty(fault), kind=kind, timeout=0.5, shuffle=False)
@@ -193,6 +200,10 @@ def test_a_worker_that_hangs_is_named_within_the_timeout(kind, fault):
     assert time.monotonic() - start < 15
 
 
+@pytest.mark.fault(
+    "an exception in a worker, one that cannot be pickled, too",
+    "it arrives with worker, sample, file and traceback",
+)
 @pytest.mark.parametrize(
     ("fault", "kind", "text"),
     [("ValueError", ValueError, "no such crop"), ("MemoryError", MemoryError, "no room"),
@@ -316,6 +327,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.fault("64 MB of /dev/shm, empty or filled", "batches arrive all the same")
 @slow
 @pytest.mark.parametrize("filled", [0, 63, 64])
 def test_the_64_megabytes_of_a_container(tmp_path, filled):
@@ -448,6 +460,7 @@ def read_until(process: subprocess.Popen, text: str) -> None:
     raise AssertionError(f"ended before {text!r}: {process.stderr.read()}")
 
 
+@pytest.mark.fault("SIGKILL of the main process while workers work or hang", "no worker outlives it")
 @pytest.mark.parametrize(("method", "fault"), [
     ("forkserver", "hang"), pytest.param("forkserver", "none", marks=slow), pytest.param("spawn", "none", marks=slow),
     pytest.param("spawn", "hang", marks=slow)])  # fmt: skip
@@ -467,6 +480,7 @@ QUICK = [("forkserver", "SIGINT", 0.3, 0), ("forkserver", "SIGINT", "batch 3", 1
          ("forkserver", "SIGTERM", "batch 3", 0)]  # fmt: skip
 
 
+@pytest.mark.fault("Ctrl-C or SIGTERM to main process and workers at once", "all end, only the main process speaks")
 @pytest.mark.parametrize(
     ("method", "name", "moment", "keep"),
     [*QUICK, *(pytest.param(*one, marks=slow) for one in MOMENTS if one not in QUICK)],
@@ -498,6 +512,7 @@ ROUNDS = [("forkserver", 4, 1), pytest.param("forkserver", 200, 1, marks=slow),
           pytest.param("spawn", 20, 10, marks=slow)]  # fmt: skip
 
 
+@pytest.mark.fault("BLAS in the main process and in workers, 200 starts", "no deadlock")
 @pytest.mark.parametrize(("method", "starts", "epochs"), ROUNDS)
 @pytest.mark.timeout(300)
 def test_blas_in_parent_and_workers_does_not_lock_up(method, starts, epochs):

@@ -39,6 +39,10 @@ VALUES = {
 }  # fmt: skip
 
 
+@pytest.mark.fault(
+    "a senseless value of any setting, by flag, file, API or resume",
+    "exit status 2, one line, nothing created",
+)
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALUES.items() for value in values])
 def test_a_senseless_value_from_any_side(place, tmp_path, name, value):
     flag = "--" + name.replace("_", "-")
@@ -79,6 +83,10 @@ def test_words_that_do_not_go_together(place, words):
     refused(place, [*usual, *words.split()], TOGETHER[words])
 
 
+@pytest.mark.fault(
+    "flags of timm, torchvision and Ultralytics that mean something else here",
+    "the right name is answered",
+)
 @pytest.mark.parametrize("command", ["finetune", "train"])
 def test_what_people_type_out_of_habit_is_answered(command):
     for word in (*NOT_BUILT, *OTHER_NAMES, *NOT_NEEDED):
