@@ -11,9 +11,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
+from minires.kernels.cpu.layout import copy_runs
 from minires.kernels.cpu.windows import Block, Cuts, Geometry, add_to_taps, blocks_of
 from minires.kernels.shapes import Pair
 
@@ -41,10 +43,18 @@ def column_blocks(images: int, geometry: Geometry, channels: int) -> list[Block]
 
 def im2col(cuts: Cuts, block: Block) -> np.ndarray:
     """(places of the block, KH KW C) in scratch memory: each row holds what one window meets."""
-    view = cuts.windows(block)
+    view = unbroken(cuts.windows(block))
     matrix = scratch("im2col", view.shape, view.dtype)
-    np.copyto(matrix, view)
+    copy_runs(matrix, view)
     return matrix.reshape(math.prod(view.shape[:3]), math.prod(view.shape[3:]))
+
+
+def unbroken(windows: np.ndarray) -> np.ndarray:
+    """Windows (n, rows, OW, KH, KW, C) as (n, rows, OW, KH, KW C) where a window's row is one run of memory."""
+    *outer, column, value = windows.strides
+    if value != windows.itemsize or column != windows.shape[5] * value:
+        return windows
+    return as_strided(windows, (*windows.shape[:4], windows.shape[4] * windows.shape[5]), (*outer, value))
 
 
 def rows_of_block(y: np.ndarray, block: Block) -> np.ndarray:

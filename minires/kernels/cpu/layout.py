@@ -37,3 +37,15 @@ def widening(rows: int, columns: int) -> int:
 def widened(matrix: np.ndarray, factor: int) -> np.ndarray:
     """(M, C) seen as (M / factor, factor C)."""
     return matrix.reshape(matrix.shape[0] // factor, matrix.shape[1] * factor)
+
+
+def copy_runs(out: np.ndarray, source: np.ndarray) -> None:
+    """out[...] = source, of one shape and type, the last axis of both in unbroken runs of memory if possible.
+
+    A run is then copied as a single item of so many bytes, which takes half of the time of a loop over its values.
+    """
+    run = out.shape[-1] * out.itemsize
+    if out.size and source.strides[-1] == out.strides[-1] == out.itemsize:
+        item = np.dtype((np.void, run))
+        out, source = out.view(item), source.view(item)
+    np.copyto(out, source)

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
+from minires.kernels.cpu.layout import copy_runs
 from minires.kernels.cpu.windows import Block
 from minires.kernels.cpu.winograd import POINTS, SIDE, TILE, WINDOW, transforms
 from minires.kernels.shapes import Pair
@@ -68,7 +69,7 @@ def im2col(rows: np.ndarray, width: int, channels: int, out: np.ndarray | None =
     windows = as_strided(rows, (*rows.shape[:3], width, WINDOW * channels), strides)
     if out is None:
         out = scratch("im2col", (SIDE, math.prod(windows.shape[1:4]), WINDOW * channels), rows.dtype)
-    np.copyto(out.reshape(windows.shape), windows)
+    copy_runs(out.reshape(windows.shape), windows)
     return out
 
 

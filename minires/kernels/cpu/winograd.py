@@ -28,6 +28,7 @@ import numpy as np
 
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
+from minires.kernels.cpu.layout import copy_runs
 from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of
 from minires.kernels.shapes import Pair
 
@@ -91,7 +92,7 @@ def gathered(cuts: Cuts, block: Block, name: str) -> np.ndarray:
     """(places within a tile, tiles of the block, channels) in scratch memory."""
     view = cuts.windows(block).transpose(3, 4, 0, 1, 2, 5)
     matrix = scratch(name, view.shape, view.dtype)
-    np.copyto(matrix, view)
+    copy_runs(matrix, view)
     return matrix.reshape(view.shape[0] * view.shape[1], math.prod(view.shape[2:5]), view.shape[5])
 
 
@@ -109,14 +110,13 @@ def transformed(matrix: np.ndarray, values: np.ndarray, name: str) -> np.ndarray
 
 
 def transformed_filters(filters: np.ndarray) -> np.ndarray:
-    """filters (O, 3, 3, C) at the 36 pairs of points: (36, O, C)."""
-    by_place = np.ascontiguousarray(filters.transpose(1, 2, 0, 3))
-    return transformed(FILTER, by_place.reshape(WINDOW**2, *by_place.shape[2:]), "filters")
+    """filters (3, 3, A, B) at the 36 pairs of points: (36, A, B)."""
+    return transformed(FILTER, np.ascontiguousarray(filters).reshape(WINDOW**2, *filters.shape[2:]), "filters")
 
 
 def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
     """x (N, H, W, C), filters (O, 3, 3, C); fills y (N, OH, OW, O)."""
-    right = transformed_filters(filters).transpose(0, 2, 1)
+    right = transformed_filters(filters.transpose(1, 2, 3, 0))
     source_tiles = tiled(SIDE, geometry.padding, geometry.output)
 
     def work(blocks: Sequence[Block]) -> None:
@@ -140,7 +140,7 @@ def gradients(
     image, points = (shape[1], shape[2]), (SIDE**2, grad.shape[3], shape[3])
     dx = right = None
     if filters is not None:
-        dx, right = np.empty(shape, grad.dtype), transformed_filters(filters[:, ::-1, ::-1])
+        dx, right = np.empty(shape, grad.dtype), transformed_filters(filters[:, ::-1, ::-1].transpose(1, 2, 0, 3))
     padding = (WINDOW - 1 - geometry.padding[0], WINDOW - 1 - geometry.padding[1])
     upstream_tiles, picture_tiles = tiled(SIDE, padding, image), tiled(TILE, (0, 0), image)
 
