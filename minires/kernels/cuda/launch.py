@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from minires.kernels.cuda.types import BYTES
+
 THREADS = 256  # as in common.cuh
 
 Sizes = Mapping[str, int]
@@ -75,3 +77,54 @@ def rows_per_split(rows: int, channels: int, vector: int, processors: int) -> in
     at_once = THREADS // tile
     splits = max(1, 4 * processors // over(channels // vector, tile))
     return max(at_once, over(over(rows, splits), at_once) * at_once)
+
+
+def product_tiles(rows: str, columns: str, layers: tuple[str, ...], tile: tuple[int, int] | None = None) -> Rule:
+    """Tiles of a matrix product, `layers` of them along z. Sizes of the tile: given, or template arguments 1 and 2."""
+
+    def rule(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+        high, wide = tile or (int(template[1]), int(template[2]))
+        z = 1
+        for name in layers:
+            z *= sizes[name]
+        grid = (over(sizes[rows], high), over(sizes[columns], wide), z)
+        if tile:
+            return Launch(grid)
+        return Launch(grid, matrix_threads(high, wide), matrix_shared(template[0], high, wide))
+
+    return rule
+
+
+STAGES, DEEP_BYTES = 3, 64  # as in conv_mma.cu
+
+
+def matrix_threads(high: int, wide: int) -> int:
+    """Threads of a block that makes a tile on tensor cores: a warp for each 64 (or 32) x 32."""
+    return high // (64 if high == 128 else 32) * (wide // 32) * 32
+
+
+def matrix_shared(kind: str, high: int, wide: int) -> int:
+    """Bytes of shared memory: the stages' operands, or the tile of results that takes their place."""
+    size = BYTES[kind]
+    deep = DEEP_BYTES // size
+    # a line's padding is 16 bytes where the steps of the sum are neighbours, 8 values where the lines are
+    lengths = [max(side * (deep + 16 // size), deep * (side + 8)) for side in (high, wide)]
+    return max(STAGES * sum(lengths) * size, high * (wide + 4) * 4)
+
+
+def weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+    """As product_tiles, for the weights' gradient on tensor cores: a tile of columns lies within one tap."""
+    high, wide = int(template[1]), int(template[2])
+    grid = (over(sizes["breadth"], high), sizes["taps"] * over(sizes["depth"], wide), sizes["groups"] * sizes["splits"])
+    return Launch(grid, matrix_threads(high, wide), matrix_shared(template[0], high, wide))
+
+
+def direct_weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+    columns = sizes["taps"] * sizes["depth"]
+    return Launch((over(sizes["breadth"], 64), over(columns, 64), sizes["groups"] * sizes["splits"]))
+
+
+def channel_tiles_of_taps(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+    """As channel_tiles, with one layer a tap of the window."""
+    x, y, _ = channel_tiles(sizes, template).grid
+    return Launch((x, y, sizes["taps"]))

@@ -166,4 +166,35 @@ PICTURES = [
            launch.threads("images", "out_height", "out_width", "channels")),
 ]  # fmt: skip
 
-KERNELS = {kernel.name: kernel for kernel in (*NORMS, *LOSSES, *OPTIMIZERS, *POOLS, *PICTURES)}
+EPILOGUE = "in? float bias, in? float scale, in? float shift, in? T residual, out T y, "
+DIRECT = instances(TYPES, ("true", "false"))
+TENSOR_CORES = instances(TYPES, ("128, 128", "64, 64"))
+
+CONVOLUTIONS = [
+    kernel("conv_direct_forward", "conv_direct.cu", DIRECT,
+           "in T x, in T weight, " + EPILOGUE + "out? float sums, Geometry geometry, int relu",
+           launch.product_tiles("pixels", "breadth", ("groups",), (64, 64))),
+    kernel("conv_direct_input_gradient", "conv_direct.cu", DIRECT,
+           "in T grad, in T weight, out T dx, Geometry geometry",
+           launch.product_tiles("phase_rows", "depth", ("groups", "phases"), (64, 64))),
+    kernel("conv_direct_weight_gradient", "conv_direct.cu", DIRECT,
+           "in T grad, in T x, out float partial, Geometry geometry, int pixels_per_split", launch.direct_weight_tiles),
+    kernel("conv_mma_forward", "conv_mma.cu", instances(TENSOR_CORES, ("true", "false")),
+           "in T x, in T weight, " + EPILOGUE + "out? float sums, Geometry geometry, int relu",
+           launch.product_tiles("pixels", "breadth", ("groups",)), 80),
+    kernel("conv_mma_input_gradient", "conv_mma.cu", TENSOR_CORES,
+           "in T grad, in T weight, out T dx, Geometry geometry",
+           launch.product_tiles("phase_rows", "depth", ("groups", "phases")), 80),
+    kernel("conv_mma_weight_gradient", "conv_mma.cu", TENSOR_CORES,
+           "in T grad, in T x, out float partial, Geometry geometry, int pixels_per_split", launch.weight_tiles, 80),
+    kernel("conv_depthwise_forward", "conv_depthwise.cu", ANY_WIDTH,
+           "in T x, in T weight, " + EPILOGUE + "Geometry geometry, int relu",
+           launch.threads("pixels", "channels", vector=1)),
+    kernel("conv_depthwise_input_gradient", "conv_depthwise.cu", ANY_WIDTH,
+           "in T grad, in T weight, out T dx, Geometry geometry", launch.threads("in_pixels", "channels", vector=1)),
+    kernel("conv_depthwise_weight_gradient", "conv_depthwise.cu", ANY_WIDTH,
+           "in T grad, in T x, out float partial, Geometry geometry, int rows, int channels, int rows_per_split, "
+           "int tile", launch.channel_tiles_of_taps),
+]  # fmt: skip
+
+KERNELS = {kernel.name: kernel for kernel in (*NORMS, *LOSSES, *OPTIMIZERS, *POOLS, *PICTURES, *CONVOLUTIONS)}
