@@ -11,7 +11,7 @@ Source: HDF5 File Format Specification, version 3.0 (The HDF Group); the checksu
 from minires.errors import FileFormatError
 from minires.io import files
 
-MOST_STRUCTURE = 32 << 20  # bytes of headers, indexes and attributes read; a ResNet-152's file, with its optimizer, has some 2 MB
+MOST_STRUCTURE = 32 << 20  # bytes of headers, indexes and attributes read; a ResNet-152's with its optimizer: 2 MB
 _UNDEFINED = (1 << 64) - 1  # an address of nothing
 
 
