@@ -226,7 +226,7 @@ def test_cross_entropy(rows, classes, weighted, smoothing, dtype, order, seed):
 
 # Tests that must fail: each plants one fault into one helper.
 
-OVERLAPPING = ((2, 3, 9, 8), (4, 3, 3, 3), (2, 2), (1, 1), (1, 1), 1)
+OVERLAPPING = ((2, 3, 9, 8), (4, 3, 3, 3), (2, 2), (1, 1), (2, 2), 1)
 ROOMY = ((2, 3, 9, 8), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 

@@ -9,6 +9,7 @@ Images are (N, H, W, C) and filters (O, KH, KW, C/G) throughout.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -86,7 +87,8 @@ def correlate(x: np.ndarray, right: np.ndarray, bias: np.ndarray | None, geometr
             if part.flags.c_contiguous:
                 np.matmul(left, right, out=part.reshape(left.shape[0], y.shape[3]))
             else:
-                part[...] = (left @ right).reshape(part.shape)
+                values = scratch("values", (left.shape[0], right.shape[1]), y.dtype)
+                copy_runs(part, np.matmul(left, right, out=values).reshape(part.shape))
             if bias is not None:
                 part += bias
 
@@ -101,6 +103,8 @@ def input_gradient(grad: np.ndarray, filters: np.ndarray, geometry: Geometry, gr
             flipped = filters[outs, ::-1, ::-1].transpose(1, 2, 0, 3)  # (KH, KW, O, C)
             right = np.ascontiguousarray(flipped).reshape(math.prod(flipped.shape[:3]), flipped.shape[3])
             correlate(grad[..., outs], right, None, back, dx[..., ins])
+        elif geometry.dilation == (1, 1):
+            by_phases(grad[..., outs], filters[outs], geometry, dx[..., ins])
         else:
             scatter(grad[..., outs], as_matrix(filters[outs]), geometry, dx[..., ins])
 
@@ -115,6 +119,44 @@ def transposed_geometry(geometry: Geometry, image: Pair) -> Geometry | None:
     if geometry.stride != (1, 1) or min(padding) < 0:
         return None
     return Geometry(geometry.kernel, (1, 1), padding, geometry.dilation, image)
+
+
+class Phase(NamedTuple):
+    """Along one axis: the places of dx that meet the same of every `stride` places of the window, and those places."""
+
+    first: int  # place of dx; the others follow at the stride
+    places: int  # how many
+    taps: slice  # places of the window, last to first
+    length: int  # their number
+    start: int  # place of grad, or of its padding, that the first one's windows begin at
+
+
+def phases(size: int, kernel: int, stride: int, padding: int) -> list[Phase]:
+    """dx[r] sums grad[i] w[k] over all r + padding = stride i + k, so that k = r + padding modulo the stride."""
+    found = []
+    for first in range(min(stride, size)):
+        step, k = divmod(first + padding, stride)
+        length = len(range(k, kernel, stride))
+        taps = slice(k + stride * (length - 1), k - 1 if k else None, -stride) if length else slice(0, 0)
+        found.append(Phase(first, len(range(first, size, stride)), taps, length, step - length + 1))
+    return found
+
+
+def by_phases(grad: np.ndarray, filters: np.ndarray, geometry: Geometry, dx: np.ndarray) -> None:
+    """The places of dx that meet the same places of the window are a convolution of grad by these, with stride 1."""
+    (sh, sw), (kh, kw), (ph, pw) = geometry.stride, geometry.kernel, geometry.padding
+    for row in phases(dx.shape[1], kh, sh, ph):
+        for column in phases(dx.shape[2], kw, sw, pw):
+            target = dx[:, row.first :: sh, column.first :: sw]
+            if not row.length or not column.length:
+                target[...] = 0
+                continue
+            part = filters[:, row.taps, column.taps].transpose(1, 2, 0, 3)  # (taps, taps, O, C)
+            right = np.ascontiguousarray(part).reshape(math.prod(part.shape[:3]), part.shape[3])
+            seen = grad[:, max(row.start, 0) :, max(column.start, 0) :]
+            padding = (max(-row.start, 0), max(-column.start, 0))
+            around = Geometry((row.length, column.length), (1, 1), padding, (1, 1), (row.places, column.places))
+            correlate(seen, right, None, around, target)
 
 
 def scatter(grad: np.ndarray, matrix: np.ndarray, geometry: Geometry, dx: np.ndarray) -> None:
