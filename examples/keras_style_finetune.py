@@ -4,7 +4,7 @@
 
 photos/ holds a folder of pictures for each class, or train/, val/ and test/ with such folders in each. The weights are
 what keras.applications' ResNet50 saves (.h5, .weights.h5, .keras; with or without its top), read without Keras and
-without running anything in them: `pip install "minires[keras]"`. The line for line counterpart in Keras begins so:
+without running anything in them. The line for line counterpart in Keras begins so:
 
     base = ResNet50(weights=..., include_top=False, pooling="avg"); base.trainable = False
     model = Sequential([base, Dense(1024, "relu"), Dense(1024, "relu"), Dense(classes, "softmax")])

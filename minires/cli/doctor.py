@@ -16,8 +16,7 @@ AVX2_CORES = {"haswell", "zen", "excavator"} | AVX512_CORES
 
 EXTRAS = {  # pip install "minires[NAME]" -> what for, and the packages
     "cuda12": ("NVIDIA GPUs", ("cupy-cuda12x",)), "cuda13": ("NVIDIA GPUs", ("cupy-cuda13x",)),
-    "onnx": ("minires export to .onnx", ("onnx",)), "keras": ("Keras files, .h5 and .keras", ("h5py",)),
-    "digits": ("--data digits", ("scikit-learn",)),
+    "onnx": ("minires export to .onnx", ("onnx",)), "digits": ("--data digits", ("scikit-learn",)),
 }  # fmt: skip
 
 

@@ -232,14 +232,14 @@ def test_the_doctor_names_every_extra_and_what_it_is_for(capsys, monkeypatch):
     listed = dict(known["options.extras_require"])
     for name, (_, packages) in EXTRAS.items():
         assert [line.partition(">")[0] for line in listed[name].split()] == list(packages), name
-    monkeypatch.setattr("importlib.metadata.version", lambda package: {"h5py": "3.14.0"}[package] if package == "h5py"
+    monkeypatch.setattr("importlib.metadata.version", lambda package: {"onnx": "1.20.0"}[package] if package == "onnx"
                         else missing(package))  # fmt: skip
-    assert doctor.extra(["h5py"]) == {"h5py": "3.14.0"} and doctor.extra(["onnx"]) is None
+    assert doctor.extra(["onnx"]) == {"onnx": "1.20.0"} and doctor.extra(["scikit-learn"]) is None
     monkeypatch.undo()
-    monkeypatch.setattr(doctor, "extra", lambda packages: {"h5py": "3.14.0"} if packages == ("h5py",) else None)
+    monkeypatch.setattr(doctor, "extra", lambda packages: {"onnx": "1.20.0"} if packages == ("onnx",) else None)
     _, out, _ = run(capsys, "doctor")
-    assert "[keras]      Keras files, .h5 and .keras: h5py 3.14.0" in out
-    assert '[onnx]       minires export to .onnx: not installed: pip install "minires[onnx]"' in out
+    assert "[onnx]       minires export to .onnx: onnx 1.20.0" in out
+    assert '[digits]     --data digits: not installed: pip install "minires[digits]"' in out
 
 
 def missing(package):
