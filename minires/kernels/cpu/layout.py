@@ -12,12 +12,12 @@ WIDE = 1024
 
 def channels_last(x: np.ndarray) -> np.ndarray:
     """x (N, C, ...) as a C-contiguous array (N, ..., C): a view of x where its memory is in that order, else a copy."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    return np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
 
 
 def channels_second(y: np.ndarray) -> np.ndarray:
     """The way back: (N, ..., C) seen as (N, C, ...), without a copy."""
-    return np.moveaxis(y, -1, 1)
+    return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
 
 
 def rows_of(x: np.ndarray) -> np.ndarray:

@@ -39,7 +39,9 @@ class Rows:
 
     def vector(self, values: np.ndarray) -> np.ndarray:
         """(C,) values repeated to the widened matrix's row, in its type."""
-        return np.tile(values.astype(self.dtype), self.factor)
+        row = np.empty((self.factor, self.channels), self.dtype)
+        row[...] = values
+        return row.reshape(-1)
 
     def totals(self, results: list[np.ndarray]) -> np.ndarray:
         """The threads' sums (..., factor C) as float64 sums (..., C) over all rows."""

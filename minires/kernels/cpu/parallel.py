@@ -55,34 +55,39 @@ def blas_threads() -> int:
     return max((library.get_num_threads() or 1 for library in _blas()), default=1)
 
 
-def _hold_blas() -> None:
-    """Set every BLAS library to one thread, and note how many each had."""
-    _state.before = [library.get_num_threads() for library in _blas()]
-    for library in _blas():
-        library.set_num_threads(1)
+def _hold_blas() -> int:
+    """Hold BLAS to one thread; the first to come notes how many each library had. How many threads there may be."""
+    with _state.lock:
+        if _state.active == 0:
+            _state.threads = blas_threads()
+            _state.before = [library.get_num_threads() for library in _blas()]
+            _set_blas([1] * len(_state.before))
+        _state.active += 1
+        return _state.threads
 
 
 def _release_blas() -> None:
-    for library, count in zip(_blas(), _state.before, strict=True):
-        library.set_num_threads(count)
+    """The last to go gives BLAS its threads back."""
+    with _state.lock:
+        _state.active -= 1
+        if _state.active == 0:
+            _set_blas(_state.before)
 
 
 @contextmanager
 def _one_blas_thread() -> Iterator[int]:
-    """Hold BLAS to one thread; the first to come notes how many it had, the last to go gives them back."""
-    with _state.lock:
-        if _state.active == 0:
-            _state.threads = blas_threads()
-            _hold_blas()
-        _state.active += 1
-        threads = _state.threads
+    """A block in which BLAS is held to one thread."""
+    threads = _hold_blas()
     try:
         yield threads
     finally:
-        with _state.lock:
-            _state.active -= 1
-            if _state.active == 0:
-                _release_blas()
+        _release_blas()
+
+
+def _set_blas(counts: Sequence[int]) -> None:
+    for library, before, count in zip(_blas(), _state.before, counts, strict=True):
+        if before != 1:  # else it has one thread, and keeps it
+            library.set_num_threads(count)
 
 
 def _helpers() -> ThreadPoolExecutor:
@@ -107,7 +112,8 @@ def over(blocks: Sequence[Block], work: Callable[[Sequence[Block]], Result]) -> 
     """
     if getattr(_state.inside, "yes", False):
         return [work(blocks)]
-    with _one_blas_thread() as threads:
+    threads = _hold_blas()
+    try:
         own, *others = shares(blocks, threads)
         futures = [_helpers().submit(_inside, work, share) for share in others]
         try:
@@ -116,6 +122,8 @@ def over(blocks: Sequence[Block], work: Callable[[Sequence[Block]], Result]) -> 
             for future in futures:
                 future.exception()  # waits
         return [first, *(future.result() for future in futures)]
+    finally:
+        _release_blas()
 
 
 def _inside(work: Callable[[Sequence[Block]], Result], share: Sequence[Block]) -> Result:
