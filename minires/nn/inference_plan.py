@@ -43,7 +43,7 @@ class Stretch:
 
 
 class Layers:
-    """The convolutions of a graph with their weights laid out, shared by all plans; made when a plan first asks."""
+    """The layers of a graph with their weights laid out, shared by all plans; made when a plan first asks."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -52,14 +52,18 @@ class Layers:
     def get(self, index: int, pictures: int) -> Layer | None:
         """The layer of the operation with that index; None if it is none, or has groups."""
         operation = self.graph.operations[index]
-        if operation.name != "Conv2d" or operation.arguments[6] != 1:
+        if operation.name == "Linear":  # a 1x1 convolution of pictures of one place
+            weight = operation.arguments[1].array[:, :, None, None]
+            geometry = Geometry((1, 1), (1, 1), (0, 0), (1, 1), (1, 1))
+        elif operation.name == "Conv2d" and operation.arguments[6] == 1:
+            weight, (stride, padding, dilation) = operation.arguments[1].array, operation.arguments[3:6]
+            size = size_of(self.graph.shapes[operation.result])
+            geometry = Geometry(weight.shape[2:], stride, padding, dilation, size)
+        else:
             return None
-        weight, bias = operation.arguments[1].array, operation.arguments[2]
-        stride, padding, dilation = operation.arguments[3:6]
-        geometry = Geometry(weight.shape[2:], stride, padding, dilation, size_of(self.graph.shapes[operation.result]))
         kind = kind_of(geometry, pictures, weight.shape)
         if (index, kind) not in self.made:
-            factor = self.graph.dtype.type(operation.scale)
+            factor, bias = self.graph.dtype.type(operation.scale), operation.arguments[2]
             row = None if bias is None else bias.array * factor
             self.made[index, kind] = kind(weight * factor, row, geometry, operation.relu)
         return self.made[index, kind]

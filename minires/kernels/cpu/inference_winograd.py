@@ -53,8 +53,8 @@ class Winograd(Layer):
 
     def matrix(self) -> np.ndarray:
         """The filters at the 36 points: (36, C, O)."""
-        flat = self.filters.reshape(9, -1).astype(np.float64)
-        return (FILTER @ flat).astype(self.dtype).reshape(self.matrix_shape)
+        flat = np.ascontiguousarray(self.filters).reshape(9, -1)
+        return (self.constant(FILTER) @ flat).reshape(self.matrix_shape)
 
     def calls(
         self, x: Activation, y: Activation, residual: Activation | None, work: Workspace, share: Share
