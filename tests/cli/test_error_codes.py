@@ -14,9 +14,8 @@ def codes_in(text: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(text)):
         values = []
-        if (isinstance(node, ast.keyword) and node.arg == "code") or (
-            isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code"
-        ):
+        variable = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code"
+        if variable or (isinstance(node, ast.keyword) and node.arg == "code"):
             values = [node.value]
         elif isinstance(node, ast.FunctionDef):
             plain = node.args.args[len(node.args.args) - len(node.args.defaults) :]

@@ -179,3 +179,13 @@ def test_without_validation_the_curves_are_of_the_training_pictures():
     runs = [Run(name, 1, "p", "train", figures, figures, 1, history, 1.0) for name in comparison.VARIANTS]
     text = Comparison("p", "d", [1], runs).chart().svg()
     assert "accuracy, training pictures" in text and "polygon" not in text
+
+
+def test_overwritten_with_fewer_seeds_nothing_of_the_others_is_left(material, tmp_path):
+    quick = {**QUICK, "epochs": 1}
+    compare(2, **material, **quick, output=tmp_path / "run")
+    (tmp_path / "run" / "seed-8" / "notes.txt").write_text("mine")
+    again = compare(1, **material, **quick, output=tmp_path / "run", overwrite=True)
+    assert again.seeds == [7] and {run.seed for run in again.runs} == {7}
+    left = [path for path in (tmp_path / "run" / "seed-8").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert [path.name for path in left] == ["notes.txt"], "what is not a run's own stays"
