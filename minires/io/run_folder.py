@@ -7,6 +7,7 @@
 One process at a time holds a run folder (`.lock`). Nothing outside it is written.
 """
 
+import contextlib
 import csv
 import io
 import itertools
@@ -44,8 +45,13 @@ class RunFolder:
         self._lock = FolderLock(self.file(".lock"))
         self.left_by = self._lock.left_by
         self.checkpoints, self.model, self.plots = (self.file(name) for name in _OWN_FOLDERS)
-        for folder in (self.path, self.checkpoints, self.model, self.plots):
-            files.remove_leftovers(folder)
+        try:
+            for folder in (self.path, self.checkpoints, self.model, self.plots):
+                files.remove_leftovers(folder)
+        except BaseException:
+            with contextlib.suppress(files.FileAccessError):  # the first error is the one to report
+                self.close()
+            raise
 
     # ------------------------------------------------------------------------------------------ opening and closing
 

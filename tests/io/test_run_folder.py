@@ -119,6 +119,19 @@ def test_leftovers_of_a_killed_process_are_cleared_away(tmp_path):
     assert not any(path.exists() for path in leftovers)
 
 
+def test_a_folder_that_cannot_be_read_is_let_go(tmp_path):
+    with RunFolder.create(tmp_path) as run:
+        run.write_args({})
+    before = os.listdir("/proc/self/fd")
+    for sticky in (False, True):
+        with files.use(Faulty(errno.EIO, 1, sticky, ("list_folder", "truncate"))) as system:
+            system.seen = -1  # the lock's own truncate comes first
+            with pytest.raises(files.FileAccessError, match="cannot read the folder"):
+                RunFolder.resume(tmp_path)
+    assert os.listdir("/proc/self/fd") == before
+    RunFolder.resume(tmp_path).close()
+
+
 # ---------------------------------------------------------------------------------------------------------- contents
 
 
