@@ -22,6 +22,7 @@ from minires.version import __version__
 
 FORMAT_VERSION = 1
 KEY = "minires_checkpoint"  # in the metadata of a safetensors file
+BEST_KEY = "minires_best"  # in that of the weights of the best epoch
 MODEL = "model."  # what the names of the model's tensors begin with
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
@@ -95,6 +96,15 @@ def future_format(path: files.PathLike, what: str, known: int, record: Mapping[s
     """The error for `what`, such as "model format 3", written by the minires that the record names."""
     reason = f"{what} of minires {record.get('minires_version')}; this is minires {__version__} with {known}"
     return FutureFormatError(path, 8, reason, hint="install the version of minires that wrote it, or a later one")
+
+
+def best_parts(tensors: Mapping[str, np.ndarray], text: str, path: files.PathLike) -> dict[str, Any]:
+    """As `model_parts`, for a file of the best epoch's weights and what stands in its metadata."""
+    try:
+        state = strict_json.loads(text)
+        return model_parts({f"{MODEL}{name}": array for name, array in tensors.items()}, state, path)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileFormatError(path, 8, f"the record of the best epoch is damaged: {error}") from error
 
 
 def model_parts(tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], path: files.PathLike) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def load_file(path: files.PathLike) -> tuple[Any, dict[str, Any]] | None:
 
 
 def read_file(path: files.PathLike) -> dict[str, Any] | None:
-    """What `save_file` wrote, or the model in a run's checkpoint, as plain data; None for any other weights file.
+    """What `save_file` wrote, or the model in a checkpoint, as plain data; None for any other weights file.
 
     Of a checkpoint that does not say how its model is built, "config" is None. FileFormatError for damage.
     """
@@ -94,6 +94,8 @@ def read_file(path: files.PathLike) -> dict[str, Any] | None:
     if checkpoint.KEY in metadata:
         state = checkpoint.read_state(tensors, metadata[checkpoint.KEY], path)
         return {**checkpoint.model_parts(tensors, state, path), "metrics": {}}
+    if checkpoint.BEST_KEY in metadata:
+        return {**checkpoint.best_parts(tensors, metadata[checkpoint.BEST_KEY], path), "metrics": {}}
     return None
 
 

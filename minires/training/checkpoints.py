@@ -6,6 +6,9 @@ for bit. In the folder are
     step-00001230.safetensors    the newest checkpoints: weights, optimizer, schedule, position, history, callbacks
     best.safetensors             the weights of the best epoch alone, for `minires.load` and other programs
 
+Both are models for `minires predict` and `models.load`, too, and know how to prepare pictures and what the classes are
+called if the model does: `model.metadata = {"preprocessing": preset.to_config(), "classes": names}`.
+
 `HistoryFile("runs/a")` adds history.csv, one row an epoch.
 """
 
@@ -20,6 +23,7 @@ from minires.errors import UsageError
 from minires.io import RunFolder, checkpoint, files, safetensors, strict_json
 from minires.io.lock import FolderLock
 from minires.training.callbacks import Callback, Monitor
+from minires.training.state import about
 from minires.training.weights import copy_weights
 
 if TYPE_CHECKING:
@@ -169,8 +173,8 @@ class ModelCheckpoint(Callback):
     def _save_best(self, trainer: "Trainer", value: float) -> None:
         assert self.monitor is not None
         weights, _ = pack(copy_weights(trainer.model))
-        record = {"epoch": trainer.epoch, self.monitor.name: value}
-        metadata = {"minires_best": strict_json.dumps(record)}  # one entry: the order of several is left to chance
+        record = {"epoch": trainer.epoch, self.monitor.name: value, **about(trainer.model)}
+        metadata = {checkpoint.BEST_KEY: strict_json.dumps(record)}  # one entry: the order of several is left to chance
         safetensors.save_file(weights, os.path.join(self.folder, BEST), metadata)
 
     def state_dict(self) -> dict[str, Any]:

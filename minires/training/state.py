@@ -30,10 +30,13 @@ def collect(trainer: "Trainer") -> dict[str, Any]:
     found["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     found["sums"], found["history"] = trainer.sums.state_dict(), trainer.history.state_dict()
     found["callbacks"] = {name: own for name, callback in named_callbacks(trainer) if (own := callback.state_dict())}
-    metadata = getattr(trainer.model, "metadata", None)
-    if metadata:
-        found["about"] = {"config": trainer.model.config, **metadata}
-    return found
+    return {**found, **about(trainer.model)}
+
+
+def about(model: Any) -> dict[str, Any]:
+    """{"about": config and metadata} of a model that has metadata (preprocessing, classes); else nothing."""
+    metadata = getattr(model, "metadata", None)
+    return {"about": {"config": model.config, **metadata}} if metadata else {}
 
 
 def restore(trainer: "Trainer", found: dict[str, Any]) -> None:

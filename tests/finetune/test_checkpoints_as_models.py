@@ -156,6 +156,25 @@ def test_a_checkpoint_of_a_plain_loop_is_known_by_its_tensors(tmp_path):
     assert "optimizer.state.0.momentum_buffer" in weights.load(path), "mr.load gives all there is"
 
 
+def test_a_plain_loop_may_say_what_its_model_is_for(tmp_path):
+    """`model.metadata` is in both files that ModelCheckpoint writes."""
+    preprocessing = preset_eval((8, 8), None)
+    model = mr.models.create("cifar_resnet", depth=8, num_classes=3)
+    model.metadata = {"preprocessing": preprocessing.to_config(), "classes": CLASSES}
+    optimizer = mr.optim.SGD(model.parameters(), lr=0.01)
+    trainer = Trainer(model, optimizer, mr.nn.CrossEntropyLoss(), callbacks=[ModelCheckpoint(tmp_path)], progress=False)
+    trainer.fit([(mr.randn(4, 3, 8, 8), mr.tensor([0, 1, 2, 0]))], epochs=1)
+    for path in (checkpoint.list_checkpoints(tmp_path)[0], tmp_path / "best.safetensors"):
+        loaded = load_model(path)
+        assert loaded.classes == CLASSES and loaded.preprocessing == preprocessing
+        assert np.array_equal(loaded.model.conv1.weight.array, model.conv1.weight.array)
+    trainer.resume(tmp_path)
+    data = (tmp_path / "best.safetensors").read_bytes().replace(b'\\"epoch\\"', b'\\"epoch!!')
+    (tmp_path / "torn.safetensors").write_bytes(data)
+    with pytest.raises(FileFormatError, match=r"torn\.safetensors"):
+        load_model(tmp_path / "torn.safetensors")
+
+
 def damaged(newest, path, change):
     tensors, state = checkpoint.load(newest)
     change(tensors, state)
