@@ -19,6 +19,7 @@ from minires.kernels.cpu import (
     norm,
     parallel,
     pool,
+    small_products,
     strip_transforms,
     strips,
     windows,
@@ -46,6 +47,8 @@ def threads_and_blocks(count, budget, way, points):
         patch.setattr(columns, "PLACES", 1)
         patch.setattr(strips, "PLACES", 1)
         patch.setattr(strips, "LEAST_PLACES", 0)
+        patch.setattr(small_products, "UNPACKED", budget)
+        patch.setattr(small_products, "FEW_ROWS", 1)
         patch.setattr(winograd, "TILES", 1)
         patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
         patch.setattr(winograd, "PICTURE", 1)

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minires.kernels.cpu import parallel, strips_by_points
-from minires.kernels.cpu.buffers import scratch
+from minires.kernels.cpu.small_products import NARROW, multiplied, summed_over_places
 from minires.kernels.cpu.strip_transforms import (
     INPUT,
     OUTPUT,
@@ -45,7 +45,7 @@ from minires.kernels.cpu.strip_transforms import (
     strips_of,
 )
 from minires.kernels.cpu.windows import Block, Geometry, blocks_of
-from minires.kernels.cpu.winograd import SIDE, WINDOW, add_product
+from minires.kernels.cpu.winograd import SIDE, WINDOW
 from minires.kernels.shapes import Pair
 
 BUDGET = 1 << 20  # values of a block's matrices
@@ -82,6 +82,7 @@ def shares_points(images: int, output: Pair, inputs: int, outputs: int) -> bool:
 def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
     """x (N, H, W, C), filters (O, 3, 3, C); fills y (N, OH, OW, O)."""
     right = filters_at_points(filters).reshape(SIDE, len(filters), WINDOW * x.shape[3]).transpose(0, 2, 1)
+    right = np.ascontiguousarray(right) if len(filters) <= NARROW else right
     x = np.ascontiguousarray(x)
     if shares_points(len(y), geometry.output, x.shape[3], y.shape[3]):
         strips_by_points.correlate(strips_by_points.laid_out(x, geometry.padding, geometry.output), right, y)
@@ -93,8 +94,7 @@ def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometr
         for block in blocks:
             rows = evaluated(INPUT, x, block, geometry.padding, "at the points")
             left = im2col(rows, y.shape[2], x.shape[3])
-            products = scratch("products", (*left.shape[:2], y.shape[3]), y.dtype)
-            interpolated(np.matmul(left, right, out=products), block, y)
+            interpolated(multiplied(left, right, block.shape[0]), block, y)
             if bias is not None:
                 y[block.first : block.last, STRIP * block.top : STRIP * block.bottom] += bias
 
@@ -142,11 +142,11 @@ def by_places(
         for block in blocks:
             left = im2col(evaluated(INPUT, grad, block, padding, "at the points"), image[1], outputs)
             if dx is not None and right is not None:
-                products = scratch("products", (*left.shape[:2], channels), grad.dtype)
-                interpolated(np.matmul(left, right, out=products), block, dx)
+                interpolated(multiplied(left, right, block.shape[0]), block, dx)
             if x is not None:
                 values = evaluated(OUTPUT.T, x, block, (0, 0), "products").reshape(*left.shape[:2], channels)
-                total = add_product(left.transpose(0, 2, 1), values, total)
+                product = summed_over_places(left, values, block.shape[0])
+                total = product if total is None else np.add(total, product, out=total)
         return np.zeros((SIDE, WINDOW * outputs, channels), grad.dtype) if total is None else total
 
     results = parallel.over(blocks_for(len(grad), *image, max(channels, outputs)), work)
