@@ -18,7 +18,7 @@ MOST_NAMES = 5  # files named for each kind of change
 
 @dataclass
 class DataChanges:
-    """File names by kind of change; a relabelled file as (old name, new name), equal in a table."""
+    """File names by kind of change; a relabelled file as (old name, new name): equal in a table."""
 
     deleted: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -27,8 +27,10 @@ class DataChanges:
 
     def lines(self) -> list[str]:
         """One line for each kind, with the first few files; empty if nothing has changed."""
-        relabelled = [old if old == new else f"{old} -> {new}" for old, new in self.relabelled]
-        kinds = {"deleted": self.deleted, "added": self.added, "changed": self.changed, "relabelled": relabelled}
+        relabelled = [old for old, new in self.relabelled if old == new]
+        moved = [f"{old} -> {new}" for old, new in self.relabelled if old != new]
+        kinds = {"deleted": self.deleted, "added": self.added, "changed": self.changed, "relabelled": relabelled,
+                 "moved": moved}  # fmt: skip
         lines = []
         for kind, names in kinds.items():
             if names:
@@ -57,20 +59,21 @@ def compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> DataChanges:
     come = [file for file in new if file not in old]
     if "unused" not in known:  # a run of an earlier version does not know which files it left out
         come = []
+    twins = {_name_and_size(file, new[file]): file for file in come}
+    moved = set()
     for file in gone:  # the same file in another class's folder: it was moved, not lost
-        twin = next((other for other in come if _is_moved(file, old[file], other, new[other])), None)
+        twin = twins.pop(_name_and_size(file, old[file]), None)
         if twin is None:
             found.deleted.append(file)
         else:
-            come.remove(twin)
+            moved.add(twin)
             found.relabelled.append((file, twin))
-    found.added = come
+    found.added = [file for file in come if file not in moved]
     return found
 
 
-def _is_moved(file: str, entry: list[Any], other: str, other_entry: list[Any]) -> bool:
-    same_name = os.path.basename(file) == os.path.basename(other)
-    return same_name and entry[0] == other_entry[0] and entry[1] != other_entry[1]
+def _name_and_size(file: str, entry: list[Any]) -> tuple[str, Any]:
+    return os.path.basename(file), entry[0]
 
 
 def accepted_splits(

@@ -33,7 +33,9 @@ def make_optimizer(model: Any, settings: Settings) -> Any:
     if settings.opt == "sgd":
         optimizer = optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
     else:
-        optimizer = (optim.AdamW if settings.opt == "adamw" else optim.Adam)(groups, lr=settings.lr)
+        kind = optim.AdamW if settings.opt == "adamw" else optim.Adam
+        first, second = settings.opt_betas
+        optimizer = kind(groups, lr=settings.lr, betas=(first, second), eps=settings.opt_eps)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # most schedules note it themselves, plateau does not
     return optimizer

@@ -37,6 +37,9 @@ def _pictures(settings: "Settings") -> None:
 
 
 def _schedule(settings: "Settings") -> None:
+    if len(settings.opt_betas) != 2:
+        given = ",".join(f"{value:g}" for value in settings.opt_betas)
+        raise UsageError(f"--opt-betas takes two numbers such as 0.9,0.999, got {given}", code="usage.value")
     if settings.sched == "multistep" and not settings.decay_milestones:
         raise UsageError("--sched multistep needs --decay-milestones", code="usage.missing")
     if settings.sched == "step" and settings.decay_epochs is None:

@@ -76,6 +76,9 @@ class Settings:
                                     "with the batch (sgd), or with its square root", low=0, open_low=True)  # fmt: skip
     lr_base_size: int = setting(256, "int", "batch size that --lr-base is meant for", low=1)
     momentum: float = setting(0.9, "float", "momentum of SGD", low=0, high=1, open_high=True)
+    opt_betas: tuple[float, ...] = setting((0.9, 0.999), "floats", "beta1, beta2 of Adam and AdamW", low=0, high=1,
+                                           open_high=True)  # fmt: skip
+    opt_eps: float = setting(1e-8, "float", "epsilon of Adam and AdamW", low=0)
     weight_decay: float | None = setting(None, "float", "weight decay", "--wd", low=0)
     norm_weight_decay: float | None = setting(None, "float", "weight decay of norms and biases", low=0)
     sched: str = setting("cosine", "str", "learning-rate schedule", "--lr-scheduler", choices=SCHEDULES)

@@ -319,12 +319,14 @@ def test_a_picture_in_another_class_is_relabelled_and_stays_in_its_split(paused)
     row = next(row for row in rows_of(run / "splits.csv") if row["split"] == "test")
     name = row["path"].split("/")[1]
     target = next(colour for colour in ("blue", "green", "red") if colour != row["label"])
-    os.replace(photos / target / name, photos / target / f"x{name}")  # make room
-    os.replace(photos / row["path"], photos / target / name)
-    answer = check(here(["finetune", "--resume", str(run), "--accept-data-change"]), 0)
-    assert "accepted" in answer.err
+    (photos / target / "by hand").mkdir()
+    os.replace(photos / row["path"], photos / target / "by hand" / name)
+    answer = check(here(["finetune", "--resume", str(run)]), 2)
+    assert_one_line(answer, f"moved: 1 ({row['path']} -> {target}/by hand/{name})")
+    check(here(["finetune", "--resume", str(run), "--accept-data-change"]), 0)
     found = {row["path"]: row for row in rows_of(run / "splits.csv")}
-    assert found[f"{target}/{name}"]["label"] == target and row["path"] not in found
+    there = found[f"{target}/by hand/{name}"]
+    assert (there["label"], there["split"]) == (target, "test") and row["path"] not in found
 
 
 def test_a_new_class_is_refused_whatever_is_accepted(paused):

@@ -60,6 +60,18 @@ def test_a_rate_for_another_batch_size():
     assert sgd.lr_base is None and Settings(**sgd.to_dict()).check() == sgd
 
 
+def test_the_constants_of_adam():
+    from minires import models
+    from minires.finetune.optimizers import make_optimizer
+
+    settings = Settings(data="d", opt_betas="0.8,0.95", opt_eps="1e-6").check().resolved("finetune")
+    (group, *_) = make_optimizer(models.create("resnet20", num_classes=2), settings).param_groups
+    assert group["betas"] == (0.8, 0.95) and group["eps"] == 1e-6
+    for wrong in ("0.9", "0.9,1", "0.9,0.99,0.999"):
+        with pytest.raises(UsageError, match="--opt-betas"):
+            Settings(data="d", opt_betas=wrong).check()
+
+
 @pytest.mark.parametrize(
     ("more", "resize", "size"),
     [
