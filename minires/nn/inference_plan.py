@@ -20,6 +20,7 @@ import numpy as np
 from minires.autograd import Node, quiet
 from minires.kernels.cpu import inference_pool
 from minires.kernels.cpu.inference_conv import Columns, Layer, Pointwise
+from minires.kernels.cpu.inference_groups import Grouped
 from minires.kernels.cpu.inference_layout import Activation, Border, Call, Share
 from minires.kernels.cpu.inference_memory import Need, Workspace, aligned, places
 from minires.kernels.cpu.inference_winograd import Winograd, suits
@@ -50,22 +51,24 @@ class Layers:
         self.made: dict[tuple[int, type[Layer]], Layer] = {}
 
     def get(self, index: int, pictures: int) -> Layer | None:
-        """The layer of the operation with that index; None if it is none, or has groups."""
+        """The layer of the operation with that index; None if it is none, or a depthwise one."""
         operation = self.graph.operations[index]
         if operation.name == "Linear":  # a 1x1 convolution of pictures of one place
             weight = operation.arguments[1].array[:, :, None, None]
             geometry = Geometry((1, 1), (1, 1), (0, 0), (1, 1), (1, 1))
-        elif operation.name == "Conv2d" and operation.arguments[6] == 1:
+        elif operation.name == "Conv2d" and not _is_depthwise(operation):
             weight, (stride, padding, dilation) = operation.arguments[1].array, operation.arguments[3:6]
             size = size_of(self.graph.shapes[operation.result])
             geometry = Geometry(weight.shape[2:], stride, padding, dilation, size)
         else:
             return None
-        kind = kind_of(geometry, pictures, weight.shape)
+        groups = operation.arguments[6] if operation.name == "Conv2d" else 1
+        kind = kind_of(geometry, pictures, weight.shape, groups)
         if (index, kind) not in self.made:
             factor, bias = self.graph.dtype.type(operation.scale), operation.arguments[2]
             row = None if bias is None else bias.array * factor
-            self.made[index, kind] = kind(weight * factor, row, geometry, operation.relu)
+            arguments = (weight * factor, row, geometry, operation.relu)
+            self.made[index, kind] = Grouped(*arguments, groups) if kind is Grouped else kind(*arguments)
         return self.made[index, kind]
 
     @property
@@ -73,8 +76,15 @@ class Layers:
         return sum(layer.bytes for layer in self.made.values())
 
 
-def kind_of(geometry: Geometry, pictures: int, weight_shape: tuple[int, ...]) -> type[Layer]:
+def _is_depthwise(operation: Operation) -> bool:
+    """A group for every channel: there is nothing to multiply matrices for."""
+    return operation.arguments[6] > 1 and operation.arguments[1].array.shape[1] == 1
+
+
+def kind_of(geometry: Geometry, pictures: int, weight_shape: tuple[int, ...], groups: int) -> type[Layer]:
     """Which algorithm computes a convolution."""
+    if groups > 1:
+        return Grouped
     if geometry.kernel == (1, 1) and geometry.padding == (0, 0):
         return Pointwise
     return Winograd if suits(geometry, 1, pictures, weight_shape[1], weight_shape[0]) else Columns

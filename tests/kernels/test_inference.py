@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels.cpu import inference_conv, inference_pool, inference_products, inference_team, inference_winograd
+from minires.kernels.cpu.inference_groups import Grouped
 from minires.kernels.cpu.inference_layout import ALONE, Activation, Border, Share, blocks
 from minires.kernels.cpu.inference_memory import Need, Workspace, places
 from minires.kernels.cpu.windows import Geometry
@@ -172,6 +173,27 @@ def test_layers_of_any_shape(x_shape, outputs, kernel, stride, padding, dtype):
     check_layer(inference_conv.Columns, x_shape, outputs, kernel, stride, padding, dtype=dtype)
     if all(size + 2 * p >= 3 for size, p in zip(x_shape[2:], padding, strict=True)):
         check_layer(inference_winograd.Winograd, x_shape, outputs, (3, 3), padding=padding, dtype=dtype)
+
+
+@borders
+@pytest.mark.usefixtures("small_products")
+@pytest.mark.parametrize("shares", [1, 2])
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), [(2, 2, 3), (16, 4, 4), (8, 8, 16), (3, 40, 64), (6, 1, 2)])
+def test_groups(groups, inputs, outputs, border, shares, monkeypatch):
+    monkeypatch.setattr(inference_conv, "PLACES", 1)
+    x_shape, settings = (2, groups * inputs, 7, 6), ((2, 1), (1, 2), (1, 2))
+    x, weight = normal(1, x_shape, "float32"), normal(2, (groups * outputs, inputs, 3, 2), "float32")
+    bias = normal(3, (groups * outputs,), "float32")
+    size = convolution_sizes(x_shape[2:], (3, 2), *settings)
+    layer = Grouped(weight, bias, Geometry((3, 2), *settings, size), True, groups)
+    residual = normal(4, (2, groups * outputs, *size), "float32")
+    target = activation(np.zeros(residual.shape, "float32"), border)
+    source, other = activation(x, layer.border.joined(border)), activation(residual, border)
+    for index in range(shares):
+        work = Workspace()
+        layer.calls(source, target, other, work, Share(index, shares))
+        run(layer.calls(source, target, other, work, Share(index, shares)))
+    close(target.inner.transpose(0, 3, 1, 2), conv2d_act_forward(x, weight, bias, residual, True, *settings, groups))
 
 
 def test_winograd_keeps_its_digits():

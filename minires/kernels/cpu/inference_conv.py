@@ -27,6 +27,8 @@ NARROW = 16  # up to so many output channels, two windows are taken together: pr
 class Layer:
     """weight (O, C, KH, KW), bias (O,) or None, of the type the plan computes in."""
 
+    divides_outputs = True  # whether threads may have some of the output's channels each
+
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry, relu: bool) -> None:
         self.bias, self.geometry, self.relu = bias, geometry, relu
         self.outputs, self.inputs = weight.shape[:2]
@@ -55,7 +57,8 @@ class Layer:
         """(images, rows, output channels or None for all): the blocks of the share."""
         n, oh, ow, _ = y.shape
         channels, rows = None, range(oh)
-        if share.count > 1 and n * oh * ow <= FEW_PLACES and self.outputs % (32 * share.count) == 0:
+        divisible = self.divides_outputs and self.outputs % (32 * share.count) == 0
+        if share.count > 1 and n * oh * ow <= FEW_PLACES and divisible:
             part = share.of(self.outputs, 32)
             channels = slice(part.start, part.stop)
         elif share.count > 1:
