@@ -9,6 +9,9 @@ it applied are looked at (trace.py). The folded convolution takes the place of t
 convolution: for where the norm stood, the model adds the residual and applies ReLU, which the convolution then does
 while its result is still in the cache (`norm_act`, `ops.conv2d_act`).
 
+The copy then makes a plan for each size of pictures that it is called with: what is computed in which order, in which
+memory, by which thread (inference_graph.py, inference_plan.py, inference_run.py).
+
 Looking at operations has a blind spot: a model may look at a convolution's result in ways that are none (`y > 0`,
 argmax, NumPy). So the changed copy is run on the example, too, and must give the same as the model did.
 """
