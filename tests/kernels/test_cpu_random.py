@@ -49,6 +49,7 @@ def threads_and_blocks(count, budget, way, points):
         patch.setattr(strips, "LEAST_PLACES", 0)
         patch.setattr(small_products, "UNPACKED", budget)
         patch.setattr(small_products, "FEW_ROWS", 1)
+        patch.setattr(small_products, "FEW_PLACES", 1)
         patch.setattr(winograd, "TILES", 1)
         patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
         patch.setattr(winograd, "PICTURE", 1)

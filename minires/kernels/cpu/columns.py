@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from minires.kernels.cpu import parallel
 from minires.kernels.cpu.buffers import scratch
 from minires.kernels.cpu.layout import copy_runs
+from minires.kernels.cpu.small_products import NARROW, multiplied, summed_over_rows
 from minires.kernels.cpu.windows import Block, Cuts, Geometry, add_to_taps, blocks_of
 from minires.kernels.shapes import Pair
 
@@ -74,7 +75,9 @@ def forward(
     """Fills y (N, OH, OW, O)."""
     for ins, outs in channel_groups(x.shape[3], y.shape[3], groups):
         part_of_bias = None if bias is None else bias[outs]
-        correlate(x[..., ins], as_matrix(filters[outs]).T, part_of_bias, geometry, y[..., outs])
+        right = as_matrix(filters[outs]).T
+        right = np.ascontiguousarray(right) if right.shape[1] <= NARROW else right
+        correlate(x[..., ins], right, part_of_bias, geometry, y[..., outs])
 
 
 def correlate(x: np.ndarray, right: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
@@ -85,10 +88,9 @@ def correlate(x: np.ndarray, right: np.ndarray, bias: np.ndarray | None, geometr
         for block in blocks:
             left, part = im2col(cuts, block), y[block.place]
             if part.flags.c_contiguous:
-                np.matmul(left, right, out=part.reshape(left.shape[0], y.shape[3]))
+                multiplied(left[None], right[None], part.reshape(1, left.shape[0], y.shape[3]))
             else:
-                values = scratch("values", (left.shape[0], right.shape[1]), y.dtype)
-                copy_runs(part, np.matmul(left, right, out=values).reshape(part.shape))
+                copy_runs(part, multiplied(left[None], right[None]).reshape(part.shape))
             if bias is not None:
                 part += bias
 
@@ -199,12 +201,10 @@ def summed_products(x: np.ndarray, grad: np.ndarray, geometry: Geometry) -> np.n
     shape = (math.prod(geometry.kernel) * x.shape[3], grad.shape[3])
 
     def work(blocks: Sequence[Block]) -> np.ndarray:
-        cuts, total = Cuts(x, geometry), np.zeros(shape, grad.dtype)
-        for number, block in enumerate(blocks):
-            product = scratch("product", shape, grad.dtype) if number else total
-            np.matmul(im2col(cuts, block).T, rows_of_block(grad, block), out=product)
-            if number:
-                total += product
-        return total
+        cuts, total = Cuts(x, geometry), None
+        for block in blocks:
+            product = summed_over_rows(im2col(cuts, block)[None], rows_of_block(grad, block)[None])[0]
+            total = product if total is None else np.add(total, product, out=total)
+        return np.zeros(shape, grad.dtype) if total is None else total
 
     return parallel.added(parallel.over(column_blocks(len(grad), geometry, x.shape[3]), work))

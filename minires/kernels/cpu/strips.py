@@ -31,7 +31,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minires.kernels.cpu import parallel, strips_by_points
-from minires.kernels.cpu.small_products import NARROW, multiplied, summed_over_places
+from minires.kernels.cpu.small_products import NARROW, multiplied, summed_over_rows
 from minires.kernels.cpu.strip_transforms import (
     INPUT,
     OUTPUT,
@@ -94,7 +94,7 @@ def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometr
         for block in blocks:
             rows = evaluated(INPUT, x, block, geometry.padding, "at the points")
             left = im2col(rows, y.shape[2], x.shape[3])
-            interpolated(multiplied(left, right, block.shape[0]), block, y)
+            interpolated(multiplied(left, right), block, y)
             if bias is not None:
                 y[block.first : block.last, STRIP * block.top : STRIP * block.bottom] += bias
 
@@ -142,10 +142,10 @@ def by_places(
         for block in blocks:
             left = im2col(evaluated(INPUT, grad, block, padding, "at the points"), image[1], outputs)
             if dx is not None and right is not None:
-                interpolated(multiplied(left, right, block.shape[0]), block, dx)
+                interpolated(multiplied(left, right), block, dx)
             if x is not None:
                 values = evaluated(OUTPUT.T, x, block, (0, 0), "products").reshape(*left.shape[:2], channels)
-                product = summed_over_places(left, values, block.shape[0])
+                product = summed_over_rows(left, values)
                 total = product if total is None else np.add(total, product, out=total)
         return np.zeros((SIDE, WINDOW * outputs, channels), grad.dtype) if total is None else total
 
