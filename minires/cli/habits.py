@@ -13,7 +13,7 @@ NOT_BUILT = {
     "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "", "--tta": "",
     "--layer-decay": "", "--sampler": "--class-weights balanced weighs the classes", "--sync-bn": "",
     "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--drop-path": "", "--drop-block": "",
-    "--clip-mode": "--clip-grad is by the norm", "--model-kwargs": "",
+    "--clip-mode": "--clip-grad is by the norm",
     "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
     "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",
     "--bias-weight-decay": "--norm-weight-decay is for norms and biases", "--cooldown-epochs": "",

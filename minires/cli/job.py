@@ -31,7 +31,7 @@ TEXT = {
 GROUPS = {
     "data": ("data", "train_split", "val_split", "test_split", "group_by", "class_map", "num_classes",
              "samples_per_class", "task", "on_bad_image", "workers", "worker_type"),
-    "model": ("model", "weights", "in_chans", "head", "head_dropout", "freeze", "bn", "device"),
+    "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "freeze", "bn", "device"),
     "optimisation": ("epochs", "batch_size", "validation_batch_size", "grad_accum_steps", "opt", "lr", "lr_base",
                      "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay", "norm_weight_decay", "sched",
                      "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",

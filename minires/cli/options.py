@@ -72,6 +72,8 @@ def add_setting(parser: Any, field: dataclasses.Field) -> None:
     names = [*short, flag, *(alias for alias in facts["aliases"] if alias not in short)]
     if facts["kind"] == "bool":
         parser.add_argument(*names, dest=field.name, action="store_true", help=text)
+    elif facts["kind"] == "words":
+        parser.add_argument(*names, dest=field.name, metavar="TEXT", nargs="+", help=text)
     else:
         signs = {"int": "N", "float": "X", "ints": "N,N", "floats": "X,X", "split": "NAME|X",
                  "duration": "TIME", "cadence": "N|TIME", "workers": "N|auto"}  # fmt: skip

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from minires.errors import UsageError
+from minires.finetune.model_options import parse_options
 
 if TYPE_CHECKING:
     from minires.finetune.settings import Settings
@@ -78,6 +79,7 @@ def class_weight_power(text: str) -> float:
 
 
 def _weights(settings: "Settings") -> None:
+    parse_options(settings.model_kwargs)
     if settings.weights == "none" and settings.freeze != "none":
         raise UsageError(f"--freeze {settings.freeze} keeps weights as they are, and --weights none gives none to keep",
                          code="usage.conflict")  # fmt: skip

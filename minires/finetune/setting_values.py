@@ -14,6 +14,7 @@ EXPECTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text",
     "ints": "whole numbers such as 30,60", "floats": "numbers such as 0.6,1",
     "split": "the name of a folder or a fraction", "duration": "a time such as 90s, 30m, 2h or 1h30m",
+    "words": "words",
     "cadence": "a number of steps, or a time such as 10m", "workers": 'a whole number or "auto"',
 }  # fmt: skip
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -56,7 +57,9 @@ def flag(name: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as somebody would type it."""
-    return ",".join(f"{item:g}" for item in value) if isinstance(value, list | tuple) else str(value)
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return ",".join(item if isinstance(item, str) else f"{item:g}" for item in value)
 
 
 def check_value(field: dataclasses.Field, value: Any) -> Any:
@@ -81,7 +84,7 @@ def check_value(field: dataclasses.Field, value: Any) -> Any:
         return value
     if kind in ("cadence", "workers") and isinstance(value, str):
         return value
-    if kind not in ("str", "bool"):
+    if kind not in ("str", "bool", "words"):
         for number in value if isinstance(value, tuple) else (value,):
             _check_range(name, number, facts)
     return value
@@ -104,6 +107,9 @@ def _convert(kind: str, value: Any) -> Any:
         case "ints" | "floats":
             items = value.split(",") if isinstance(value, str) else value
             return tuple(_convert(kind[:-1], item) for item in items)
+        case "words":
+            words = value.split() if isinstance(value, str) else value
+            return tuple(_convert("str", word) for word in words)
         case "duration":
             return seconds(value) if isinstance(value, str) else _convert("float", value)
         case "cadence":

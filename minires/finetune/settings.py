@@ -56,6 +56,7 @@ class Settings:
                                   'or its URL, a model directory, a run, or "none"')  # fmt: skip
     in_chans: int | None = setting(None, "int", "channels of the pictures: 1 (grey), 3 (RGB) or 4 (RGBA); the "
                                    "weights are adapted (default: what they take)", low=1, high=4)  # fmt: skip
+    model_kwargs: tuple[str, ...] = setting((), "words", "options of the model's own: name=value ...")
     head: str | None = setting(None, "str", 'new head: "linear", or sizes of hidden layers such as 1024,1024')
     head_dropout: float = setting(0.0, "float", "dropout before each layer of a head with hidden layers", low=0, high=1,
                                   open_high=True)  # fmt: skip

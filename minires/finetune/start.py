@@ -12,6 +12,7 @@ from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.heads import parse_head, replace_head
 from minires.finetune.loading import model_folder, published_preprocessing
+from minires.finetune.model_options import create_model
 from minires.finetune.settings import Settings, unknown_name
 from minires.io import download, model_directory
 from minires.tensor import Tensor
@@ -121,7 +122,7 @@ def build_model(start: Start, settings: Settings, outputs: int) -> Any:
     """
     config = {key: value for key, value in start.config.items() if key not in ("num_classes", "head")}
     with random.address(settings.seed, "model"):
-        model = models.create(**config, num_classes=max(outputs, 1))
+        model = create_model(config, settings.model_kwargs, max(outputs, 1))
         if start.tensors is not None:
             _load_body(model, start)
         replace_head(model, outputs, parse_head(settings.head), settings.head_dropout)

@@ -102,6 +102,23 @@ def test_training_pictures_of_another_size(material, tmp_path):
     quick(material, tmp_path / "still", train_crop_size=16, no_aug=True, epochs=1)
 
 
+def test_options_of_the_model(material, tmp_path, capsys):
+    common = ["train", "--data", str(material[0]), "--img-size", "8", "--epochs", "1", "--max-steps", "1"]
+    words = [*common, "--output", str(tmp_path / "run"), "--model-kwargs", "shortcut=B", "zero_init_residual=true"]
+    assert cli.main(words) == 0
+    config = load_model(tmp_path / "run").model.config
+    assert config["shortcut"] == "B" and config["zero_init_residual"] is True
+    assert cli.main(["train", "--resume", str(tmp_path / "run"), "--model-kwargs", "shortcut=A"]) == 2
+    assert "keeps its settings" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    for wrong, expected in (("colour=red", "is not for resnet20"), ("shortcut", "takes name=value"),
+                            ("num_classes=3", "the data decide it"), ("in_channels=1", "--in-chans")):  # fmt: skip
+        assert cli.main([*common, "--output", str(tmp_path / "other"), "--model-kwargs", wrong]) == 2
+        assert expected in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_times():
     texts = ("90", "90s", "1.5m", "2h", "1h30m", "1d", " 2 M ")
     assert [seconds(text) for text in texts] == [90, 90, 90, 7200, 5400, 86400, 120]
