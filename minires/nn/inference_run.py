@@ -1,7 +1,7 @@
 """Compiled models at work: plans are made when pictures of a new size come, kept, and run by a team of threads.
 
 Every thread takes its share of the pictures through the whole network, without waiting for the others. Where there are
-fewer pictures than threads, all threads work on each layer together.
+fewer pictures than threads, up to 8 threads work on each layer together.
 
 The buffers of a plan are used again by the next call. So one call of a model runs at a time (a second thread waits),
 and what a call returns is always a new array.
@@ -23,6 +23,7 @@ from minires.nn.inference_graph import Graph, NotPlannable, graph_of
 from minires.nn.inference_plan import Layers, Plan, most_pictures
 from minires.nn.module import Module
 
+TEAM = 8  # threads that work on the same pictures: more would find too little to do in a layer
 SIZES = 4  # of pictures, whose plans are kept: the least recently used goes first
 
 
@@ -124,10 +125,11 @@ def _run(kept: _Kept, x: np.ndarray) -> np.ndarray:
     else:
         out = np.empty((n, *shape), x.dtype)
     threads = parallel.current_threads()
-    if n < threads:
-        _share_layers(kept, x, out, threads)
+    team = min(threads, TEAM)
+    if n < team:
+        _share_layers(kept, x, out, team)
     else:
-        _share_pictures(kept, x, out, threads)
+        _share_pictures(kept, x, out, min(n, threads))
     return out
 
 

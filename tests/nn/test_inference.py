@@ -106,6 +106,13 @@ def test_a_result_is_a_new_array():
     assert np.array_equal(compiled(pictures(2, 7)).array, second) and is_planned(compiled) == [True]
 
 
+@pytest.mark.parametrize("count", [1, 7, 9])
+def test_more_threads_than_pictures(count, monkeypatch):
+    monkeypatch.setattr(parallel, "blas_threads", lambda: 12)
+    model = small()
+    check(model, compile_inference(model), pictures(count, 16))
+
+
 def test_several_threads_may_call_one_model(threads):
     model = small()
     compiled, other = compile_inference(model), compile_inference(small(depth=14))
