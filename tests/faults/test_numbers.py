@@ -256,9 +256,9 @@ def statistics(folder):
 @pytest.mark.fault("50 steps with frozen batch norm", "statistics stay bit by bit")
 @pytest.mark.parametrize(("more", "moves"), [
     ({"bn": "frozen"}, ()),
-    ({"freeze": "all-but-head"}, ()),
+    pytest.param({"freeze": "all-but-head"}, (), marks=pytest.mark.slow),
     ({"freeze": "stem,layer1"}, ("layer2.", "layer3.")),
-    ({"bn": "batch", "freeze": "all-but-head"}, ("",)),
+    pytest.param({"bn": "batch", "freeze": "all-but-head"}, ("",), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_frozen_statistics_stay_bit_by_bit_over_50_steps(place, tmp_path, more, moves):
     make = fitting.make_trainer

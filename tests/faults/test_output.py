@@ -55,7 +55,11 @@ def test_a_narrow_terminal(place, tmp_path):
         f"epoch {epoch}/4" for epoch in (1, 2, 3, 4)]  # fmt: skip
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm", "CI": "true"}], ids=["dumb", "CI"])
+@pytest.mark.parametrize(
+    "variables",
+    [{"TERM": "dumb"}, pytest.param({"TERM": "xterm", "CI": "true"}, marks=pytest.mark.slow)],
+    ids=["dumb", "CI"],
+)
 def test_terminals_that_show_no_bars(place, tmp_path, variables):
     status, text = on_a_terminal(with_bars(place, tmp_path / "run"), **variables)
     assert status == 0 and "\r" not in text and ESCAPE not in text and text.count("val_loss") == 4

@@ -45,6 +45,7 @@ def test_validation_every_third_epoch(material, tmp_path):
     assert result.best_epoch in (3, 5)
 
 
+@pytest.mark.slow
 def test_other_losses_train(material, tmp_path):
     for name in ("bce", "focal"):
         assert quick(material, tmp_path / name, loss=name, epochs=6).after["top1"] > 0.6
