@@ -77,10 +77,10 @@ def run_of_maxima(views: list[np.ndarray], best: np.ndarray, won: np.ndarray, wa
     Numbers grow, so that "the winner is now number n where better" is a maximum too. `won` comes in holding each
     window's first place on the image. NaN wins only if `watch_nan`, which costs as much again.
     """
-    best[...] = views[0]
+    best[...] = views[0]  # which is nobody's better: the walk begins at the second
     better = scratch("better", best.shape, np.dtype(bool))
     number_if_better = scratch("number", won.shape, won.dtype)
-    for number, view in enumerate(views):
+    for number, view in enumerate(views[1:], 1):
         np.greater(view, best, out=better)
         if watch_nan:
             better |= np.isnan(view)
