@@ -34,6 +34,7 @@ class _Mode(threading.local):
     grad = True
     inference = False
     tape: "list[Application] | None" = None
+    looked = False
 
 
 _mode = _Mode()
@@ -316,6 +317,21 @@ def tape() -> Iterator[list[Application]]:
         yield _mode.tape
     finally:
         _mode.tape = before
+
+
+def look() -> None:
+    """Note that Python is given values of a tensor: what is computed next may depend on them."""
+    _mode.looked = True
+
+
+@contextmanager
+def looking() -> Iterator[Callable[[], bool]]:
+    """A block that is given a function: whether this thread has looked at values since the block began."""
+    before, _mode.looked = _mode.looked, False
+    try:
+        yield lambda: _mode.looked
+    finally:
+        _mode.looked |= before
 
 
 def _share_versions(results: Sequence[Variable], inputs: Sequence[Variable]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minires import backend
-from minires.autograd import Node, Variable, Version, is_grad_enabled, is_inference_mode_enabled, run_backward
+from minires.autograd import Node, Variable, Version, is_grad_enabled, is_inference_mode_enabled, look, run_backward
 from minires.backend import Array, array_module, device, device_of, is_floating
 from minires.random import Generator, generator
 
@@ -175,10 +175,12 @@ class Tensor(Variable):
         """The only element as a Python number. RuntimeError if there are more."""
         if self.array.size != 1:
             raise RuntimeError(f"a tensor with {self.array.size} elements cannot be converted to one number")
+        look()
         return self.array.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists (a number, for a tensor without axes)."""
+        look()
         return self.array.tolist()
 
     def numpy(self) -> np.ndarray:
@@ -190,6 +192,7 @@ class Tensor(Variable):
             raise RuntimeError("can't call numpy() on a Tensor that requires grad: use tensor.detach().numpy()")
         if array_module(self.array) is not np:
             raise RuntimeError(f"can't convert a tensor on {self.device} to NumPy: use tensor.cpu() first")
+        look()
         return self.array
 
     def _on_cpu(self) -> np.ndarray:
@@ -201,7 +204,7 @@ class Tensor(Variable):
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise RuntimeError(f"the truth value of a tensor with {self.array.size} elements is ambiguous")
-        return bool(self.array.item())
+        return bool(self.item())
 
     def __float__(self) -> float:
         return float(self.item())

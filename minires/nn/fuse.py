@@ -92,7 +92,8 @@ def compile_inference(model: Module, example: Tensor | None = None, plan: bool =
     plan: whether the first call with pictures of a new size plans all later ones: buffers that are kept, weights in the
     order in which they are read, every thread with its share of the pictures (see inference_run.py). The first call
     takes longer, memory stays in use (`plans()` says how much), one call runs at a time, and what the model keeps aside
-    or prints happens in the first call only. A model whose forward decides by values that it looks at needs plan=False.
+    or prints happens in the first call only. A model whose forward looks at values (`item()`, `if y.sum() > 0`) is not
+    planned; one that looks into `y.array` is not noticed, and needs plan=False.
     RuntimeError if the copy does not give the same on the example. What a model keeps aside (`self.seen = y`) is not
     compared: of a convolution that was folded it is the input.
     """

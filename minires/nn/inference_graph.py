@@ -2,8 +2,9 @@
 
 The list comes from running the model on noise (trace.py), twice with different noise. A model whose list depends on the
 values, or names tensors that come from elsewhere, cannot be planned; nor can one with operations other than those in
-`PER_PICTURE`, which treat every picture by itself. `NotPlannable` says why. What a model decides by looking at values,
-and decides alike for both, is not noticed: such a model is to be compiled with plan=False.
+`PER_PICTURE`, which treat every picture by itself; nor can one that looks at a tensor's values, by `item()`, `numpy()`
+or as a truth value, for it may decide otherwise the next time. `NotPlannable` says why. Only a model that looks into
+`tensor.array` is not noticed: such a one is to be compiled with plan=False.
 
 A convolution takes in what follows it, if nobody else sees what is in between:
 
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires import random
-from minires.autograd import Variable, inference_mode
+from minires.autograd import Variable, inference_mode, looking
 from minires.nn.module import Module
 from minires.nn.trace import Step, Trace, trace
 from minires.tensor import Tensor
@@ -77,6 +78,8 @@ def graph_of(model: Module, shape: tuple[int, ...], dtype: np.dtype) -> Graph:
         raise NotPlannable("a module has hooks")
     try:
         first, second = (_traced(model, (PICTURES, *shape), dtype, draw) for draw in range(len(DRAWS)))
+    except NotPlannable:
+        raise
     except Exception as error:  # the model will say it again, of the pictures that it is given
         raise NotPlannable(f"on {PICTURES} pictures of noise it fails: {error}") from error
     if not _same(first, second):
@@ -86,8 +89,11 @@ def graph_of(model: Module, shape: tuple[int, ...], dtype: np.dtype) -> Graph:
 
 def _traced(model: Module, shape: tuple[int, ...], dtype: np.dtype, draw: int) -> Trace:
     noise = random.philox(0, ADDRESS).standard_normal(shape) * DRAWS[draw]
-    with inference_mode(), random.address(0, ADDRESS):
-        return trace(model, Tensor(noise.astype(dtype)))
+    with inference_mode(), random.address(0, ADDRESS), looking() as has_looked:
+        found = trace(model, Tensor(noise.astype(dtype)))
+        if has_looked():
+            raise NotPlannable("the model looks at values")
+    return found
 
 
 def _same(first: Trace, second: Trace) -> bool:

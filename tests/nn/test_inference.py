@@ -339,6 +339,29 @@ def test_a_graph_says_why_not():
     assert isinstance(graph_of(small(), (3, 16, 16), np.dtype("float32")), Graph)
 
 
+class Looking(nn.Module):
+    """Doubles what it is given if that is long: which no noise is, so that two traces are the same."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.conv, self.look = nn.Conv2d(3, 4, 3), look
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y * 2 if self.look((y * y).mean()) > 1e6 else y
+
+
+@pytest.mark.parametrize("look", [Tensor.item, float, int, Tensor.tolist, Tensor.numpy, lambda y: 2e6 * bool(y > 1e6)])
+def test_a_model_that_looks_at_values_is_not_planned(look):
+    model = Looking(look).eval()
+    compiled = compile_inference(model)
+    for scale in (1, 1e6):
+        x = pictures(2, 8) * scale
+        with no_grad():
+            assert np.allclose(compiled(x).array, model(x).array)
+    assert compiled.plans()[0]["reason"] == "the model looks at values"
+
+
 def test_without_plans():
     model = Odd("branch").eval()
     compiled, x = compile_inference(model, plan=False), pictures(3, 5)
