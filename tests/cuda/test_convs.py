@@ -62,7 +62,7 @@ def check(kind, layer, seed, exact, factor=1.0):
 
 @each_kind
 @given(grouped=st.sampled_from([(3, 5, 1), (4, 8, 1), (6, 4, 2), (8, 8, 2), (16, 68, 1), (4, 8, 4)]), **LAYERS)
-@few(6)
+@few(40)
 def test_exact(kind, grouped, images, image, window, stride, padding, dilation, seed):
     channels, outputs, groups = grouped
     check(
@@ -72,7 +72,7 @@ def test_exact(kind, grouped, images, image, window, stride, padding, dilation, 
 
 @each_kind
 @given(grouped=st.sampled_from([(8, 8, 1), (16, 72, 1), (16, 16, 2), (40, 24, 1)]), **LAYERS)
-@few(4)
+@few(40)
 def test_tensor_cores(kind, grouped, images, image, window, stride, padding, dilation, seed):
     channels, outputs, groups = grouped
     layer = layer_or_reject(images, image, channels, outputs, window, stride, padding, dilation, groups)
@@ -82,7 +82,7 @@ def test_tensor_cores(kind, grouped, images, image, window, stride, padding, dil
 
 @each_kind
 @given(channels=st.sampled_from([2, 5, 8, 24]), **LAYERS)
-@few(5)
+@few(40)
 def test_depthwise(kind, channels, images, image, window, stride, padding, dilation, seed):
     layer = layer_or_reject(images, image, channels, channels, window, stride, padding, dilation, channels)
     assert layer.is_depthwise

@@ -16,7 +16,7 @@ SIZES = {"rows": st.integers(1, 6), "columns": st.integers(1, 300), "seed": st.i
 
 @each_kind
 @given(logarithm=st.booleans(), **SIZES)
-@few(6)
+@few(40)
 def test_softmax(kind, rows, columns, seed, logarithm):
     draw = Draw(seed, kind)
     (x, wide), (grad, wide_grad) = draw(rows, columns, scale=4), draw(rows, columns)
@@ -45,7 +45,7 @@ def test_softmax_of_infinities():
 
 @each_kind
 @given(smoothing=st.sampled_from([0.0, 0.1]), weighted=st.booleans(), ignored=st.booleans(), **SIZES)
-@few(6)
+@few(40)
 def test_cross_entropy(kind, rows, columns, seed, smoothing, weighted, ignored):
     draw = Draw(seed, kind)
     logits, wide = draw(rows, columns, scale=3)

@@ -30,7 +30,7 @@ def optional(draw, wanted, channels):
 @each_kind
 @given(rows=st.integers(1, 400), channels=CHANNELS, seed=SEEDS, has_residual=st.booleans(), relu=st.booleans(),
        affine=st.booleans())  # fmt: skip
-@few(6)
+@few(40)
 def test_batch_norm_training(kind, rows, channels, seed, has_residual, relu, affine):
     draw = Draw(seed, kind)
     (x, wide), (res, wide_res) = draw(rows, channels, offset=2), draw(rows, channels)
@@ -52,7 +52,7 @@ def test_batch_norm_keeps_digits_far_from_zero():
 
 @each_kind
 @given(rows=ROWS, channels=CHANNELS, seed=SEEDS, fixed=st.booleans(), relu=st.booleans(), wants_masked=st.booleans())
-@few(6)
+@few(40)
 def test_batch_norm_backward(kind, rows, channels, seed, fixed, relu, wants_masked):
     draw = Draw(seed, kind)
     (grad, wide_grad), (x, wide) = draw(rows, channels), draw(rows, channels)
@@ -77,7 +77,7 @@ def test_batch_norm_backward(kind, rows, channels, seed, fixed, relu, wants_mask
 
 
 @given(rows=ROWS, channels=CHANNELS, seed=SEEDS)
-@few(3)
+@few(40)
 def test_batch_norm_inference(rows, channels, seed):
     draw = Draw(seed)
     (x, _), (residual, _) = draw(rows, channels), draw(rows, channels)
@@ -92,7 +92,7 @@ GROUPED = st.sampled_from([(1, 1), (8, 1), (8, 2), (48, 3), (24, 24), (64, 4)])
 
 @each_kind
 @given(images=st.integers(1, 3), pixels=st.integers(1, 40), grouped=GROUPED, seed=SEEDS, affine=st.booleans())
-@few(5)
+@few(40)
 def test_group_norm(kind, images, pixels, grouped, seed, affine):
     channels, groups = grouped
     draw = Draw(seed, kind)

@@ -50,7 +50,7 @@ def drawn(seed, lengths, kind):
 @each_kind
 @given(lengths=LENGTHS, seed=st.integers(0, 1000), momentum=st.sampled_from([0.0, 0.9]), first=st.booleans(),
        nesterov=st.booleans(), maximize=st.booleans(), has_copy=st.booleans())  # fmt: skip
-@few(5)
+@few(40)
 def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy):
     draw, parameters, grads, wide = drawn(seed, lengths, kind)
     buffers = [draw.numbers(n) for n in lengths]
@@ -77,7 +77,7 @@ def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy)
 @each_kind
 @given(lengths=LENGTHS, seed=st.integers(0, 1000), step=st.integers(1, 5), decoupled=st.booleans(),
        amsgrad=st.booleans(), maximize=st.booleans())  # fmt: skip
-@few(5)
+@few(40)
 def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize):
     draw, parameters, grads, wide = drawn(seed, lengths, kind)
     m, v, largest = ([draw.numbers(n) ** power for n in lengths] for power in (1, 2, 2))

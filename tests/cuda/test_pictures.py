@@ -17,7 +17,7 @@ pytestmark = needs_emulator
 @each_kind
 @given(seed=st.integers(0, 2**63), position=st.integers(0, 2**40), size=st.integers(1, 700),
        p=st.sampled_from([0.0, 0.1, 0.5, 1.0]))  # fmt: skip
-@few(8)
+@few(40)
 def test_dropout_drops_what_numpy_drops(kind, seed, position, size, p):
     """The same bits as the operation on the CPU: mask and scale."""
     x, wide = Draw(seed % 1000, kind)(size)
@@ -30,7 +30,7 @@ def test_dropout_drops_what_numpy_drops(kind, seed, position, size, p):
 
 
 @given(images=st.integers(1, 2), pixels=st.integers(2, 9), channels=st.integers(1, 9))
-@few(4)
+@few(40)
 def test_dropout_of_images_goes_in_logical_order(images, pixels, channels):
     _, x = Draw(1)(images, pixels, channels)
     address = pictures.philox_address(random.philox(5, "dropout", 1))
@@ -52,7 +52,7 @@ def test_dropout_refuses_other_generators():
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4)), planar=st.booleans()
 )
-@few(5)
+@few(40)
 def test_normalise_images(kind, shape, planar):
     draw = Draw(4)
     x = draw.random.integers(0, 256, shape, np.uint8)
@@ -79,7 +79,7 @@ SIZE = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 @each_kind
 @given(image=SIZE, size=SIZE, from_bytes=st.booleans(), seed=st.integers(0, 100))
-@few(6)
+@few(40)
 def test_bilinear_resize(kind, image, size, from_bytes, seed):
     draw = Draw(seed, kind)
     x, wide = draw(2, *image, 3)

@@ -29,7 +29,7 @@ def sizes_or_reject(make):
 @each_kind
 @given(kernel=PAIR, stride=PAIR, padding=st.tuples(st.integers(0, 1), st.integers(0, 1)), dilation=PAIR,
        ceil_mode=st.booleans(), **IMAGES)  # fmt: skip
-@few(8)
+@few(40)
 def test_max_pool(kind, images, image, channels, seed, kernel, stride, padding, dilation, ceil_mode):
     draw = Draw(seed, kind)
     x, wide = draw(images, *image, channels)
@@ -64,7 +64,7 @@ def test_max_pool_with_a_large_window():
 @each_kind
 @given(kernel=PAIR, stride=PAIR, padding=st.tuples(st.integers(0, 1), st.integers(0, 1)), ceil_mode=st.booleans(),
        include_pad=st.booleans(), divisor=st.sampled_from([None, None, 5]), **IMAGES)  # fmt: skip
-@few(6)
+@few(40)
 def test_avg_pool(kind, images, image, channels, seed, kernel, stride, padding, ceil_mode, include_pad, divisor):
     draw = Draw(seed, kind)
     x, wide = draw(images, *image, channels)
@@ -80,7 +80,7 @@ def test_avg_pool(kind, images, image, channels, seed, kernel, stride, padding, 
 
 @each_kind
 @given(output=st.tuples(st.integers(1, 9), st.integers(1, 9)), **IMAGES)
-@few(6)
+@few(40)
 def test_adaptive_avg_pool(kind, images, image, channels, seed, output):
     draw = Draw(seed, kind)
     (x, wide), (grad, wide_grad), run = draw(images, *image, channels), draw(images, *output, channels), emulated(seed)

@@ -46,9 +46,11 @@ conv_depthwise_forward(const T* __restrict__ x, const T* __restrict__ weight, co
   }
   const Epilogue<T> epilogue{bias, scale, shift, residual, nullptr, relu};
   const size_t out = (size_t)at.pixel * g.channels + at.channel;
+  float other[V] = {};
+  if (residual) load<T, V>(other, residual + out);
 #pragma unroll
   for (int v = 0; v < V; v++)
-    sum[v] = epilogue.finished(epilogue.with_bias(sum[v], at.channel + v), at.channel + v, out + v);
+    sum[v] = epilogue.finished(epilogue.with_bias(sum[v], at.channel + v), at.channel + v, other[v]);
   store<T, V>(y + out, sum);
 }
 

@@ -124,10 +124,11 @@ template <class T> struct Epilogue {
   __device__ __forceinline__ float with_bias(float y, int channel) const {
     return bias ? y + bias[channel] : y;
   }
-  __device__ __forceinline__ float finished(float y, int channel, size_t at) const {
+  // `other`: the residual's value, 0 where there is none
+  __device__ __forceinline__ float finished(float y, int channel, float other) const {
     if (scale) y *= scale[channel];
     if (shift) y += shift[channel];
-    if (residual) y += to_float(residual[at]);
+    y += other;
     return relu ? relu_of(y) : y;
   }
 };
@@ -153,18 +154,20 @@ __device__ __forceinline__ void finish_tile(const float* tile, const Rows<GRADIE
     sums[0] = mean;
     sums[all] = squares;
   }
-  constexpr int V = 4;
-  const bool packs = inside_columns % V == 0 && rows.columns() % V == 0;
+  constexpr int V = 16 / sizeof(T);
+  const bool packs = rows.columns() % V == 0;
   for (int i = threadIdx.x; i < ROWS * COLUMNS / V; i += COUNT) {
     const int r = i / (COLUMNS / V), c = i % (COLUMNS / V) * V;
     if (r >= inside_rows || c >= inside_columns) continue;
     const size_t at = target<GRADIENT>(rows, first_row + r) + first_column + c;
-    float values[V];
+    float values[V], other[V] = {};
+    if (packs && epilogue.residual) load<T, V>(other, epilogue.residual + at);
 #pragma unroll
     for (int v = 0; v < V; v++) {
       if (c + v >= inside_columns) continue;
-      values[v] = epilogue.with_bias(tile[r * PITCH + c + v], first_channel + c + v);
-      values[v] = epilogue.finished(values[v], first_channel + c + v, at + v);
+      const int channel = first_channel + c + v;
+      if (!packs && epilogue.residual) other[v] = to_float(epilogue.residual[at + v]);
+      values[v] = epilogue.finished(epilogue.with_bias(tile[r * PITCH + c + v], channel), channel, other[v]);
       if (!packs) y[at + v] = from_float<T>(values[v]);
     }
     if (packs) store<T, V>(y + at, values);

@@ -76,6 +76,11 @@ def function(name: str, instance: str, device: int) -> Any:
     return found
 
 
+def aligned(array: Array) -> Array:
+    """The array, or a copy of it where it is a view that begins at an address that 16 does not divide."""
+    return array.copy() if array.data.ptr % 16 else array
+
+
 def run(name: str, instance: str, given: dict[str, Any], outputs: Outputs) -> dict[str, Array]:
     """Launch one kernel on the present device and stream; its outputs, and what it changed, by name.
 
@@ -102,10 +107,10 @@ def run(name: str, instance: str, given: dict[str, Any], outputs: Outputs) -> di
             if argument.direction == "inout":
                 if contiguous is not value:
                     raise ValueError(
-                        f"kernel {name} changes {argument.name} in place: it must be contiguous, on the GPU"
+                        f"{name} changes {argument.name} in place: it must be a contiguous array on the GPU"
                     )
-                made[argument.name] = value
-            value = contiguous
+                made[argument.name] = contiguous
+            value = contiguous if argument.direction == "inout" else aligned(contiguous)
         arguments.append(value)
     shape = kernel.rule(given, template_arguments(instance))
     launched = function(name, instance, cupy.cuda.runtime.getDevice())

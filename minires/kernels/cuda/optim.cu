@@ -33,6 +33,26 @@ struct Chunks {
   }
 };
 
+// Four neighbours at a time of one array: at once where its address allows that, singly at the chunk's end. All loads of
+// a step come before its stores, so that they are under way together.
+template <class T> struct Fours {
+  T* data;
+  bool at_once;
+
+  __device__ __forceinline__ Fours(T* data) : data(data), at_once((unsigned long long)data % (4 * sizeof(T)) == 0) {}
+  __device__ __forceinline__ void read(float (&to)[4], int i, int count) const {
+    if (at_once && i + 4 <= count) return load<T, 4>(to, data + i);
+#pragma unroll
+    for (int k = 0; k < 4; k++) to[k] = i + k < count ? to_float(data[i + k]) : 0.f;
+  }
+  __device__ __forceinline__ void write(const float (&from)[4], int i, int count) const {
+    if (at_once && i + 4 <= count) return store<T, 4>(data + i, from);
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < count) data[i + k] = from_float<T>(from[k]);
+  }
+};
+
 // kinds: parameter, gradient, momentum buffer (missing without momentum), narrow copy (may be missing).
 // rates: the learning rate.
 template <class T>
@@ -43,24 +63,27 @@ sgd_step(const unsigned long long* __restrict__ addresses, const long long* __re
          float dampening, float weight_decay, int nesterov, int maximize) {
   if (skip && *skip) return;
   const Chunks chunks{addresses, sizes, block_tensor, block_chunk, tensors};
-  float* const parameter = chunks.at<float>(0);
-  const T* const grad = chunks.at<T>(1);
-  float* const buffer = chunks.at<float>(2);
-  T* const copy = chunks.at<T>(3);
+  const Fours<float> parameter(chunks.at<float>(0)), buffer(chunks.at<float>(2));
+  const Fours<T> grad(chunks.at<T>(1)), copy(chunks.at<T>(3));
   const float lr = rates[0], scale = (factor ? *factor : 1.f) * (maximize ? -1.f : 1.f);
   const int count = chunks.count();
-#pragma unroll 4
-  for (int i = threadIdx.x; i < count; i += THREADS) {
-    const float p = parameter[i];
-    float g = to_float(grad[i]) * scale + weight_decay * p;
-    if (buffer) {
-      const float b = first ? g : momentum * buffer[i] + (1.f - dampening) * g;
-      buffer[i] = b;
-      g = nesterov ? g + momentum * b : b;
+  for (int i = threadIdx.x * 4; i < count; i += THREADS * 4) {
+    float p[4], g[4], b[4] = {};
+    parameter.read(p, i, count);
+    grad.read(g, i, count);
+    if (buffer.data && !first) buffer.read(b, i, count);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      g[k] = g[k] * scale + weight_decay * p[k];
+      if (buffer.data) {
+        b[k] = first ? g[k] : momentum * b[k] + (1.f - dampening) * g[k];
+        g[k] = nesterov ? g[k] + momentum * b[k] : b[k];
+      }
+      p[k] -= lr * g[k];
     }
-    const float result = p - lr * g;
-    parameter[i] = result;
-    if (copy) copy[i] = from_float<T>(result);
+    if (buffer.data) buffer.write(b, i, count);
+    parameter.write(p, i, count);
+    if (copy.data) copy.write(p, i, count);
   }
 }
 
@@ -74,30 +97,33 @@ adam_step(const unsigned long long* __restrict__ addresses, const long long* __r
           float eps, float weight_decay, int decoupled, int maximize) {
   if (skip && *skip) return;
   const Chunks chunks{addresses, sizes, block_tensor, block_chunk, tensors};
-  float* const parameter = chunks.at<float>(0);
-  const T* const grad = chunks.at<T>(1);
-  float* const exp_avg = chunks.at<float>(2);
-  float* const exp_avg_sq = chunks.at<float>(3);
-  float* const largest = chunks.at<float>(4);
-  T* const copy = chunks.at<T>(5);
+  const Fours<float> parameter(chunks.at<float>(0)), exp_avg(chunks.at<float>(2)), exp_avg_sq(chunks.at<float>(3));
+  const Fours<float> largest(chunks.at<float>(4));
+  const Fours<T> grad(chunks.at<T>(1)), copy(chunks.at<T>(5));
   const float lr = rates[0], scale = (factor ? *factor : 1.f) * (maximize ? -1.f : 1.f);
   const float rate = lr / rates[1], root = sqrtf(rates[2]), shrink = decoupled ? 1.f - lr * weight_decay : 1.f;
   const int count = chunks.count();
-#pragma unroll 4
-  for (int i = threadIdx.x; i < count; i += THREADS) {
-    const float p = parameter[i] * shrink;
-    const float g = to_float(grad[i]) * scale + (decoupled ? 0.f : weight_decay * p);
-    const float m = beta1 * exp_avg[i] + (1.f - beta1) * g;
-    float v = beta2 * exp_avg_sq[i] + (1.f - beta2) * g * g;
-    exp_avg[i] = m;
-    exp_avg_sq[i] = v;
-    if (largest) {
-      v = fmaxf(largest[i], v);
-      largest[i] = v;
+  for (int i = threadIdx.x * 4; i < count; i += THREADS * 4) {
+    float p[4], g[4], m[4], v[4], most[4] = {};
+    parameter.read(p, i, count);
+    grad.read(g, i, count);
+    exp_avg.read(m, i, count);
+    exp_avg_sq.read(v, i, count);
+    if (largest.data) largest.read(most, i, count);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      p[k] *= shrink;
+      g[k] = g[k] * scale + (decoupled ? 0.f : weight_decay * p[k]);
+      m[k] = beta1 * m[k] + (1.f - beta1) * g[k];
+      v[k] = beta2 * v[k] + (1.f - beta2) * g[k] * g[k];
+      most[k] = largest.data ? fmaxf(most[k], v[k]) : v[k];
+      p[k] -= rate * m[k] / (sqrtf(most[k]) / root + eps);
     }
-    const float result = p - rate * m / (sqrtf(v) / root + eps);
-    parameter[i] = result;
-    if (copy) copy[i] = from_float<T>(result);
+    exp_avg.write(m, i, count);
+    exp_avg_sq.write(v, i, count);
+    if (largest.data) largest.write(most, i, count);
+    parameter.write(p, i, count);
+    if (copy.data) copy.write(p, i, count);
   }
 }
 
@@ -109,15 +135,19 @@ gradient_squares(const unsigned long long* __restrict__ addresses, const long lo
                  float* __restrict__ squares, int* __restrict__ not_finite, int tensors) {
   __shared__ float space[THREADS / 32];
   const Chunks chunks{addresses, sizes, block_tensor, block_chunk, tensors};
-  const T* const grad = chunks.at<T>(0);
+  const Fours<T> grad(chunks.at<T>(0));
   const int count = chunks.count();
   float sum = 0.f;
   int bad = 0;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < count; i += THREADS) {
-    const float g = to_float(grad[i]);
-    bad |= !(fabsf(g) <= 3.402823466e38f);
-    sum = fmaf(g, g, sum);
+  for (int i = threadIdx.x * 4; i < count; i += THREADS * 4) {
+    float g[4];
+    grad.read(g, i, count);
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      bad |= !(fabsf(g[k]) <= 3.402823466e38f);
+      sum = fmaf(g[k], g[k], sum);
+    }
   }
   sum = over_block<Sum>(sum, space);
   bad = __syncthreads_or(bad);

@@ -38,9 +38,9 @@ max_pool_forward(const T* __restrict__ x, T* __restrict__ y, W* __restrict__ win
   const Spot<V> at(images, w.out_height, w.out_width, channels);
   if (!at.inside) return;
   float best[V], value[V];
-  W which[V];
+  Pack<W, V> which;
 #pragma unroll
-  for (int v = 0; v < V; v++) best[v] = __int_as_float(0xff800000), which[v] = 0;
+  for (int v = 0; v < V; v++) best[v] = __int_as_float(0xff800000), which.value[v] = 0;
   bool found = false;
   for (int kh = 0; kh < w.kernel_h; kh++) {
     const int h = at.row * w.stride_h - w.pad_h + kh * w.dilation_h;
@@ -51,14 +51,14 @@ max_pool_forward(const T* __restrict__ x, T* __restrict__ y, W* __restrict__ win
       load<T, V>(value, x + place(at.image, h, c, w.height, w.width, channels) + at.channel);
 #pragma unroll
       for (int v = 0; v < V; v++)
-        if (!found || value[v] > best[v] || value[v] != value[v]) best[v] = value[v], which[v] = (W)(kh * w.kernel_w + kw);
+        if (!found || value[v] > best[v] || value[v] != value[v])
+          best[v] = value[v], which.value[v] = (W)(kh * w.kernel_w + kw);
       found = true;
     }
   }
   const size_t out = place(at.image, at.row, at.column, w.out_height, w.out_width, channels) + at.channel;
   store<T, V>(y + out, best);
-#pragma unroll
-  for (int v = 0; v < V; v++) winner[out + v] = which[v];
+  *reinterpret_cast<Pack<W, V>*>(winner + out) = which;
 }
 
 // The windows along one axis that may have met a place: from `first` to `last`.
@@ -89,9 +89,10 @@ max_pool_backward(const T* __restrict__ grad, const W* __restrict__ winner, T* _
       const int which = from_h / w.dilation_h * w.kernel_w + from_w / w.dilation_w;
       const size_t out = place(at.image, i, j, w.out_height, w.out_width, channels) + at.channel;
       load<T, V>(g, grad + out);
+      const Pack<W, V> won = *reinterpret_cast<const Pack<W, V>*>(winner + out);
 #pragma unroll
       for (int v = 0; v < V; v++)
-        if (winner[out + v] == which) sum[v] += g[v];
+        if (won.value[v] == which) sum[v] += g[v];
     }
   }
   store<T, V>(dx + place(at.image, at.row, at.column, w.height, w.width, channels) + at.channel, sum);
