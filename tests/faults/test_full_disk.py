@@ -99,7 +99,7 @@ MAKERS = {
 
 @pytest.mark.fault("ENOSPC, EDQUOT, EIO, once or for good, at a few calls of a run (the whole: at every call)", PROMISE)
 @pytest.mark.parametrize(("name", "first", "step"), [
-    ("ENOSPC for good", 9, 28), ("ENOSPC once", 11, 45), ("EDQUOT once", 20, 70), ("EIO once", 151, 190),
+    ("ENOSPC for good", 9, 50), ("ENOSPC once", 11, 60), ("EDQUOT once", 20, 70), ("EIO once", 151, 190),
     ("EIO for good", 230, 260),
 ])  # fmt: skip
 def test_some_calls_fail(place, name, first, step):
