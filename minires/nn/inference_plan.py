@@ -26,6 +26,7 @@ from minires.kernels.cpu.inference_memory import Need, Workspace, aligned, place
 from minires.kernels.cpu.inference_winograd import Winograd, suits
 from minires.kernels.cpu.windows import Geometry
 from minires.kernels.shapes import Pair
+from minires.nn.inference_calls import Calls, calls_of
 from minires.nn.inference_graph import Graph, Operation, Reference
 
 IN_CACHE = 1 << 17  # values of the largest activation of a layer, for the few pictures that go through it together
@@ -154,8 +155,7 @@ class Plan:
             for number, calls in enumerate(self.lists[index]):
                 if number and wait is not None:
                     wait(index)
-                for call in calls:
-                    call()
+                calls.run()
 
     # ------------------------------------------------------------------------------------------------- memory
 
@@ -205,28 +205,29 @@ class Plan:
 
     # ------------------------------------------------------------------------------------------------- calls
 
-    def _laid_out(self, share: Share) -> list[list[Call]]:
-        """The share's calls, a list for each operation of each few pictures (one list if nobody is waited for)."""
+    def _laid_out(self, share: Share) -> list[Calls]:
+        """The share's calls, for each operation of each few pictures."""
         work = Workspace()
         self.workspaces.append(work)
         self._all_calls(share, work)  # finds out how much working memory is needed
-        lists = self._all_calls(share, work)
-        return lists if share.count > 1 else [[call for calls in lists for call in calls]]
+        return self._all_calls(share, work)
 
-    def _all_calls(self, share: Share, work: Workspace) -> list[list[Call]]:
-        lists: list[list[Call]] = []
+    def _all_calls(self, share: Share, work: Workspace) -> list[Calls]:
+        lists: list[Calls] = []
         for stretch in self.stretches:
             for start in range(0, self.pictures, stretch.few):
                 part = slice(start, min(start + stretch.few, self.pictures))
                 if stretch.first == 0:
                     borders = self._border(0, part) if share.index == 0 else []
-                    lists.append(borders + inference_pool.once(partial(self._load, part), share))
+                    calls = borders + inference_pool.once(partial(self._load, part), share)
+                    lists.append(Calls("planned: pictures in", calls))
                 for index in range(stretch.first, stretch.last + 1):
                     operation = self.graph.operations[index]
                     borders = self._border(operation.result, part) if share.index == 0 else []
-                    lists.append(borders + self._calls(index, operation, part, work, share))
+                    calls = borders + self._calls(index, operation, part, work, share)
+                    lists.append(calls_of(self.graph, operation, calls, part.stop - part.start, share.count))
                 if stretch is self.stretches[-1]:
-                    lists.append(inference_pool.once(partial(self._store, part), share))
+                    lists.append(Calls("planned: results out", inference_pool.once(partial(self._store, part), share)))
         return lists
 
     def _border(self, number: int, part: slice) -> list[Call]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minires import kernels, observe
+from minires import kernels
 from minires.autograd import _mode
 from minires.backend import device_of
 from minires.kernels.cpu import parallel
@@ -98,9 +98,9 @@ class Runner:
 
 
 def _unobserved() -> bool:
-    """Whether nobody wants to see single operations, or has chosen the kernels."""
+    """Whether nobody writes operations to a tape, or has chosen the kernels."""
     forced = getattr(kernels._forced, "set_name", None)
-    return _mode.tape is None and observe.observer is None and forced in (None, "cpu")
+    return _mode.tape is None and forced in (None, "cpu")
 
 
 def _state_of(model: Module) -> tuple[list[tuple[int, ...]], list[np.ndarray]]:
