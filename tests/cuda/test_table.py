@@ -8,7 +8,8 @@ from minires.kernels.cuda import launch, loader, source, table
 from minires.kernels.cuda.table import KERNELS, Argument
 
 SIGNATURE = re.compile(
-    r"^(?:template <([^>]*)>\s*)?__global__ void __launch_bounds__\((?:[^()]|\(\))*\)\s*(\w+)\(([^)]*)\)", re.MULTILINE
+    r"^(?:template <([^>]*)>\s*)?__global__ void __launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*(\w+)\(([^)]*)\)",
+    re.MULTILINE,
 )
 FILES = sorted({kernel.file for kernel in KERNELS.values()})
 

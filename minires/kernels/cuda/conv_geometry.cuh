@@ -102,6 +102,29 @@ template <bool GRADIENT> struct Row {
   }
 };
 
+// One pixel of the output after the other, without a division for each.
+struct Pixels {
+  int image, i, j;
+
+  __device__ __forceinline__ Pixels() : image(0), i(0), j(0) {}
+  __device__ __forceinline__ Pixels(const Geometry& g, int m)
+      : image(m / (g.out_height * g.out_width)), i(m / g.out_width % g.out_height), j(m % g.out_width) {}
+  __device__ __forceinline__ void advance(const Geometry& g, int count) {
+    j += count;
+    while (j >= g.out_width) {
+      j -= g.out_width;
+      if (++i == g.out_height) i = 0, image++;
+    }
+  }
+  // as Row::source
+  __device__ __forceinline__ long long source(const Rows<false>& rows, int tap) const {
+    Row<false> row;
+    row.image = image, row.h = i * rows.g.stride_h - rows.g.pad_h, row.w = j * rows.g.stride_w - rows.g.pad_w;
+    row.inside = true;
+    return row.source(rows, tap);
+  }
+};
+
 // Offset of the first of the group's channels that row m writes.
 template <bool GRADIENT> __device__ __forceinline__ size_t target(const Rows<GRADIENT>& rows, int m) {
   const Geometry& g = rows.g;

@@ -163,34 +163,45 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const T* __res
   if (first_row >= rows.count()) return;
   const int depth = rows.depth(), steps_a_tap = (depth + A::DEEP - 1) / A::DEEP;
 
-  constexpr int MINE = A::PACKS / Products::COUNT;  // pieces of a that each thread copies, always of the same rows
-  Row<GRADIENT> mine[MINE];
+  // The pieces that this thread copies are of the same rows and columns at each step. Where they are is worked out once
+  // a tap; from step to step only the channel moves on.
+  constexpr int MINE_A = A::PACKS / Products::COUNT, MINE_B = B::PACKS / Products::COUNT;
+  const long long weight_step = GRADIENT ? (long long)geometry.taps() * geometry.depth() : 1;  // to the next channel
+  Row<GRADIENT> row[MINE_A];
+  long long source[MINE_A], from_weight[MINE_B];
 #pragma unroll
-  for (int i = 0; i < MINE; i++)
-    mine[i] = Row<GRADIENT>(rows, first_row + A::line(threadIdx.x + i * Products::COUNT));
+  for (int i = 0; i < MINE_A; i++) {
+    const int m = first_row + A::line(threadIdx.x + i * Products::COUNT);
+    row[i] = Row<GRADIENT>(rows, m);
+    if (POINTWISE) source[i] = row[i].inside ? (long long)m * geometry.channels + rows.group * depth : -1;
+  }
+#pragma unroll
+  for (int i = 0; i < MINE_B; i++) {
+    const int piece = threadIdx.x + i * Products::COUNT, column = first_column + B::line(piece);
+    from_weight[i] = column < rows.columns() ? (long long)rows.weight(0, B::deep(piece), column) : -1;
+  }
+  int tap = 0, tap_number = -1, begin = depth;  // the first step begins the first tap
 
-  auto fetch = [&](int step, T* a, T* b) {
-    const int tap = POINTWISE ? 0 : rows.tap(step / steps_a_tap);
-    const int begin = POINTWISE ? step * A::DEEP : step % steps_a_tap * A::DEEP;
+  auto fetch = [&](int, T* a, T* b) {  // called for one step after the other
+    begin += A::DEEP;
+    if (begin >= depth) {
+      begin = 0;
+      tap = rows.tap(++tap_number);
 #pragma unroll
-    for (int i = 0; i < MINE; i++) {
-      const int piece = threadIdx.x + i * Products::COUNT, k = begin + A::deep(piece);
-      long long source;
-      if (POINTWISE) {
-        const int m = first_row + A::line(piece);
-        source = mine[i].inside ? (long long)m * geometry.channels + rows.group * geometry.depth() : -1;
-      } else {
-        source = mine[i].source(rows, tap);
-      }
-      const bool valid = source >= 0 && k < depth;
-      copy_async_16(a + A::offset(A::line(piece), A::deep(piece)), valid ? x + source + k : x, valid);
+      for (int i = 0; !POINTWISE && i < MINE_A; i++) source[i] = row[i].source(rows, tap);
     }
 #pragma unroll
-    for (int piece = threadIdx.x; piece < B::PACKS; piece += Products::COUNT) {
-      const int k = begin + B::deep(piece), column = first_column + B::line(piece);
-      const bool valid = k < depth && column < rows.columns();
-      copy_async_16(b + B::offset(B::line(piece), B::deep(piece)), valid ? weight + rows.weight(tap, k, column) : weight,
-                    valid);
+    for (int i = 0; i < MINE_A; i++) {
+      const int piece = threadIdx.x + i * Products::COUNT, k = begin + A::deep(piece);
+      const bool valid = source[i] >= 0 && k < depth;
+      copy_async_16(a + A::offset(A::line(piece), A::deep(piece)), valid ? x + source[i] + k : x, valid);
+    }
+    const long long move = begin * weight_step + (long long)tap * geometry.depth();
+#pragma unroll
+    for (int i = 0; i < MINE_B; i++) {
+      const int piece = threadIdx.x + i * Products::COUNT;
+      const bool valid = from_weight[i] >= 0 && begin + B::deep(piece) < depth;
+      copy_async_16(b + B::offset(B::line(piece), B::deep(piece)), valid ? weight + from_weight[i] + move : weight, valid);
     }
   };
 
@@ -211,7 +222,7 @@ template <int ROWS, int COLUMNS> constexpr int threads_of() {
 }
 
 template <class T, int ROWS, int COLUMNS, bool POINTWISE>
-__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>())
+__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>(), 1)
 conv_mma_forward(const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias,
                  const float* __restrict__ scale, const float* __restrict__ shift, const T* __restrict__ residual,
                  T* __restrict__ y, float* __restrict__ sums, Geometry geometry, int relu) {
@@ -219,7 +230,7 @@ conv_mma_forward(const T* __restrict__ x, const T* __restrict__ weight, const fl
 }
 
 template <class T, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>())
+__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>(), sizeof(T) == 4 ? 1 : 2)
 conv_mma_input_gradient(const T* __restrict__ grad, const T* __restrict__ weight, T* __restrict__ dx,
                         Geometry geometry) {
   convolve<T, ROWS, COLUMNS, false, true>(grad, weight, dx, geometry, {});
@@ -227,7 +238,7 @@ conv_mma_input_gradient(const T* __restrict__ grad, const T* __restrict__ weight
 
 // partial [splits][outputs][taps][depth]: the sum over the pixels of each split. A tile of columns lies within one tap.
 template <class T, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>())
+__global__ void __launch_bounds__(threads_of<ROWS, COLUMNS>(), 2)
 conv_mma_weight_gradient(const T* __restrict__ grad, const T* __restrict__ x, float* __restrict__ partial,
                          Geometry geometry, int pixels_per_split) {
   extern __shared__ __align__(16) unsigned char memory[];
@@ -241,21 +252,31 @@ conv_mma_weight_gradient(const T* __restrict__ grad, const T* __restrict__ x, fl
   const int first_output = blockIdx.x * ROWS;
   const int begin = split * pixels_per_split, end = min(rows.count(), begin + pixels_per_split);
 
-  auto fetch = [&](int step, T* a, T* b) {
+  // from step to step each piece moves on by DEEP pixels
+  constexpr int MINE_A = A::PACKS / Products::COUNT, MINE_B = B::PACKS / Products::COUNT;
+  Pixels pixels[MINE_B];
 #pragma unroll
-    for (int piece = threadIdx.x; piece < A::PACKS; piece += Products::COUNT) {
-      const int m = begin + step * A::DEEP + A::deep(piece), output = first_output + A::line(piece);
+  for (int i = 0; i < MINE_B; i++) pixels[i] = Pixels(g, begin + B::deep(threadIdx.x + i * Products::COUNT));
+  int done = begin;
+
+  auto fetch = [&](int, T* a, T* b) {  // called for one step after the other
+#pragma unroll
+    for (int i = 0; i < MINE_A; i++) {
+      const int piece = threadIdx.x + i * Products::COUNT, m = done + A::deep(piece);
+      const int output = first_output + A::line(piece);
       const bool valid = m < end && output < g.breadth();
       copy_async_16(a + A::offset(A::line(piece), A::deep(piece)),
                     valid ? grad + target<false>(rows, m) + output : grad, valid);
     }
 #pragma unroll
-    for (int piece = threadIdx.x; piece < B::PACKS; piece += Products::COUNT) {
-      const int m = begin + step * B::DEEP + B::deep(piece), column = first_column + B::line(piece);
-      const long long source = m < end ? Row<false>(rows, m).source(rows, tap) : -1;
-      const bool valid = source >= 0 && column < depth;
-      copy_async_16(b + B::offset(B::line(piece), B::deep(piece)), valid ? x + source + column : x, valid);
+    for (int i = 0; i < MINE_B; i++) {
+      const int piece = threadIdx.x + i * Products::COUNT, column = first_column + B::line(piece);
+      const bool inside = done + B::deep(piece) < end && column < depth;
+      const long long source = inside ? pixels[i].source(rows, tap) : -1;
+      copy_async_16(b + B::offset(B::line(piece), B::deep(piece)), source >= 0 ? x + source + column : x, source >= 0);
+      pixels[i].advance(g, B::DEEP);
     }
+    done += A::DEEP;
   };
 
   Products product;

@@ -58,10 +58,10 @@ class Layer:
         return self.taps == 1 and self.stride == (1, 1) and self.padding == (0, 0)
 
     def geometry(self) -> Any:
-        """The structure `Geometry` of conv_geometry.cuh."""
+        """The structure `Geometry` of conv_geometry.cuh: an array of one record, the form in which CuPy passes it."""
         images, height, width, channels = self.x_shape
         sizes = (images, height, width, channels, *self.out, *self.weight_shape[:3])
-        return np.array((*sizes, *self.stride, *self.padding, *self.dilation, self.groups), GEOMETRY)[()]
+        return np.array([(*sizes, *self.stride, *self.padding, *self.dilation, self.groups)], GEOMETRY)
 
     def numbers(self) -> dict[str, Any]:
         """What the launch rules ask for, by name."""

@@ -13,8 +13,8 @@ WINDOW = np.dtype([(name, np.int32) for name in (
 
 
 def window(image: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """The structure `Window` of pool.cu."""
-    return np.array((*image, *output, *kernel, *stride, *padding, *dilation), WINDOW)[()]
+    """The structure `Window` of pool.cu: an array of one record, the form in which CuPy passes it."""
+    return np.array([(*image, *output, *kernel, *stride, *padding, *dilation)], WINDOW)
 
 
 def max_pool2d_forward(
