@@ -3,9 +3,10 @@
 Vectors of C channels are repeated to about a thousand values, and as many rows are laid side by side, so that each
 operation runs over long rows however few channels there are.
 
-One pass over x finds both, from differences to a centre that a sample of the rows gives; about 0 itself,
-E[x^2] - E[x]^2 would lose all digits where the mean is large. Should the sample have been misleading, so that the mean
-found lies several standard deviations from the centre, there is a second pass around that mean (Chan, Golub and
+One pass over x finds both, from differences to a centre that a sample of the rows gives: about 0 itself,
+E[x^2] - E[x]^2 would lose all digits where the mean is large. Where every mean of the sample is small beside its
+standard deviation, 0 is a good centre, and nothing is subtracted. Should the sample have been misleading, so that the
+mean found lies several standard deviations from the centre, there is a second pass around that mean (Chan, Golub and
 LeVeque, Algorithms for Computing the Sample Variance, 1983).
 """
 
@@ -59,27 +60,30 @@ def moments(rows: Rows, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not rows.count:
         return np.full(rows.channels, np.nan), np.full(rows.channels, np.nan)
     with np.errstate(invalid="ignore"):
-        centre = sample_mean(rows, x)
+        centre = sample_centre(rows, x)
         mean, variance = moments_about(rows, x, centre)
-        if lies_outside(centre, mean, variance):
+        if not lies_within(0 if centre is None else centre, mean, variance, 2):
             mean, variance = moments_about(rows, x, mean.astype(x.dtype))
         return mean, variance
 
 
-def sample_mean(rows: Rows, x: np.ndarray) -> np.ndarray:
-    """(C,) in x's type: the mean of some rows from all over x."""
-    sample = x[:: max(1, len(x) // SAMPLE)]
-    return sample.reshape(-1, rows.channels).mean(axis=0, dtype=np.float64).astype(x.dtype)
+def sample_centre(rows: Rows, x: np.ndarray) -> np.ndarray | None:
+    """(C,) in x's type: the mean of some rows from all over x; None where 0 will do."""
+    sample = x[:: max(1, len(x) // SAMPLE)].reshape(-1, rows.channels)
+    mean = sample.mean(axis=0, dtype=np.float64)
+    if lies_within(0, mean, sample.var(axis=0, dtype=np.float64), 1):
+        return None
+    return mean.astype(x.dtype)
 
 
-def lies_outside(centre: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> bool:
-    """Whether a mean is so far from the centre that the difference of squares has lost digits."""
-    return bool(np.any((mean - centre) ** 2 > 4 * variance))
+def lies_within(centre: np.ndarray | float, mean: np.ndarray, variance: np.ndarray, deviations: float) -> bool:
+    """Whether every mean is so near to the centre that the difference of squares keeps its digits."""
+    return not np.any((mean - centre) ** 2 > deviations**2 * variance)
 
 
-def moments_about(rows: Rows, x: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) float64: mean and variance of each channel by sums of x - centre and of its square."""
-    middle = rows.vector(centre)
+def moments_about(rows: Rows, x: np.ndarray, centre: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) float64: mean and variance of each channel by sums of x - centre and of its square; None: about 0."""
+    middle = None if centre is None else rows.vector(centre)
 
     def work(blocks: Sequence[slice]) -> np.ndarray:
         total = np.zeros((2, x.shape[1]))
@@ -90,7 +94,7 @@ def moments_about(rows: Rows, x: np.ndarray, centre: np.ndarray) -> tuple[np.nda
         return total
 
     offset, square = rows.totals(parallel.over(rows.blocks, work)) / rows.count
-    return centre + offset, np.maximum(square - offset**2, 0)
+    return offset if centre is None else centre + offset, np.maximum(square - offset**2, 0)
 
 
 def centred(block: np.ndarray, middle: np.ndarray | None) -> np.ndarray:
