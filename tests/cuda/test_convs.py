@@ -1,4 +1,4 @@
-"""Convolution and its gradients, exact, on tensor cores and depthwise, run on the CPU, against the reference."""
+"""Convolution and its gradients, exact, on tensor cores and depthwise, on the CPU (or a GPU), against the reference."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from minires.kernels.cuda import convs, norms
 from minires.kernels.cuda.convs import Layer
 from minires.kernels.reference import conv
-from tests.cuda.harness import needs_emulator
-from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, emulated, few
+from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, few, needs_kernels, running
 from tests.cuda.numbers import decode
 
-pytestmark = needs_emulator
+pytestmark = needs_kernels
 
 PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 SMALL = st.tuples(st.integers(0, 2), st.integers(0, 2))
@@ -42,7 +41,7 @@ def layer_or_reject(images, image, channels, outputs, window, stride, padding, d
 
 def check(kind, layer, seed, exact, factor=1.0):
     """Forward and both gradients of one layer against the reference."""
-    draw, run = Draw(seed, kind), emulated(seed % 4)
+    draw, run = Draw(seed, kind), running(seed % 4)
     (x, wide_x), (weight, wide_w), (grad, wide_g) = (
         draw(*shape) for shape in (layer.x_shape, layer.weight_shape, layer.y_shape)
     )
@@ -109,7 +108,7 @@ def test_many_steps(kind):
 @each_kind
 def test_epilogue(kind, window, exact):
     """Bias, scale, shift, residual and ReLU in one pass; the statistics are those of y + bias."""
-    draw, run = Draw(window, kind), emulated(2)
+    draw, run = Draw(window, kind), running(2)
     layer = Layer((2, 7, 6, 16), (24, window, window, 16), padding=(window // 2, window // 2))
     (x, wide_x), (weight, wide_w) = draw(*layer.x_shape), draw(*layer.weight_shape)
     residual, wide_r = draw(*layer.y_shape, scale=10)
@@ -132,7 +131,7 @@ def test_depthwise_epilogue():
     (x, _), (weight, _), (residual, _) = draw(*layer.x_shape), draw(*layer.weight_shape), draw(*layer.y_shape)
     bias, scale, shift = (draw.numbers(8) for _ in range(3))
     epilogue = {"bias": bias, "scale": scale, "shift": shift, "residual": residual, "relu": 1}
-    y, _, _ = convs.forward(emulated(1), x, weight, layer, epilogue)
+    y, _, _ = convs.forward(running(1), x, weight, layer, epilogue)
     raw = conv.conv2d_forward(channels_first(x), channels_first(weight), bias, (1, 1), (1, 1), (1, 1), 8)
     assert_close(y, np.maximum(channels_last(raw) * scale + shift + residual, 0), "float", "y")
 
@@ -149,7 +148,7 @@ def test_nan_and_infinity_pass():
     x[0, 1, 1, 0] = np.nan
     weight = np.ones((8, 1, 1, 8), np.float32)
     for exact in (True, False):
-        y, _, _ = convs.forward(emulated(), x, weight, Layer(x.shape, weight.shape), {"relu": 1}, exact)
+        y, _, _ = convs.forward(running(), x, weight, Layer(x.shape, weight.shape), {"relu": 1}, exact)
         assert np.isnan(y[0, 1, 1]).all() and np.isfinite(y).sum() == 64
 
 

@@ -9,7 +9,7 @@ import pytest
 from minires.kernels.cuda import convs, loader, losses, norms, source
 from minires.kernels.cuda.convs import Layer
 from minires.kernels.reference import conv, loss
-from tests.cuda import harness
+from tests.cuda import harness, helpers
 from tests.cuda.harness import needs_emulator
 from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last
 
@@ -47,6 +47,10 @@ class FakeCupy:
         array = harness.Array.holding(np.asarray(values), "given", "in")
         self.held.append(array)
         return array.values.view(DeviceArray)
+
+    @staticmethod
+    def asnumpy(array):
+        return np.array(array)
 
     @staticmethod
     def ascontiguousarray(array):
@@ -99,6 +103,17 @@ def test_batch_norm_through_the_loader(fake):
     assert_close(np.array(variance), x.var(0), "float", "variance")
     assert len(fake.compiled) == 1, "a file is compiled once"
     assert "--std=c++17" in fake.compiled[0][0]
+
+
+def test_the_suite_for_a_gpu(fake):
+    """What MINIRES_KERNELS_ON=gpu puts in the emulator's place: NumPy in and out, outputs poisoned, changes seen."""
+    _, logits = Draw(1)(2, 3)
+    wrong = np.zeros(1, np.int32)
+    made = losses.cross_entropy(helpers.on_gpu, logits, np.array([0, 5]), None, -100, 0.0, wrong)
+    assert type(made["loss"]) is np.ndarray and made["wrong"][0] == 2 and wrong[0] == 0
+    assert np.isnan(helpers.poisoned((3,), np.dtype(np.float32))).all()
+    memory = helpers.GpuMemory(np.arange(5))
+    assert memory.address % 16 == 0 and np.array_equal(memory.values, np.arange(5))
 
 
 def test_convolution_through_the_loader(fake):

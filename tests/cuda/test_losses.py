@@ -1,4 +1,4 @@
-"""Softmax and cross entropy, run on the CPU, against the reference."""
+"""Softmax and cross entropy, run on the CPU (or a GPU), against the reference."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from minires.kernels.cuda import losses
 from minires.kernels.reference import loss
-from tests.cuda.harness import needs_emulator
-from tests.cuda.helpers import Draw, assert_close, each_kind, emulated, few
+from tests.cuda.helpers import Draw, assert_close, each_kind, few, needs_kernels, running
 
-pytestmark = needs_emulator
+pytestmark = needs_kernels
 SIZES = {"rows": st.integers(1, 6), "columns": st.integers(1, 300), "seed": st.integers(0, 1000)}
 
 
@@ -20,7 +19,7 @@ SIZES = {"rows": st.integers(1, 6), "columns": st.integers(1, 300), "seed": st.i
 def test_softmax(kind, rows, columns, seed, logarithm):
     draw = Draw(seed, kind)
     (x, wide), (grad, wide_grad) = draw(rows, columns, scale=4), draw(rows, columns)
-    run = emulated(seed % 4)
+    run = running(seed % 4)
     y = losses.softmax(run, x, logarithm)
     forward, backward = (
         (loss.log_softmax, loss.log_softmax_backward) if logarithm else (loss.softmax, loss.softmax_backward)
@@ -36,7 +35,7 @@ def test_softmax_of_infinities():
     """A class that is impossible has probability 0; a row of impossible classes, or of an infinite one, is NaN."""
     x = np.zeros((3, 5), np.float32)
     x[0, 2], x[1], x[2, 4] = -np.inf, -np.inf, np.inf
-    y = losses.softmax(emulated(), x)
+    y = losses.softmax(running(), x)
     with np.errstate(invalid="ignore"):
         expected = loss.softmax(x, 1)
     assert_close(y, expected, "float", "y")
@@ -54,7 +53,7 @@ def test_cross_entropy(kind, rows, columns, seed, smoothing, weighted, ignored):
         target[0] = -100
     weight = np.abs(draw.numbers(columns)) if weighted else None
     row_grad = draw.numbers(rows)
-    run, settings = emulated(seed % 4), (weight, -100, smoothing)
+    run, settings = running(seed % 4), (weight, -100, smoothing)
     wanted = ("log_probability", "dx")
     made = losses.cross_entropy(run, logits, target, *settings, np.zeros(1, np.int32), row_grad, 0.5, wanted)
     expected, log_probability = loss.cross_entropy_forward(wide, target, *settings)
@@ -72,5 +71,5 @@ def test_cross_entropy(kind, rows, columns, seed, smoothing, weighted, ignored):
 def test_a_target_that_is_no_class_is_reported(bad):
     _, logits = Draw(1)(5, 4)
     target = np.array([0, bad, 3, -100, 1])
-    made = losses.cross_entropy(emulated(2), logits, target, None, -100, 0.0, np.zeros(1, np.int32))
+    made = losses.cross_entropy(running(2), logits, target, None, -100, 0.0, np.zeros(1, np.int32))
     assert made["wrong"][0] == 2

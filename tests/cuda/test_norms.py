@@ -1,4 +1,4 @@
-"""Batch and group normalisation, run on the CPU, against the reference."""
+"""Batch and group normalisation, run on the CPU (or a GPU), against the reference."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from minires.kernels.cuda import norms
 from minires.kernels.reference import group_norm, norm
-from tests.cuda.harness import needs_emulator
-from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, emulated, few
+from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, few, needs_kernels, running
 
-pytestmark = needs_emulator
+pytestmark = needs_kernels
 
 ROWS = st.integers(1, 90)
 CHANNELS = st.sampled_from([1, 3, 8, 24, 40, 72])
@@ -36,7 +35,7 @@ def test_batch_norm_training(kind, rows, channels, seed, has_residual, relu, aff
     (x, wide), (res, wide_res) = draw(rows, channels, offset=2), draw(rows, channels)
     weight, bias = optional(draw, affine, channels)
     residual, wide_res = (res, wide_res) if has_residual else (None, None)
-    results = norms.batch_norm_training_forward(emulated(seed % 4), x, weight, bias, 1e-3, residual, relu)
+    results = norms.batch_norm_training_forward(running(seed % 4), x, weight, bias, 1e-3, residual, relu)
     expected = norm.batch_norm_training_forward(wide, weight, bias, 1e-3, wide_res, relu)
     assert_close(results[0], expected[0], kind, "y")
     for ours, reference, name in zip(results[1:], expected[1:], ("mean", "variance", "inverse_std"), strict=True):
@@ -46,7 +45,7 @@ def test_batch_norm_training(kind, rows, channels, seed, has_residual, relu, aff
 def test_batch_norm_keeps_digits_far_from_zero():
     """Mean 1000, deviation 1: sums of squares would lose the variance."""
     _, x = Draw(1)(500, 8, offset=1000)
-    _, variance, _ = norms.batch_norm_statistics(emulated(), x, 1e-5)
+    _, variance, _ = norms.batch_norm_statistics(running(), x, 1e-5)
     assert np.abs(variance / x.astype(float).var(axis=0) - 1).max() < 1e-4
 
 
@@ -64,7 +63,7 @@ def test_batch_norm_backward(kind, rows, channels, seed, fixed, relu, wants_mask
     else:
         expected = norm.batch_norm_training_backward(wide_grad, wide, weight, mean, inverse_std, wide_y)
     dx, dweight, dbias, masked = norms.batch_norm_backward(
-        emulated(seed % 4), grad, x, weight, mean, inverse_std, y, fixed, wants_masked
+        running(seed % 4), grad, x, weight, mean, inverse_std, y, fixed, wants_masked
     )
     size = 3 * np.sqrt(rows)  # of the terms, where a sum of them is about 0
     assert_close(dx, expected[0], kind, "dx", scale=1)
@@ -83,7 +82,7 @@ def test_batch_norm_inference(rows, channels, seed):
     (x, _), (residual, _) = draw(rows, channels), draw(rows, channels)
     weight, bias, mean, variance = (draw.numbers(channels) for _ in range(4))
     arguments = (x, weight, bias, mean, variance**2, 1e-5, residual, True)
-    y = norms.batch_norm_inference_forward(emulated(), *arguments)
+    y = norms.batch_norm_inference_forward(running(), *arguments)
     assert_close(y, norm.batch_norm_inference_forward(*arguments), "float", "y")
 
 
@@ -98,7 +97,7 @@ def test_group_norm(kind, images, pixels, grouped, seed, affine):
     draw = Draw(seed, kind)
     (x, wide), (grad, wide_grad) = draw(images, pixels, channels, offset=1), draw(images, pixels, channels)
     weight, bias = optional(draw, affine, channels)
-    run = emulated(seed % 4)
+    run = running(seed % 4)
     y, mean, inverse_std = norms.group_norm_forward(run, x, weight, bias, groups, 1e-3)
     expected = group_norm.group_norm_forward(channels_first(wide), weight, bias, groups, 1e-3)
     assert_close(y, channels_last(expected[0]), kind, "y", scale=1)
@@ -114,6 +113,6 @@ def test_group_norm(kind, images, pixels, grouped, seed, affine):
 
 def test_layer_norm_is_group_norm_of_one_pixel():
     _, x = Draw(3)(7, 1, 72)
-    y, _, _ = norms.group_norm_forward(emulated(), x, None, None, 1, 1e-5)
+    y, _, _ = norms.group_norm_forward(running(), x, None, None, 1, 1e-5)
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
     assert_close(y, expected, "float", "y")

@@ -1,4 +1,4 @@
-"""Dropout, normalisation and resizing of pictures, run on the CPU, against NumPy."""
+"""Dropout, normalisation and resizing of pictures, run on the CPU (or a GPU), against NumPy."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from minires import random
 from minires.kernels.cuda import pictures
-from tests.cuda.harness import needs_emulator
-from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, emulated, few
+from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, few, needs_kernels, running
 from tests.cuda.numbers import DTYPES, decode, rounded
 
-pytestmark = needs_emulator
+pytestmark = needs_kernels
 
 
 @each_kind
@@ -22,7 +21,7 @@ def test_dropout_drops_what_numpy_drops(kind, seed, position, size, p):
     """The same bits as the operation on the CPU: mask and scale."""
     x, wide = Draw(seed % 1000, kind)(size)
     address = pictures.philox_address(random.philox(seed, "dropout", position, 3))
-    y = pictures.dropout(emulated(seed % 4), x, address, p)
+    y = pictures.dropout(running(seed % 4), x, address, p)
     kept = random.philox(seed, "dropout", position, 3).random(size, dtype="float32") >= p
     scale = 1 / (1 - p) if p < 1 else 0
     scale = np.float32(np.float16(scale)) if kind == "__half" else np.float32(scale)
@@ -34,7 +33,7 @@ def test_dropout_drops_what_numpy_drops(kind, seed, position, size, p):
 def test_dropout_of_images_goes_in_logical_order(images, pixels, channels):
     _, x = Draw(1)(images, pixels, channels)
     address = pictures.philox_address(random.philox(5, "dropout", 1))
-    y = pictures.dropout(emulated(), x, address, 0.5, channels, pixels)
+    y = pictures.dropout(running(), x, address, 0.5, channels, pixels)
     kept = random.philox(5, "dropout", 1).random((images, channels, pixels), dtype="float32") >= 0.5
     assert np.array_equal(y, x * 2 * channels_last(kept))
 
@@ -58,7 +57,7 @@ def test_normalise_images(kind, shape, planar):
     x = draw.random.integers(0, 256, shape, np.uint8)
     mean, deviation = np.abs(draw.numbers(shape[3])), np.abs(draw.numbers(shape[3])) + 0.1
     given_bytes = np.ascontiguousarray(channels_first(x)) if planar else x
-    y = pictures.normalise_images(emulated(1), given_bytes, mean, deviation, DTYPES[kind], planar)
+    y = pictures.normalise_images(running(1), given_bytes, mean, deviation, DTYPES[kind], planar)
     assert_close(y, (x / 255.0 - mean) / deviation, kind, "y")
 
 
@@ -86,7 +85,7 @@ def test_bilinear_resize(kind, image, size, from_bytes, seed):
     if from_bytes:
         x = draw.random.integers(0, 256, x.shape, np.uint8)
         wide = x
-    y = pictures.bilinear_resize(emulated(1), x, size, DTYPES[kind])
+    y = pictures.bilinear_resize(running(1), x, size, DTYPES[kind])
     assert_close(y, resized(wide.astype(float), size), kind, "y")
 
 

@@ -1,4 +1,4 @@
-"""Pooling, run on the CPU, against the reference."""
+"""Pooling, run on the CPU (or a GPU), against the reference."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from minires.kernels.cuda import pools
 from minires.kernels.reference import pool
-from tests.cuda.harness import needs_emulator
-from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, emulated, few
+from tests.cuda.helpers import Draw, assert_close, channels_first, channels_last, each_kind, few, needs_kernels, running
 from tests.cuda.numbers import decode
 
-pytestmark = needs_emulator
+pytestmark = needs_kernels
 
 PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 IMAGES = {"images": st.integers(1, 2), "image": st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -37,7 +36,7 @@ def test_max_pool(kind, images, image, channels, seed, kernel, stride, padding, 
     x[0, 0, 0, 0] = np.nan if kind != "__nv_bfloat16" else 0x7FFF
     settings = (kernel, stride, padding, dilation)
     expected, winner = sizes_or_reject(lambda: pool.max_pool2d_forward(channels_first(wide), *settings, ceil_mode))
-    run = emulated(seed % 4)
+    run = running(seed % 4)
     y, ours = pools.max_pool2d_forward(run, x, *settings, ceil_mode)
     assert np.array_equal(decode(y, kind), channels_last(expected), equal_nan=True)
     assert ours.dtype == np.uint8 and np.array_equal(ours, channels_last(winner))
@@ -52,11 +51,11 @@ def test_max_pool_with_a_large_window():
     """300 places need a winner of 16 bits."""
     _, x = Draw(1)(1, 20, 20, 2)
     settings = ((15, 20), (2, 2), (3, 0), (1, 1))
-    y, winner = pools.max_pool2d_forward(emulated(), x, *settings, False)
+    y, winner = pools.max_pool2d_forward(running(), x, *settings, False)
     expected = pool.max_pool2d_forward(channels_first(x), *settings, False)
     assert winner.dtype == np.uint16
     assert np.array_equal(y, channels_last(expected[0])) and np.array_equal(winner, channels_last(expected[1]))
-    dx = pools.max_pool2d_backward(emulated(), y, winner, (20, 20), *settings)
+    dx = pools.max_pool2d_backward(running(), y, winner, (20, 20), *settings)
     back = pool.max_pool2d_backward(expected[0], expected[1], (1, 2, 20, 20), *settings)
     assert_close(dx, channels_last(back), "float", "dx")
 
@@ -68,7 +67,7 @@ def test_max_pool_with_a_large_window():
 def test_avg_pool(kind, images, image, channels, seed, kernel, stride, padding, ceil_mode, include_pad, divisor):
     draw = Draw(seed, kind)
     x, wide = draw(images, *image, channels)
-    settings, run = (kernel, stride, padding, ceil_mode, include_pad, divisor), emulated(seed % 4)
+    settings, run = (kernel, stride, padding, ceil_mode, include_pad, divisor), running(seed % 4)
     expected = sizes_or_reject(lambda: pool.avg_pool2d_forward(channels_first(wide), *settings))
     y = pools.avg_pool2d_forward(run, x, *settings)
     assert_close(y, channels_last(expected), kind, "y", scale=1)
@@ -83,7 +82,7 @@ def test_avg_pool(kind, images, image, channels, seed, kernel, stride, padding, 
 @few(40)
 def test_adaptive_avg_pool(kind, images, image, channels, seed, output):
     draw = Draw(seed, kind)
-    (x, wide), (grad, wide_grad), run = draw(images, *image, channels), draw(images, *output, channels), emulated(seed)
+    (x, wide), (grad, wide_grad), run = draw(images, *image, channels), draw(images, *output, channels), running(seed)
     y = pools.adaptive_avg_pool2d_forward(run, x, output)
     assert_close(y, channels_last(pool.adaptive_avg_pool2d_forward(channels_first(wide), output)), kind, "y", scale=1)
     dx = pools.adaptive_avg_pool2d_backward(run, grad, image)
@@ -94,5 +93,5 @@ def test_adaptive_avg_pool(kind, images, image, channels, seed, output):
 @pytest.mark.parametrize("channels", [3, 8])
 def test_global_pool(channels):
     _, x = Draw(2)(2, 7, 7, channels)
-    y = pools.adaptive_avg_pool2d_forward(emulated(), x, (1, 1))
+    y = pools.adaptive_avg_pool2d_forward(running(), x, (1, 1))
     assert_close(y, x.mean(axis=(1, 2), keepdims=True), "float", "y", scale=0.1)

@@ -8,6 +8,7 @@ compile and execute without one.
 import functools
 import importlib.util
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from minires.kernels.cuda import source, table
@@ -81,11 +82,14 @@ def aligned(array: Array) -> Array:
     return array.copy() if array.data.ptr % 16 else array
 
 
-def run(name: str, instance: str, given: dict[str, Any], outputs: Outputs) -> dict[str, Array]:
+def run(
+    name: str, instance: str, given: dict[str, Any], outputs: Outputs, make: Callable[..., Array] | None = None
+) -> dict[str, Array]:
     """Launch one kernel on the present device and stream; its outputs, and what it changed, by name.
 
     `given` holds arrays and numbers by the names of the table, "inout" arrays (changed in place) among them; optional
-    arrays may be missing. `outputs` gives shape and dtype of what is to be made. Raises TypeError for what is missing.
+    arrays may be missing. `outputs` gives shape and dtype of what is to be made, by `make` (CuPy's `empty`). Raises
+    TypeError for what is missing.
     """
     cupy = cupy_module()
     kernel = table.KERNELS[name]
@@ -99,7 +103,7 @@ def run(name: str, instance: str, given: dict[str, Any], outputs: Outputs) -> di
             arguments.append(cupy.dtype(NUMBERS[argument.type]).type(value) if argument.type in NUMBERS else value)
             continue
         if argument.direction == "out" and argument.name in outputs:
-            value = made[argument.name] = cupy.empty(*outputs[argument.name])
+            value = made[argument.name] = (make or cupy.empty)(*outputs[argument.name])
         elif value is None and not argument.optional:
             raise TypeError(f"kernel {name}: the array {argument.name} is missing")
         elif value is not None:
