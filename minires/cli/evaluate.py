@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minires.cli import PARTLY, output
+from minires.cli.figures import interval_cells
 from minires.cli.options import Parser, add_common, add_setting
 from minires.errors import UsageError
 
@@ -51,7 +52,9 @@ def describe(found: dict[str, Any]) -> str:
     """The figures for people."""
     metrics = found["metrics"]
     lines = [f"{found['model']} on {found['data']}, split {found['split']}: {metrics['samples']} pictures"]
-    rows = [[key, f"{value:.4f}"] for key, value in metrics.items() if isinstance(value, float)]
+    rows = [["figure", "value", "95 % from", "to"]]
+    rows += [[key, f"{value:.4f}", *interval_cells(metrics, key)] for key, value in metrics.items()
+             if isinstance(value, float)]  # fmt: skip
     lines.append(output.table(rows))
     if "per_class" in metrics:
         rows = [["class", "pictures", "right", "recall"]]

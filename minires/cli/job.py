@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import compare, output
+from minires.cli.figures import interval_rows
 from minires.cli.options import Parser, add_common, add_setting, nearest
 from minires.errors import UsageError
 
@@ -31,11 +32,13 @@ TEXT = {
 GROUPS = {
     "data": ("data", "train_split", "val_split", "test_split", "group_by", "class_map", "num_classes",
              "samples_per_class", "task", "on_bad_image", "workers", "worker_type"),
-    "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "freeze", "bn", "device"),
+    "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "freeze", "strategy", "unfreeze_at", "bn",
+              "lora_rank", "lora_alpha", "device"),
     "optimisation": ("epochs", "batch_size", "validation_batch_size", "grad_accum_steps", "opt", "lr", "lr_base",
                      "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay", "norm_weight_decay", "sched",
                      "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",
-                     "clip_grad", "smoothing", "loss", "class_weights"),
+                     "clip_grad", "smoothing", "layer_decay", "l2_sp", "model_ema", "model_ema_decay", "model_ema_warmup",
+                     "swa_start", "loss", "class_weights"),
     "pictures": ("img_size", "train_crop_size", "val_resize_size", "val_crop_size", "interpolation", "no_aug", "scale",
                  "ratio", "hflip", "vflip", "rotate", "color_jitter", "reprob"),
     "run": ("seed", "eval_metric", "val_interval", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist",
@@ -141,6 +144,7 @@ def last_screen(result: "Result") -> str:
     rows = [[f"{result.split} pictures ({result.after['samples']})", *names]]
     for title, figures in (("before", result.before), ("after", result.after)):
         rows.append([title, *("-" if figures[name] is None else f"{figures[name]:.4f}" for name in names)])
+    rows += interval_rows(result.after, names)
     lines = [result.headline, output.table(rows), f"best epoch: {result.best_epoch} of {result.epochs_done}",
              f"model:      {result.model_path}"]  # fmt: skip
     if result.resumable:

@@ -13,6 +13,7 @@ import numpy as np
 
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
+from minires.explain.intervals import classification_intervals, regression_intervals
 from minires.finetune.loading import LoadedModel
 from minires.finetune.workers import loader_workers
 from minires.io import files
@@ -161,16 +162,21 @@ def evaluate(
     model: Any, dataset: Any, classes: Sequence[str], batch_size: int = 32, workers: int | str = 0,
     worker_type: str = "thread",
 ) -> Evaluation:  # fmt: skip
-    """Run the model over a data set whose transform is set. `classes`: names in index order; none for regression."""
+    """Run the model over a data set whose transform is set. `classes`: names in index order; none for regression.
+
+    Beside the figures the metrics hold "intervals": figure -> [low, high] of 95 %, or None (minires/explain/intervals).
+    """
     outputs, targets = [], []
     for images, target in DataLoader(dataset, batch_size, **loader_workers(workers, worker_type, dataset)):
         outputs.append(forward(model, images))
         targets.append(target.numpy())
     scores, truth = np.concatenate(outputs), np.concatenate(targets)
     if classes:
-        return Evaluation(classification_figures(scores, truth, classes), scores, truth)
+        figures = classification_figures(scores, truth, classes)
+        return Evaluation({**figures, "intervals": classification_intervals(scores, truth)}, scores, truth)
     truth = truth.reshape(len(truth), -1)
-    return Evaluation(regression_figures(scores, truth), scores, truth)
+    figures = regression_figures(scores, truth)
+    return Evaluation({**figures, "intervals": regression_intervals(scores, truth)}, scores, truth)
 
 
 def classification_figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""Confusion, calibration, label errors, duplicates and projections: against definitions and planted cases."""
+
+import numpy as np
+import pytest
+from sklearn import decomposition, metrics
+
+from minires.explain.calibration import calibration, scaled_loss, temperature
+from minires.explain.classes import class_report, confusion_matrix, most_confused
+from minires.explain.embedding import principal_components
+from minires.explain.labels import label_errors, near_duplicates
+from minires.finetune.inference import softmax
+
+RNG = np.random.default_rng(4)
+TRUTH = RNG.integers(0, 4, 300)
+SCORES = RNG.normal(size=(300, 4)) + 2 * np.eye(4)[TRUTH]
+NAMES = ["a", "b", "c", "d"]
+
+
+def test_the_class_report_is_scikit_learns():
+    predicted = SCORES.argmax(1)
+    matrix = confusion_matrix(TRUTH, predicted, 4)
+    assert matrix.tolist() == metrics.confusion_matrix(TRUTH, predicted).tolist()
+    precision, recall, f1, samples = metrics.precision_recall_fscore_support(TRUTH, predicted)
+    for index, row in enumerate(class_report(matrix, NAMES)):
+        assert (row["class"], row["samples"]) == (NAMES[index], samples[index])
+        assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(
+            [a[index] for a in (precision, recall, f1)]
+        )
+        assert row["recall_interval"][0] < row["recall"] < row["recall_interval"][1]
+
+
+def test_classes_that_do_not_occur():
+    rows = class_report(confusion_matrix([0, 0, 1], [0, 1, 1], 3), NAMES[:3])
+    assert rows[2] == {"class": "c", "samples": 0, "precision": None, "recall": None, "recall_interval": None,
+                       "f1": None, "mostly_taken_for": None}  # fmt: skip
+    assert rows[0]["mostly_taken_for"] == "b" and rows[1]["mostly_taken_for"] is None
+
+
+def test_most_confused():
+    matrix = np.array([[9, 3, 0], [0, 9, 1], [5, 0, 9]])
+    assert most_confused(matrix, NAMES[:3]) == [("c", "a", 5), ("a", "b", 3), ("b", "c", 1)]
+    assert most_confused(matrix, NAMES[:3], 1) == [("c", "a", 5)]
+
+
+def test_calibration_by_hand():
+    found = calibration([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.0, 1.0]], [0, 1, 1, 1], bins=10)
+    assert found.pictures == [1, 1, 2] and found.right == [1, 1, 0.5]
+    assert found.confidence == pytest.approx([0.6, 0.9, 0.975])
+    assert found.error == pytest.approx((0.4 + 0.1 + 2 * 0.475) / 4)
+
+
+def test_a_model_that_means_what_it_says_has_little_error():
+    p = softmax(RNG.normal(size=(20000, 3)))
+    drawn = (RNG.random((20000, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    assert calibration(p, drawn).error < 0.02
+    assert calibration(softmax(np.log(p) * 3), drawn).error > 0.1
+
+
+@pytest.mark.parametrize("factor", [0.25, 1, 4])
+def test_the_temperature_undoes_a_factor(factor):
+    p = softmax(RNG.normal(size=(20000, 3)))
+    drawn = (RNG.random((20000, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    found = temperature(np.log(p) * factor, drawn)
+    assert found == pytest.approx(factor, rel=0.05)
+    losses = [scaled_loss(np.log(p) * factor, drawn, t) for t in (found * 0.98, found, found * 1.02)]
+    assert losses[1] == min(losses)
+
+
+def test_the_temperature_has_borders():
+    assert temperature(np.eye(3), [0, 1, 2]) == pytest.approx(1 / 64)
+    assert temperature(np.eye(3), [1, 2, 0]) == pytest.approx(64)
+
+
+def test_planted_label_errors_are_found_first():
+    given = TRUTH.copy()
+    sure = softmax(SCORES + 4 * np.eye(4)[TRUTH])
+    planted = np.argsort(-sure[np.arange(300), TRUTH])[:3]  # those of which the model is most sure
+    given[planted] = (given[planted] + 1) % 4
+    found = label_errors(sure, given)
+    assert {one.index for one in found[:3]} == set(planted)
+    assert all(one.suggestion == TRUTH[one.index] and one.label == given[one.index] for one in found[:3])
+    assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
+
+
+def test_no_suspects_where_all_is_right_or_a_class_has_no_picture():
+    assert label_errors(np.eye(3)[[0, 1, 2]], [0, 1, 2]) == []
+    assert label_errors([[0.1, 0.9], [0.8, 0.2]], [0, 0]) == []
+
+
+def test_near_duplicates():
+    features = RNG.normal(size=(600, 16))
+    features[599] = features[3] * 1.1 + 1e-3
+    features[10] = features[4]
+    pairs = near_duplicates(features, 0.99)
+    assert [pair[:2] for pair in pairs] == [(4, 10), (3, 599)]
+    assert near_duplicates(features[:1]) == [] and near_duplicates(np.ones((3, 2))) == []
+
+
+def test_principal_components_are_scikit_learns():
+    features = RNG.normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]
+    places, shares = principal_components(features)
+    pca = decomposition.PCA(2).fit(features)
+    assert abs(places) == pytest.approx(abs(pca.transform(features)))
+    assert shares == pytest.approx(pca.explained_variance_ratio_)
+
+
+def test_too_few_pictures_for_a_plane():
+    places, shares = principal_components([[1.0, 2.0]])
+    assert places.tolist() == [[0, 0]] and shares.tolist() == [0, 0]
+    places, shares = principal_components([[0.0], [2.0]])
+    assert places.tolist() == [[-1, 0], [1, 0]] and shares.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="array"):
+        principal_components(np.zeros((0, 3)))
