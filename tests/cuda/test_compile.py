@@ -1,7 +1,7 @@
 """Every instance of every kernel as machine code: it compiles, and takes the registers and the memory it took before.
 
-The committed table resources.csv is compared exactly where NVRTC has the version that made it, else only in what is
-promised: nothing spills into local memory, and no instance takes more registers than its launch can have.
+The committed table resources.csv is compared, and nothing may spill into local memory, where NVRTC has the version that
+made the table; with another version every instance must compile.
 """
 
 import functools
@@ -33,9 +33,10 @@ def test_compiles_with_what_the_table_records(file, architecture):
     if architecture == "newest":
         architecture = resources.architectures()[-1]
     rows = resources.rows_of(file, architecture)
-    assert [row["kernel"] for row in rows if row["spilled_bytes"] != "0"] == []
+    assert rows or (file, architecture) == ("conv_mma.cu", "75")
     assert all(int(row["registers"]) <= 255 for row in rows)
     if is_same_version():
+        assert [row["kernel"] for row in rows if row["spilled_bytes"] != "0"] == []
         expected = [
             r for r in resources.recorded()[1] if (r["file"], r["architecture"]) == (file, f"sm_{architecture}")
         ]
