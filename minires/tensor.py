@@ -1,67 +1,22 @@
 """Tensor: an array, its gradient, and the operation that made it.
 
-The arithmetic lives above, in minires/ops/. Each operation there registers itself by name with `@register`, and the
-methods below that say `operation("name")` look it up when called: so `x.relu()` and `x + y` read as in PyTorch while
-this file imports nothing from the floors above it.
+Its operations, `x + y` and `x.relu()`, are inherited from minires/methods.py.
 """
 
 import copy
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from minires import backend
 from minires.autograd import Node, Variable, Version, is_grad_enabled, is_inference_mode_enabled, look, run_backward
 from minires.backend import Array, array_module, device, device_of, is_floating
+from minires.methods import OPERATIONS, Methods, register
 from minires.random import Generator, generator
 
-OPERATIONS: dict[str, Callable[..., Any]] = {}
-
-Operation = TypeVar("Operation", bound=Callable[..., Any])
-
-
-def register(function: Operation) -> Operation:
-    """Decorator: make an operation known by its name, so that Tensor's methods find it."""
-    OPERATIONS[function.__name__] = function
-    return function
-
-
-def operation(name: str, reflected: bool = False) -> Any:
-    """A method that calls the registered operation `name` with the tensor first (second, if `reflected`)."""
-
-    def method(self: "Tensor", *arguments: Any, **settings: Any) -> Any:
-        if reflected:
-            return OPERATIONS[name](arguments[0], self, *arguments[1:], **settings)
-        return OPERATIONS[name](self, *arguments, **settings)
-
-    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
-    method.__doc__ = f"See minires.ops.{name}."
-    return method
-
-
-def comparison(name: str) -> Any:
-    """As `operation`, for == and !=: what is neither a tensor nor an array nor a number is simply not equal."""
-    compute = operation(name)
-
-    def method(self: "Tensor", other: Any) -> Any:
-        comparable = isinstance(other, Tensor | bool | int | float) or hasattr(other, "dtype")
-        return compute(self, other) if comparable else NotImplemented
-
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", compute.__doc__
-    return method
-
-
-def in_place(name: str) -> Any:
-    """A method that computes the registered operation `name` and writes the result into the tensor itself."""
-
-    def method(self: "Tensor", *arguments: Any, **settings: Any) -> "Tensor":
-        return self._become(lambda source: OPERATIONS[name](source, *arguments, **settings), f"{name}_")
-
-    method.__name__, method.__qualname__ = f"{name}_", f"Tensor.{name}_"
-    method.__doc__ = f"minires.ops.{name}, written into this tensor. Returns the tensor."
-    return method
+__all__ = ["OPERATIONS", "HookHandle", "Tensor", "register"]
 
 
 class HookHandle:
@@ -76,7 +31,7 @@ class HookHandle:
         self.hooks.pop(self.key, None)
 
 
-class Tensor(Variable):
+class Tensor(Methods, Variable):
     """An n-dimensional array that records the operations applied to it. Made by `minires.tensor` and its kin.
 
     `Tensor(array)` shares the memory of a NumPy array; lists and numbers are converted. `array` is the raw array.
@@ -428,50 +383,6 @@ class Tensor(Variable):
         if self.node is not None:
             raise RuntimeError("only leaf tensors can be pickled: detach this one first")
         return _rebuild, (self.__class__, self.array, self.requires_grad)
-
-    # -------------------------------------------------------------------------- operations (see minires/ops/)
-
-    __add__, __radd__ = operation("add"), operation("add", reflected=True)
-    __sub__, __rsub__ = operation("sub"), operation("sub", reflected=True)
-    __mul__, __rmul__ = operation("mul"), operation("mul", reflected=True)
-    __truediv__, __rtruediv__ = operation("div"), operation("div", reflected=True)
-    __pow__, __rpow__ = operation("pow"), operation("pow", reflected=True)
-    __matmul__, __rmatmul__ = operation("matmul"), operation("matmul", reflected=True)
-    __floordiv__, __rfloordiv__ = operation("floor_divide"), operation("floor_divide", reflected=True)
-    __mod__, __rmod__ = operation("remainder"), operation("remainder", reflected=True)
-    __neg__, __abs__, __invert__ = operation("neg"), operation("abs"), operation("logical_not")
-    __eq__, __ne__ = comparison("eq"), comparison("ne")
-    __lt__, __le__, __gt__, __ge__ = operation("lt"), operation("le"), operation("gt"), operation("ge")
-    __and__, __or__ = operation("logical_and"), operation("logical_or")
-    __getitem__ = operation("getitem")
-    __iadd__, __isub__, __imul__, __itruediv__ = in_place("add"), in_place("sub"), in_place("mul"), in_place("div")
-
-    add, sub, mul, div, pow, neg = (operation(name) for name in ("add", "sub", "mul", "div", "pow", "neg"))
-    exp, log, sqrt, abs, square = (operation(name) for name in ("exp", "log", "sqrt", "abs", "square"))
-    reciprocal, clamp, sign = operation("reciprocal"), operation("clamp"), operation("sign")
-    maximum, minimum, where = operation("maximum"), operation("minimum"), operation("where_method")
-    eq, ne, lt, le, gt, ge = (operation(name) for name in ("eq", "ne", "lt", "le", "gt", "ge"))
-    isnan, isfinite, logical_not = operation("isnan"), operation("isfinite"), operation("logical_not")
-    floor, ceil, round = operation("floor"), operation("ceil"), operation("round")
-    relu, sigmoid, tanh = operation("relu"), operation("sigmoid"), operation("tanh")
-    softmax, log_softmax = operation("softmax"), operation("log_softmax")
-    sum, mean, var, std = (operation(name) for name in ("sum", "mean", "var", "std"))
-    max, min, amax, amin = (operation(name) for name in ("max", "min", "amax", "amin"))
-    argmax, argmin, all, any = (operation(name) for name in ("argmax", "argmin", "all", "any"))
-    logsumexp, norm, topk = operation("logsumexp"), operation("norm"), operation("topk")
-    argsort, cumsum = operation("argsort"), operation("cumsum")
-    matmul, mm, bmm = operation("matmul"), operation("matmul"), operation("matmul")
-    reshape, view, flatten = operation("reshape"), operation("reshape"), operation("flatten")
-    transpose, permute, t = operation("transpose"), operation("permute"), operation("t")
-    squeeze, unsqueeze, expand = operation("squeeze"), operation("unsqueeze"), operation("expand")
-    contiguous, clone, flip = operation("contiguous"), operation("clone"), operation("flip")
-    split, chunk, gather = operation("split"), operation("chunk"), operation("gather")
-    T = property(operation("t"), doc="A matrix with its two axes exchanged.")
-    mT = property(operation("matrix_transpose"), doc="The last two axes exchanged.")  # noqa: N815 - PyTorch's name
-
-    add_, sub_, mul_, div_ = in_place("add"), in_place("sub"), in_place("mul"), in_place("div")
-    pow_, neg_, exp_, sqrt_ = in_place("pow"), in_place("neg"), in_place("exp"), in_place("sqrt")
-    clamp_, relu_, sigmoid_, tanh_ = in_place("clamp"), in_place("relu"), in_place("sigmoid"), in_place("tanh")
 
     def view_as(self, other: "Tensor") -> "Tensor":
         """Reshaped to the shape of `other`."""

@@ -12,7 +12,7 @@ from minires.nn.trace import Step
 from minires.onnx import shapes, windows
 from minires.onnx.graph import Graph, refuse
 from minires.onnx.tracing import varies
-from minires.ops import activation, elementwise, linalg, reduce
+from minires.ops import activation, choice, elementwise, linalg, reduce
 from minires.ops.group_norm import GroupNorm
 from minires.ops.norm import BatchNormInference
 from minires.tensor import Tensor
@@ -99,13 +99,14 @@ TABLE: dict[Any, Writer] = {
     elementwise.Add: simple("Add"), elementwise.Sub: simple("Sub"), elementwise.Mul: simple("Mul"),
     elementwise.Div: simple("Div"), elementwise.Pow: simple("Pow"), elementwise.Neg: simple("Neg"),
     elementwise.Exp: simple("Exp"), elementwise.Log: simple("Log"), elementwise.Sqrt: simple("Sqrt"),
-    elementwise.Abs: simple("Abs"), elementwise.Clamp: _clamp, elementwise.Extremum: _extremum,
+    elementwise.Abs: simple("Abs"), choice.Clamp: _clamp, choice.Extremum: _extremum,
     elementwise.Convert: _convert,
     activation.Relu: simple("Relu"), activation.Sigmoid: simple("Sigmoid"), activation.Tanh: simple("Tanh"),
     activation.Softmax: along_axis("Softmax"), activation.LogSoftmax: along_axis("LogSoftmax"),
     linalg.MatMul: simple("MatMul"), linalg.Linear: _linear,
     BatchNormInference: _batch_norm, GroupNorm: _group_norm,
     reduce.Sum: reduction("ReduceSum"), reduce.Mean: reduction("ReduceMean"), reduce.Extreme: _extreme,
+    reduce.ExtremeOfAll: _extreme,
     reduce.LogSumExp: reduction("ReduceLogSumExp"),
     **windows.TABLE, **shapes.TABLE,
 }  # fmt: skip

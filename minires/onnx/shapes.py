@@ -5,7 +5,7 @@ from typing import Any
 
 from minires.onnx.graph import Graph, refuse
 from minires.onnx.tracing import ANY
-from minires.ops import index, shape
+from minires.ops import index, padding, shape
 from minires.tensor import Tensor
 
 FIRST, LAST = -(1 << 63), (1 << 63) - 1  # for Slice: as far as it goes
@@ -94,6 +94,6 @@ def _sliced(graph: Graph, name: str, slices: list[tuple[int, slice]]) -> str:
 
 TABLE: dict[Any, Callable[..., str]] = {
     shape.Reshape: _reshape, shape.Expand: _expand, shape.Permute: _permute, shape.Flip: _flip,
-    shape.Concatenate: _concatenate, shape.Pad: _pad, index.GetItem: _getitem,
+    shape.Concatenate: _concatenate, padding.Pad: _pad, index.GetItem: _getitem,
     shape.Copy: lambda graph, x, order: graph.name(x),
 }  # fmt: skip

@@ -1,15 +1,58 @@
 """Floor 3: the differentiable operations, one family a file. Each class is one operation: formula, derivative, code.
 
-elementwise   + - * /, powers, exp, clamp, where, comparison     reduce    sums, means, extremes
-shape         reshape, permute, cat, split, pad                  index     x[...], gather, sorting
-linalg        matrix products, linear                            window, conv_act   convolution, pooling
-activation    relu, sigmoid, tanh, softmax, dropout              norm, group_norm   normalisation
-loss          cross entropy and other losses                     creation  tensor, zeros, randn, ...
-moments       variance, standard deviation, norms
+elementwise   + - * /, powers, exp, log          pointwise     what functions of each element have in common
+exponential   expm1, log1p, log2, logit, ...     trigonometry  sin to atanh         error_function   erf, erfc
+rounding      floor to frac, remainders          choice        clamp, where, maximum, masked_fill, lerp
+comparison    ==, <, logic, bits, allclose       counting      unique, bincount, histc, nonzero, one_hot
+reduce        sums, means, extremes              moments       variance, standard deviation, norms
+running       prod, cumprod, diff                index         x[...], gather, sorting
+scatter       scatter, index_add, take, ...      shape         reshape, permute, cat, split
+rearrange     repeat, roll, unbind, meshgrid     diagonal      diagonals and triangles
+padding       pad in four modes                  unfold        windows as columns, and back
+linalg        matmul, linear                     products      mm, bmm, addmm, outer, einsum
+activation    relu, sigmoid, tanh, softmax, dropout            window, conv_act   convolution, pooling
+norm, group_norm   normalisation                 loss          cross entropy and other losses
+creation      tensor, zeros, randn, ...
 """
 
 from minires.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from minires.ops.choice import clamp, clamp_max, clamp_min, lerp, masked_fill, maximum, minimum, nan_to_num, where
+from minires.ops.comparison import (
+    allclose,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    eq,
+    equal,
+    ge,
+    gt,
+    isclose,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+)
 from minires.ops.conv_act import conv2d_act
+from minires.ops.counting import (
+    argwhere,
+    bincount,
+    bucketize,
+    count_nonzero,
+    histc,
+    isin,
+    nonzero,
+    one_hot,
+    searchsorted,
+    unique,
+    unique_consecutive,
+)
 from minires.ops.creation import (
     arange,
     as_tensor,
@@ -32,48 +75,37 @@ from minires.ops.creation import (
     zeros,
     zeros_like,
 )
-from minires.ops.elementwise import (
-    abs,
-    add,
-    ceil,
-    clamp,
-    div,
-    eq,
-    exp,
-    floor,
-    floor_divide,
-    ge,
-    gt,
-    isfinite,
-    isinf,
-    isnan,
-    le,
-    log,
-    logical_and,
-    logical_not,
-    logical_or,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    neg,
-    pow,
-    reciprocal,
-    remainder,
-    round,
-    sign,
-    sqrt,
-    square,
-    sub,
-    where,
-)
+from minires.ops.diagonal import diag, diag_embed, diagonal, trace, tril, tril_indices, triu, triu_indices
+from minires.ops.elementwise import abs, add, div, exp, log, mul, neg, pow, reciprocal, sqrt, square, sub
+from minires.ops.error_function import erf, erfc
+from minires.ops.exponential import exp2, expm1, log1p, log2, log10, logaddexp, logit, rsqrt, xlogy
 from minires.ops.group_norm import group_norm
 from minires.ops.index import argsort, gather, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
 from minires.ops.moments import norm, std, var
 from minires.ops.norm import batch_norm, batch_norm_act
+from minires.ops.padding import pad
+from minires.ops.products import addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
+from minires.ops.rearrange import (
+    broadcast_tensors,
+    broadcast_to,
+    fliplr,
+    flipud,
+    hstack,
+    meshgrid,
+    movedim,
+    narrow,
+    repeat,
+    repeat_interleave,
+    roll,
+    rot90,
+    select,
+    tile,
+    unbind,
+    unflatten,
+    vstack,
+)
 from minires.ops.reduce import (
     all,
     amax,
@@ -88,6 +120,20 @@ from minires.ops.reduce import (
     min,
     sum,
 )
+from minires.ops.rounding import ceil, floor, floor_divide, fmod, frac, remainder, round, sign, trunc
+from minires.ops.running import cumprod, diff, prod
+from minires.ops.scatter import (
+    index_add,
+    index_copy,
+    index_fill,
+    index_select,
+    masked_scatter,
+    masked_select,
+    scatter,
+    scatter_add,
+    take,
+    take_along_dim,
+)
 from minires.ops.shape import (
     cat,
     chunk,
@@ -97,7 +143,6 @@ from minires.ops.shape import (
     flatten,
     flip,
     matrix_transpose,
-    pad,
     permute,
     reshape,
     split,
@@ -107,11 +152,37 @@ from minires.ops.shape import (
     transpose,
     unsqueeze,
 )
+from minires.ops.trigonometry import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    deg2rad,
+    hypot,
+    rad2deg,
+    sin,
+    sinc,
+    sinh,
+    tan,
+)
+from minires.ops.unfold import fold, unfold
 from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool2d
 
+# PyTorch's second names
+subtract, multiply, divide, true_divide, negative, absolute, sgn = sub, mul, div, div, neg, abs, sign
+clip, fix, moveaxis, swapaxes, swapdims, concat, concatenate = clamp, trunc, movedim, transpose, transpose, cat, cat
+arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
+not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
+
 IN_NN_FUNCTIONAL = (
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "group_norm", "l1_loss",
-    "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "fold", "group_norm",
+    "l1_loss", "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "pad", "relu", "sigmoid",
+    "softmax", "tanh", "unfold",
 )  # fmt: skip
 
 CREATION = (

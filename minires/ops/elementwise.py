@@ -1,4 +1,4 @@
-"""Operations that act on every element by itself: arithmetic, powers, rounding, comparison.
+"""Operations that act on every element by itself: arithmetic, powers, exp, log, conversion to other types.
 
 The arithmetic is NumPy's (or CuPy's) own, which is the textbook version and the fast one at once, so that these
 operations call no kernel. Shapes: operands broadcast against each other; the result has the broadcast shape.
@@ -7,10 +7,11 @@ In the formulas, y is the result, dy its gradient, dx the gradient of x.
 
 from typing import Any
 
-from minires.autograd import Function, Node, quiet
+from minires.autograd import Function, Node
 from minires.backend import Array, array_module, boolean, default_dtype, device_of, is_floating, move
-from minires.ops.broadcast import common_shape, operands, sum_to_shape
-from minires.tensor import Tensor, register
+from minires.ops.broadcast import operands, sum_to_shape
+from minires.ops.pointwise import real
+from minires.tensor import OPERATIONS, Tensor, register
 
 
 def _shape(operand: Any) -> tuple[int, ...]:
@@ -181,105 +182,12 @@ class Abs(Function):
     @staticmethod
     def backward(ctx: Node, grad: Array) -> Array:
         (x,) = ctx.saved_arrays
-        return grad * _sign(x)
+        return grad * sign_of(x)
 
 
-def _sign(x: Array) -> Array:
+def sign_of(x: Array) -> Array:
     """-1, 0 or 1; 0 for NaN, as in PyTorch."""
     return x if x.dtype.kind == "b" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
-
-
-class Remainder(Function):
-    """y = a - b floor(a / b);  da = dy, db = -dy floor(a / b)."""
-
-    @staticmethod
-    def forward(ctx: Node, a: Array, b: Array) -> Array:
-        ctx.shapes = _shape(a), _shape(b)
-        xp = array_module(a if hasattr(a, "dtype") else b)
-        ctx.save_for_backward(xp.floor_divide(a, b) if ctx.needs_input_grad[1] else None)
-        return xp.remainder(a, b)
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        (quotient,) = ctx.saved_arrays
-        need_a, need_b = ctx.needs_input_grad
-        return (
-            sum_to_shape(grad, ctx.shapes[0]) if need_a else None,
-            sum_to_shape(-grad * quotient, ctx.shapes[1]) if need_b else None,
-        )
-
-
-def _kept_where(mask: Array, grad: Array) -> Array:
-    """grad where the mask holds, else 0. A product of both would make NaN of an infinite gradient that nobody wants."""
-    xp = array_module(grad)
-    return xp.where(mask, grad, xp.zeros((), grad.dtype))
-
-
-class Clamp(Function):
-    """y = min(max(x, low), high);  dx = dy where low <= x <= high, else 0."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, low: float | None, high: float | None) -> Array:
-        ctx.save_for_backward(x)
-        ctx.low, ctx.high = low, high
-        return array_module(x).clip(x, low, high)
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        (x,) = ctx.saved_arrays
-        inside = array_module(x).ones(x.shape, bool)
-        if ctx.low is not None:
-            inside &= x >= ctx.low
-        if ctx.high is not None:
-            inside &= x <= ctx.high
-        return _kept_where(inside, grad), None, None
-
-
-class Extremum(Function):
-    """y = max(a, b) (or min);  the gradient goes to the operand that won, half to each where they tie (as PyTorch).
-
-    Where one is NaN neither has lost: as in PyTorch, both get all of it.
-    """
-
-    @staticmethod
-    def forward(ctx: Node, a: Array, b: Array, largest: bool) -> Array:
-        xp = array_module(a)
-        ctx.shapes = _shape(a), _shape(b)
-        ctx.save_for_backward(a, b)
-        ctx.largest = largest
-        return xp.maximum(a, b) if largest else xp.minimum(a, b)
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        a, b = ctx.saved_arrays
-        a_is_less, b_is_less = a < b, b < a
-        a_lost, b_lost = (a_is_less, b_is_less) if ctx.largest else (b_is_less, a_is_less)
-        grad = array_module(grad).where(a == b, grad / 2, grad)
-        need_a, need_b = ctx.needs_input_grad
-        return (
-            sum_to_shape(_kept_where(~a_lost, grad), ctx.shapes[0]) if need_a else None,
-            sum_to_shape(_kept_where(~b_lost, grad), ctx.shapes[1]) if need_b else None,
-        )
-
-
-class Where(Function):
-    """y = a where the condition holds, else b;  each gets dy where it was taken."""
-
-    @staticmethod
-    def forward(ctx: Node, condition: Array, a: Array, b: Array) -> Array:
-        ctx.shapes = _shape(a), _shape(b)
-        ctx.save_for_backward(condition)
-        return array_module(condition).where(condition, a, b)
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        (condition,) = ctx.saved_arrays
-        _, need_a, need_b = ctx.needs_input_grad
-        return (
-            None,
-            sum_to_shape(_kept_where(condition, grad), ctx.shapes[0]) if need_a else None,
-            sum_to_shape(_kept_where(~condition, grad), ctx.shapes[1]) if need_b else None,
-        )
 
 
 class Convert(Function):
@@ -323,8 +231,15 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 @register
-def div(input: Any, other: Any) -> Tensor:
-    """input / other, real division: integers become float32."""
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, real division: integers become float32.
+
+    rounding_mode: "trunc" (towards 0) or "floor" for whole quotients, of integers too. RuntimeError for another word.
+    """
+    if rounding_mode is not None:
+        if rounding_mode not in ("trunc", "floor"):
+            raise RuntimeError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
+        return OPERATIONS["divide_whole"](input, other, rounding_mode == "trunc")
     first, second = operands(input, other)
     for value in (first, second):
         if isinstance(value, Tensor) and is_floating(value.dtype):
@@ -359,19 +274,19 @@ def neg(input: Tensor) -> Tensor:
 @register
 def exp(input: Tensor) -> Tensor:
     """e ** input; integers become float32."""
-    return Exp.apply(_real(input))
+    return Exp.apply(real(input))
 
 
 @register
 def log(input: Tensor) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below, as in PyTorch."""
-    return Log.apply(_real(input))
+    return Log.apply(real(input))
 
 
 @register
 def sqrt(input: Tensor) -> Tensor:
     """Square root; NaN below 0."""
-    return Sqrt.apply(_real(input))
+    return Sqrt.apply(real(input))
 
 
 @register
@@ -387,52 +302,6 @@ def reciprocal(input: Tensor) -> Tensor:
 
 
 @register
-def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """Each element moved into [min, max]; at least one bound must be given."""
-    if min is None and max is None:
-        raise RuntimeError("clamp: at least one of min and max must be given")
-    return Clamp.apply(input, min, max)
-
-
-@register
-def remainder(input: Any, other: Any) -> Tensor:
-    """Remainder with the sign of the divisor. RuntimeError for a whole number divided by 0."""
-    first, second = operands(input, other)
-    _refuse_zero(second, "remainder")
-    return Remainder.apply(first, second)
-
-
-@register
-def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of each pair of elements."""
-    first, second = (value if isinstance(value, Tensor) else Tensor(value) for value in operands(input, other))
-    return Extremum.apply(first, second, largest=True)
-
-
-@register
-def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of each pair of elements."""
-    first, second = (value if isinstance(value, Tensor) else Tensor(value) for value in operands(input, other))
-    return Extremum.apply(first, second, largest=False)
-
-
-@register
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """`input` where the condition (a boolean tensor) holds, `other` elsewhere."""
-    if condition.dtype.kind != "b":
-        raise TypeError(f"where: the condition must be boolean, not {condition.dtype}")
-    first, second = operands(input, other)
-    common_shape(*(value.shape for value in (condition, first, second) if isinstance(value, Tensor)))
-    return Where.apply(condition, first, second)
-
-
-@register
-def where_method(input: Tensor, condition: Tensor, other: Any) -> Tensor:
-    """`input` where the condition holds, else `other` (the order of arguments of Tensor.where)."""
-    return where(condition, input, other)
-
-
-@register
 def convert(input: Tensor, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
     """`input` with another type or on another device; itself where nothing changes and no copy is asked for."""
     if device is not None and device_of(input.array) != device:
@@ -441,69 +310,3 @@ def convert(input: Tensor, dtype: Any = None, device: Any = None, copy: bool = F
     if dtype == input.dtype and not copy:
         return input
     return Convert.apply(input, dtype, copy=True)
-
-
-def _real(input: Tensor) -> Tensor:
-    return input if is_floating(input.dtype) else input.to(default_dtype)
-
-
-# ----------------------------------------------------------------------------------------- without a gradient
-
-
-def _of_one(name: str, function: str, summary: str) -> Any:
-    """A function of one operand whose derivative is zero almost everywhere: never recorded."""
-
-    def apply(input: Tensor) -> Tensor:
-        with quiet():
-            return Tensor(getattr(array_module(input.array), function)(input.array))
-
-    apply.__name__, apply.__doc__ = name, summary
-    return register(apply)
-
-
-def _of_two(name: str, function: str, summary: str) -> Any:
-    """The same of two operands."""
-
-    def apply(input: Any, other: Any) -> Tensor:
-        one, two = (value.array if isinstance(value, Tensor) else value for value in operands(input, other))
-        with quiet():
-            return Tensor(getattr(array_module(one if hasattr(one, "dtype") else two), function)(one, two))
-
-    apply.__name__, apply.__doc__ = name, summary
-    return register(apply)
-
-
-eq, ne = _of_two("eq", "equal", "input == other."), _of_two("ne", "not_equal", "input != other.")
-lt, le = _of_two("lt", "less", "input < other."), _of_two("le", "less_equal", "input <= other.")
-gt, ge = _of_two("gt", "greater", "input > other."), _of_two("ge", "greater_equal", "input >= other.")
-logical_and = _of_two("logical_and", "logical_and", "Both are true.")
-logical_or = _of_two("logical_or", "logical_or", "At least one is true.")
-logical_not = _of_one("logical_not", "logical_not", "Not true.")
-isnan, isfinite = _of_one("isnan", "isnan", "Is it NaN?"), _of_one("isfinite", "isfinite", "Neither NaN nor infinite?")
-isinf = _of_one("isinf", "isinf", "Is it infinite?")
-floor = _of_one("floor", "floor", "Rounded down.")
-ceil, round = _of_one("ceil", "ceil", "Rounded up."), _of_one("round", "round", "Rounded, halves to even.")
-
-
-@register
-def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN."""
-    return Tensor(_sign(input.array))
-
-
-@register
-def floor_divide(input: Any, other: Any) -> Tensor:
-    """Quotient rounded down. RuntimeError for a whole number divided by 0."""
-    first, second = operands(input, other)
-    _refuse_zero(second, "floor_divide")
-    one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
-    with quiet():
-        return Tensor(array_module(one if hasattr(one, "dtype") else two).floor_divide(one, two))
-
-
-def _refuse_zero(divisor: Any, name: str) -> None:
-    """Real numbers divided by 0 are inf or NaN; whole numbers know neither."""
-    array = divisor.array if isinstance(divisor, Tensor) else divisor
-    whole = not is_floating(array.dtype) if hasattr(array, "dtype") else isinstance(array, int)
-    if whole and not (array.all() if hasattr(array, "dtype") else array):
-        raise RuntimeError(f"ZeroDivisionError: {name} of whole numbers by 0")

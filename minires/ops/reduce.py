@@ -10,7 +10,7 @@ from typing import Any
 from minires import kernels
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, default_dtype, float32, float64, int64, is_floating
-from minires.ops import elementwise
+from minires.ops import choice, elementwise
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.index import ValuesAndIndices, gather
 from minires.ops.shape import squeeze, unsqueeze
@@ -68,6 +68,17 @@ class Extreme(Function):
         winners = x == spread(y, x.shape, ctx.axes)
         share = winners / winners.sum(axis=ctx.axes, keepdims=True)
         return spread(grad, x.shape, ctx.axes) * share.astype(grad.dtype), None, None, None
+
+
+class ExtremeOfAll(Extreme):
+    """As Extreme, for `max` and `min` of all elements: if y is NaN, the places that are NaN share dy, as in PyTorch."""
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        x, y = ctx.saved_arrays
+        xp = array_module(x)
+        winners = xp.isnan(x) if xp.isnan(y) else x == y
+        return (winners * (grad / winners.sum())).astype(grad.dtype, copy=False), None, None, None
 
 
 class LogSumExp(Function):
@@ -186,11 +197,11 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str) -> Any:
     if isinstance(dim, Tensor):
-        return (elementwise.maximum if name == "max" else elementwise.minimum)(input, dim)
+        return (choice.maximum if name == "max" else choice.minimum)(input, dim)
     if dim is None:
         if input.numel() == 0:
             raise RuntimeError(f"{name}(): expected reduction dim to be specified for a tensor without elements")
-        return (amax if name == "max" else amin)(input)
+        return ExtremeOfAll.apply(input, axes_of(None, input.ndim), False, name == "max")
     axis = axis_of(dim, input.ndim)
     indices = (argmax if name == "max" else argmin)(input, axis, keepdim=True)
     values = gather(input, axis, indices) if input.ndim else input

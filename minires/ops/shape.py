@@ -1,4 +1,4 @@
-"""Operations that only move elements: new shapes, exchanged axes, repetition, joining and cutting, padding.
+"""Operations that only move elements: new shapes, exchanged axes, repetition, joining and cutting.
 
 None of them computes: the gradient goes back the way that the elements came. Where NumPy gives a view, so do they.
 """
@@ -10,7 +10,6 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import axes_of, axis_of, shape_of
-from minires.ops.memory import axis_order, new_array
 from minires.tensor import Tensor, register
 
 
@@ -94,35 +93,6 @@ class Concatenate(Function):
             parts.append(grad[part] if needed else None)
             start += length
         return tuple(parts)
-
-
-class Pad(Function):
-    """x with `before` and `after` elements of a constant around each axis (cut off, if negative);  dx = dy's middle."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Array:
-        ctx.widths, ctx.shape, ctx.order = widths, x.shape, axis_order(x)
-        shape = tuple(length + before + after for length, (before, after) in zip(x.shape, widths, strict=True))
-        y = new_array(x, shape, ctx.order, value)
-        y[_inside(widths, shape)] = x[_inside(_negated(widths), x.shape)]
-        return y
-
-    @staticmethod
-    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        dx = new_array(grad, ctx.shape, ctx.order)
-        dx[_inside(_negated(ctx.widths), ctx.shape)] = grad[_inside(ctx.widths, grad.shape)]
-        return dx, None, None
-
-
-def _negated(widths: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((-before, -after) for before, after in widths)
-
-
-def _inside(widths: tuple[tuple[int, int], ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The part of an array of this shape that lies inside positive widths; negative ones cut nothing off."""
-    return tuple(
-        slice(max(before, 0), length - max(after, 0)) for (before, after), length in zip(widths, shape, strict=True)
-    )
 
 
 # ------------------------------------------------------------------------------------------- the functions users call
@@ -311,20 +281,3 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got {chunks}")
     length = input.shape[axis_of(dim, input.ndim)]
     return split(input, max(-(-length // chunks), 1), dim)
-
-
-@register
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Elements added around the last axes: pad = (left, right, top, bottom, ...), from the last axis backwards.
-
-    Negative numbers cut elements off. mode: "constant" only (NotImplementedError for others), filled with `value`, 0.
-    """
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode={mode!r} is not supported, only 'constant' is")
-    if len(pad) % 2 or len(pad) // 2 > input.ndim:
-        raise RuntimeError(f"pad must have two numbers for each of at most {input.ndim} axes, got {tuple(pad)}")
-    pairs = [(int(pad[place]), int(pad[place + 1])) for place in range(0, len(pad), 2)]
-    widths = (*((0, 0),) * (input.ndim - len(pairs)), *reversed(pairs))
-    if any(length + before + after < 0 for length, (before, after) in zip(input.shape, widths, strict=True)):
-        raise RuntimeError(f"pad={tuple(pad)} cuts off more than there is of the shape {input.shape}")
-    return Pad.apply(input, widths, 0 if value is None else value)

@@ -10,7 +10,8 @@ from minires import kernels
 from minires.autograd import Function, Node
 from minires.backend import Array
 from minires.kernels.shapes import Pair, convolution_sizes, pooling_sizes
-from minires.ops.shape import pad, squeeze, unsqueeze
+from minires.ops.padding import pad
+from minires.ops.shape import squeeze, unsqueeze
 from minires.tensor import Tensor, register
 
 

@@ -35,7 +35,7 @@ def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
 def floats(outcome) -> list:
     """The results that may have a gradient, of one result or several."""
     results = outcome if isinstance(outcome, tuple | list) else (outcome,)
-    return [y for y in results if "float" in str(y.dtype)]
+    return [y for y in results if "float" in str(getattr(y, "dtype", ""))]
 
 
 def cotangents(shapes, dtype, seed: int) -> list[np.ndarray]:

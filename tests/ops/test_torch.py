@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from minires.ops.table import PLAIN
 from minires.random import philox
 from tests.ops.helpers import ENTRIES, cotangents, evaluate, few, floats, seeds
 
@@ -15,13 +16,13 @@ from tests.torch_tools import assert_close  # noqa: E402
 IN_TORCH = [label for label, entry in ENTRIES.items() if entry.torch]
 
 
-def evaluate_torch(entry, seed, dtype, computed_in=None):
+def evaluate_torch(entry, seed, dtype, computed_in=None, gradients=True):
     """As `evaluate`, with torch's function; `computed_in` a wider type, from the same rounded numbers, if given."""
     tensors, wide = [], computed_in or dtype
 
     def make(array, has_gradient):
         array = array.astype(dtype).astype(wide) if array.dtype.kind == "f" else array
-        tensors.append(torch.from_numpy(np.array(array)).requires_grad_(has_gradient))
+        tensors.append(torch.from_numpy(np.array(array)).requires_grad_(has_gradient and gradients))
         return tensors[-1]
 
     positional, named = entry.fill(entry.draw(philox(seed, entry.label)), make)
@@ -47,6 +48,19 @@ def test_as_torch(label, dtype, seed):
             assert (a is None) == (b is None), f"{kind} {number}"
             if a is not None:
                 assert_close(a, b, f"{kind} {number}", allowed(b, c))
+
+
+@pytest.mark.parametrize("entry", PLAIN, ids=[entry.label for entry in PLAIN])
+@given(seed=seeds)
+@few
+def test_results_without_gradient_as_torch(entry, seed):
+    ours, theirs = evaluate(entry, seed)[0], evaluate_torch(entry, seed, np.float64, gradients=False)[0]
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        if isinstance(b, bool):
+            assert a is b
+        else:
+            assert_close(a, b)
 
 
 def allowed(theirs, exact):
