@@ -29,6 +29,7 @@ with processor.prepare():  # before anything else: OpenBLAS chooses its kernels 
 from minires import (
     autograd,
     backend,
+    backends,
     data,
     errors,
     finetune,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from minires import models, profiler
+from minires import backends, models, profiler
 from minires.cli import output
 from minires.cli.options import Parser, add_common
 from minires.cli.summary import count, find_model, picture_size
@@ -26,6 +26,11 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--inference", action="store_true", help="time inference only")
     parser.add_argument("--training", action="store_true", help="time training steps only")
     parser.add_argument("--plain", action="store_true", help="inference without compile_inference")
+    parser.add_argument(
+        "--autotune",
+        action="store_true",
+        help="first try which algorithm is the fastest for each convolution of the training step",
+    )
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed passes (7)")
     parser.add_argument("--profile", action="store_true", help="also a table of kernels and operations")
     parser.add_argument("--by-shape", action="store_true", help="in that table, one row for each shape")
@@ -42,6 +47,8 @@ def run(name: str, words: Sequence[str]) -> int:
     roofline = profiler.measure_roofline()
     found: dict[str, Any] = {"model": given["model"], "shape": list(shape), "threads": roofline.threads,
                              "product_flops": roofline.flops, "copy_bytes": roofline.bytes, "work": []}  # fmt: skip
+    if given.get("autotune"):
+        backends.cpu.benchmark = True
     texts = []
     for work in wanted:
         speed = bench.measure(model, shape, work, given["repeats"], not given.get("plain"))

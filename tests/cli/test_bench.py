@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minires import cli
+from minires import backends, cli
 
 SMALL = ("resnet20", "-b", "2", "--repeats", "2")
 
@@ -36,6 +36,15 @@ def test_one_kind_of_work(capsys):
     (entry,) = json.loads(capsys.readouterr().out)["work"]
     names = {row["name"] for row in entry["profile"]}
     assert entry["work"] == "inference" and {"conv2d_forward", "batch_norm_inference_forward"} <= names
+
+
+def test_autotuned(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRES_HOME", str(tmp_path))
+    try:
+        assert cli.main(["bench", *SMALL, "--training", "--autotune"]) == 0
+    finally:
+        backends.cpu.benchmark = False
+    assert "training" in capsys.readouterr().out and (tmp_path / "autotune.json").exists()
 
 
 @pytest.mark.parametrize("words", [["-b", "0"], ["--repeats", "0"], ["resnet2000"], ["--img-size", "-1"]])

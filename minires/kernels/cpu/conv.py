@@ -2,15 +2,17 @@
 
 Which way is taken depends on the layer: `pointwise` (1x1 windows: the image itself is the matrix), `depthwise` (one
 channel a group: no product at all), `winograd` and `strips` (3x3 windows with many and with fewer channels), or
-`columns` (im2col; groups one after the other).
+`columns` (im2col; groups one after the other). For the 3x3 windows `autotune` may try which of the three is the
+fastest here.
 The formulas stand in reference/conv.py.
 """
 
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
-from minires.kernels.cpu import columns, depthwise, pointwise, strips, winograd
+from minires.kernels.cpu import autotune, columns, depthwise, pointwise, strips, winograd
 from minires.kernels.cpu.layout import channels_second
 from minires.kernels.cpu.windows import Geometry
 from minires.kernels.shapes import Pair, convolution_sizes
@@ -23,12 +25,39 @@ def images_last(x: np.ndarray) -> np.ndarray:
     return x.transpose(0, 2, 3, 1)
 
 
-def winograds_way(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> ModuleType | None:
-    """`winograd` or `strips`, whichever is the first to suit the layer; None where neither does."""
+WAYS: dict[str, ModuleType | None] = {"winograd": winograd, "strips": strips, "columns": None}
+
+
+def winograds_way(
+    work: str, geometry: Geometry, groups: int, images: int, inputs: int, outputs: int, dtype: np.dtype
+) -> ModuleType | None:
+    """`winograd` or `strips`, whichever is the first to suit the layer; None where neither does.
+
+    While the autotuner is on, whichever is the fastest at the `work`, "forward" or "backward"; None for im2col.
+    """
+    if autotune.is_on() and winograd.applies(geometry, groups) and images and min(inputs, outputs):
+        layer = autotune.Layer(work, geometry, images, inputs, outputs, dtype)
+        return WAYS[autotune.fastest(layer, {name: partial(_try, name, layer) for name in WAYS})]
     for module in (winograd, strips):
         if module.suits(geometry, groups, images, inputs, outputs):
             return module
     return None
+
+
+def _try(name: str, layer: autotune.Layer) -> None:
+    """Do the layer's work once in that way."""
+    x, filters, y = layer.arrays()
+    way, geometry = WAYS[name], layer.geometry
+    if layer.work == "forward":
+        if way is None:
+            columns.forward(x, filters, None, geometry, 1, y)
+        else:
+            way.forward(x, filters, None, geometry, y)
+    elif way is None:
+        columns.input_gradient(y, filters, geometry, 1, np.empty_like(x))
+        columns.weight_gradient(y, x, geometry, 1)
+    else:
+        way.gradients(y, x, filters, geometry, x.shape)
 
 
 def is_pointwise(geometry: Geometry, groups: int) -> bool:
@@ -54,7 +83,7 @@ def conv2d_forward(
     geometry = Geometry(kernel, stride, padding, dilation, output)
     filters = images_last(weight.astype(x.dtype, copy=False))
     y = np.empty((x.shape[0], *output, weight.shape[0]), x.dtype)
-    way = winograds_way(geometry, groups, len(x), x.shape[1], len(weight))
+    way = winograds_way("forward", geometry, groups, len(x), x.shape[1], len(weight), x.dtype)
     if is_pointwise(geometry, groups):
         pointwise.forward(images_last(x), filters, bias, geometry, y)
     elif is_depthwise(weight.shape, groups):
@@ -80,7 +109,7 @@ def conv2d_input_gradient(
     kernel = (weight.shape[2], weight.shape[3])
     geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
     filters = images_last(weight.astype(grad.dtype, copy=False))
-    way = winograds_way(geometry, groups, batch, inputs, len(weight))
+    way = winograds_way("backward", geometry, groups, batch, inputs, len(weight), grad.dtype)
     if way is not None:
         dx, _ = way.gradients(images_last(grad), None, filters, geometry, (batch, height, width, inputs))
         return channels_second(dx)
@@ -106,7 +135,7 @@ def conv2d_weight_gradient(
     """As the reference; dweight (O, C/G, KH, KW) is stored as (O, KH, KW, C/G)."""
     outputs, inputs, *kernel = weight_shape
     geometry = Geometry((kernel[0], kernel[1]), stride, padding, dilation, (grad.shape[2], grad.shape[3]))
-    way = winograds_way(geometry, groups, len(x), inputs, outputs)
+    way = winograds_way("backward", geometry, groups, len(x), inputs, outputs, grad.dtype)
     if is_pointwise(geometry, groups):
         dweight = pointwise.weight_gradient(images_last(grad), images_last(x), geometry)
     elif is_depthwise(weight_shape, groups):
@@ -131,7 +160,7 @@ def conv2d_gradients(
     """As the reference: dx and dweight. Winograd's algorithm finds them together, others one after the other."""
     kernel = (weight.shape[2], weight.shape[3])
     geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
-    way = winograds_way(geometry, groups, len(x), x.shape[1], len(weight))
+    way = winograds_way("backward", geometry, groups, len(x), x.shape[1], len(weight), grad.dtype)
     if way is not None:
         picture, filters = images_last(x), images_last(weight.astype(grad.dtype, copy=False))
         dx, dweight = way.gradients(images_last(grad), picture, filters, geometry, picture.shape)

@@ -45,7 +45,7 @@ from minires.kernels.cpu.strip_transforms import (
     strips_of,
 )
 from minires.kernels.cpu.windows import Block, Geometry, blocks_of
-from minires.kernels.cpu.winograd import SIDE, WINDOW
+from minires.kernels.cpu.winograd import SIDE, WINDOW, applies
 from minires.kernels.shapes import Pair
 
 BUDGET = 1 << 20  # values of a block's matrices
@@ -58,14 +58,7 @@ FEW_PLACES, LARGE_FILTERS = 1 << 10, 1 << 17  # places of the batch, channels in
 def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> bool:
     """Whether the algorithm applies to a layer, and pays."""
     places = images * strips_of(geometry.output[0]) * geometry.output[1]
-    return (
-        geometry.kernel == (WINDOW, WINDOW)
-        and geometry.stride == geometry.dilation == (1, 1)
-        and max(geometry.padding) < WINDOW
-        and groups == 1
-        and min(inputs, outputs) >= CHANNELS
-        and places >= LEAST_PLACES
-    )
+    return applies(geometry, groups) and min(inputs, outputs) >= CHANNELS and places >= LEAST_PLACES
 
 
 def blocks_for(images: int, rows: int, columns: int, channels: int) -> list[Block]:

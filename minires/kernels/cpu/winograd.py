@@ -64,14 +64,21 @@ OUTPUT, FILTER, INPUT = (np.kron(matrix, matrix) for matrix in transforms(POINTS
 SIDE = TILE + WINDOW - 1
 
 
-def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> bool:
-    """Whether the algorithm applies to a layer, and pays."""
-    number = images * math.prod(tiles(geometry.output))
+def applies(geometry: Geometry, groups: int) -> bool:
+    """Whether a layer is a 3x3 convolution as Winograd's algorithms need it."""
     return (
         geometry.kernel == (WINDOW, WINDOW)
         and geometry.stride == geometry.dilation == (1, 1)
         and max(geometry.padding) < WINDOW
         and groups == 1
+    )
+
+
+def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> bool:
+    """Whether the algorithm applies to a layer, and pays."""
+    number = images * math.prod(tiles(geometry.output))
+    return (
+        applies(geometry, groups)
         and min(inputs, outputs) >= CHANNELS
         and min(geometry.output) >= PICTURE
         and max(inputs, outputs) <= CHANNELS_PER_TILE * number

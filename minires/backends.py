@@ -1,0 +1,81 @@
+"""Switches of what computes, with torch.backends' names: `minires.backends.cpu.benchmark`.
+
+`mr.backends.cpu.benchmark = True`: try which algorithm is the fastest for each convolution, and remember it.
+"""
+
+import json
+import warnings
+from typing import Any
+
+from minires.io import environment, files
+from minires.io.download import cache_folder
+from minires.kernels.cpu import autotune
+from minires.version import __version__
+
+
+class CpuBackend:
+    """How the CPU computes.
+
+    benchmark (default False): as torch.backends.cudnn.benchmark. While it is True, the first convolution of each shape
+    is computed in several ways, and the fastest is used from then on, by later processes, too: choices are kept in
+    `file()`. Off, rules of thumb choose; a run that is to be repeated bit for bit is left to those.
+    """
+
+    def __init__(self) -> None:
+        self._benchmark = False
+
+    @property
+    def benchmark(self) -> bool:
+        """Whether algorithms are chosen by trying."""
+        return self._benchmark
+
+    @benchmark.setter
+    def benchmark(self, wanted: bool) -> None:
+        if not isinstance(wanted, bool):
+            raise TypeError(f"benchmark must be True or False, got {wanted!r}")
+        if wanted and not self._benchmark:
+            path, choices = self.file(), self.remembered()
+            autotune.switch_on(choices, lambda: _save(path, choices))
+        elif not wanted:
+            autotune.switch_off()
+        self._benchmark = wanted
+
+    def file(self) -> str:
+        """Where the choices are kept: one file for all machines that share the cache folder."""
+        return f"{cache_folder()}/autotune.json"
+
+    def remembered(self) -> dict[str, str]:
+        """The choices that were made on this machine with these versions; a file that is damaged counts as none."""
+        return dict(_load(self.file()).get(_machine(), {}))
+
+
+def _machine() -> str:
+    """What choices depend on beside the layer: the processor, the matrix kernels and the versions."""
+    facts = environment.describe(command=[], seed=0)
+    cores = [library["architecture"] for library in facts["blas"] if library["architecture"]]
+    numpy = facts["packages"]["numpy"]
+    return f"{facts['cpu']}, {facts['cpus']} processors, {' '.join(cores)}, numpy {numpy}, minires {__version__}"
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(files.read_text(path))
+    except files.FileAccessError as error:
+        if error.code != "file.not_found":
+            raise
+        return {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(choices, dict) for choices in found.values()):
+        warnings.warn(f"{path} is damaged: the fastest algorithms are looked for anew", stacklevel=4)
+        return {}
+    return found
+
+
+def _save(path: str, choices: dict[str, str]) -> None:
+    """Write this machine's choices beside those of others."""
+    files.make_folder(cache_folder())
+    files.write_atomic(path, json.dumps({**_load(path), _machine(): choices}, indent=1, sort_keys=True) + "\n")
+
+
+cpu = CpuBackend()
