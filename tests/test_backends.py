@@ -1,4 +1,4 @@
-"""The autotuner: each algorithm is tried once for a shape; it remembers, outlives a damaged memory, is off by default."""
+"""The autotuner: it tries each algorithm once for a shape, remembers, outlives a damaged memory, is off by default."""
 
 import json
 import warnings
