@@ -1,0 +1,126 @@
+"""The walk back through the graph, which multiplies by each operation's Jacobian on the way."""
+
+import heapq
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from minires import kernels, observe
+from minires.autograd.graph import Edge, Node, Variable
+from minires.autograd.modes import quiet
+from minires.backend import Array, memory_owner
+
+
+class _Sum:
+    """The sum of the gradients that have arrived at one place so far."""
+
+    __slots__ = ("array", "owned")
+
+    def __init__(self) -> None:
+        self.array: Array | None = None
+        self.owned = False  # nobody else holds the array's memory, so that it may be added to in place
+
+    def add(self, array: Array, owned: bool) -> None:
+        if self.array is None:
+            self.array, self.owned = array, owned
+        elif not self.owned:
+            self.array, self.owned = self.array + array, True
+        elif isinstance(self.array, np.ndarray) and self.array.dtype == array.dtype:
+            kernels.add_to(self.array, array)
+        else:
+            self.array += array
+
+
+def run_backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
+    """Add d(root)/d(leaf) * gradient to the `.grad` of every leaf below `root`. `gradient` has the shape of `root`.
+
+    Saved arrays are freed as the walk proceeds, unless `retain_graph`. Gradients reach the leaves only when the whole
+    walk has succeeded: an error on the way leaves every `.grad` as it was.
+    """
+    leaves: dict[int, tuple[Variable, _Sum]] = {}
+    pending: dict[Node, list[_Sum]] = {}
+    queue: list[tuple[int, Node]] = []
+
+    def deliver(target: Node | Variable, output_index: int, array: Array, owned: bool) -> None:
+        if isinstance(target, Variable):
+            leaves.setdefault(id(target), (target, _Sum()))[1].add(array, owned)
+            return
+        if target not in pending:
+            pending[target] = [_Sum() for _ in target.outputs]
+            heapq.heappush(queue, (-target.number, target))
+        pending[target][output_index].add(array, owned)
+
+    deliver(root if root.node is None else root.node, root.output_index, gradient, False)
+    with quiet():
+        while queue:
+            node = heapq.heappop(queue)[1]
+            incoming = _incoming_gradients(node, pending.pop(node))
+            for edge, array, owned in _outgoing_gradients(node, incoming):
+                deliver(edge.target, edge.output_index, array, owned)
+            if not retain_graph:
+                node.free()
+        for leaf, total in leaves.values():
+            _accumulate(leaf, total)
+
+
+def _incoming_gradients(node: Node, sums: list[_Sum]) -> list[Array]:
+    """One gradient for each result of the node (zeros for a result nobody used), after its hooks."""
+    gradients = []
+    for index, ((shape, dtype, library), total) in enumerate(zip(node.outputs, sums, strict=True)):
+        array = library.zeros(shape, dtype) if total.array is None else total.array
+        gradients.append(_run_hooks(node.hooks.get(index), array))
+    for index, reference in node.retained:
+        tensor = reference()
+        if tensor is not None:
+            _accumulate(tensor, _sum_of(gradients[index]), with_hooks=False)
+    return gradients
+
+
+def _outgoing_gradients(node: Node, incoming: list[Array]) -> Iterator[tuple[Edge, Array, bool]]:
+    """Run the node's backward and check what it returns: a gradient for each input that needs one."""
+    try:
+        saved = node.saved_arrays
+        outcome = observe.call("backward", node.function.__name__, node.function.backward, node, *incoming)
+    except Exception as error:
+        error.add_note(f"raised in the backward of {node.function.__name__}")
+        raise
+    gradients = outcome if isinstance(outcome, tuple) else (outcome,)
+    if len(gradients) < len(node.edges):
+        raise RuntimeError(f"{node.name} returned {len(gradients)} gradients for {len(node.edges)} arguments")
+    kept = [value for value in vars(node).values() if hasattr(value, "dtype")]
+    held = [id(memory_owner(array)) for array in (*incoming, *saved, *kept, *gradients) if array is not None]
+    for edge, array in zip(node.edges, gradients, strict=False):
+        if edge is None or array is None:
+            continue
+        if array.shape != edge.shape:
+            raise RuntimeError(f"{node.name} returned a gradient of shape {array.shape}, expected {edge.shape}")
+        owner = memory_owner(array)
+        owned = held.count(id(owner)) == 1 and array.flags.writeable and array.size == owner.size
+        if array.dtype != edge.dtype:
+            array, owned = array.astype(edge.dtype), True
+        yield edge, array, owned
+
+
+def _run_hooks(hooks: dict[int, Callable[[Array], Array | None]] | None, array: Array) -> Array:
+    for hook in list((hooks or {}).values()):
+        changed = hook(array)
+        if changed is not None:
+            array = changed
+    return array
+
+
+def _sum_of(array: Array) -> _Sum:
+    total = _Sum()
+    total.add(array, owned=False)
+    return total
+
+
+def _accumulate(tensor: Variable, total: _Sum, with_hooks: bool = True) -> None:
+    """Add a gradient to `tensor.grad`, which never shares memory with anybody else's."""
+    array = _run_hooks(tensor.hooks, total.array) if with_hooks else total.array
+    if tensor.grad is not None:
+        tensor.set_grad(tensor.grad.array + array)
+    elif array is total.array and total.owned:
+        tensor.set_grad(array)
+    else:
+        tensor.set_grad(array.copy(order="K"))  # type: ignore[union-attr]
