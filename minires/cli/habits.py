@@ -7,12 +7,12 @@ something else, are not needed, or are not built.
 # Flags of things that this version does not do, and why or what to use.
 NOT_BUILT = {
     "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32", "--amp-impl": "",
-    "--model-ema": "", "--model-ema-decay": "", "--model-ema-steps": "", "--model-ema-warmup": "",
+    "--model-ema-steps": "--model-ema averages after every step",
     "--mixup": "", "--mixup-alpha": "", "--cutmix": "", "--cutmix-alpha": "", "--mixup-off-epoch": "",
     "--mixup-prob": "", "--aa": "--color-jitter, --rotate and --reprob are there", "--auto-augment": "",
     "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "", "--tta": "",
-    "--layer-decay": "", "--sampler": "--class-weights balanced weighs the classes", "--sync-bn": "",
-    "--strategy": "--freeze and --head are there", "--unfreeze-at": "", "--drop-path": "", "--drop-block": "",
+    "--sampler": "--class-weights balanced weighs the classes", "--sync-bn": "",
+    "--drop-path": "", "--drop-block": "",
     "--clip-mode": "--clip-grad is by the norm",
     "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
     "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",

@@ -38,9 +38,11 @@ Say = Callable[[str], None]
 USUAL = {"patience": 0, "eval_metric": "loss", "norm_weight_decay": 0.0}
 # Few labels leave many digits for the test; and a digit fills its picture, so that a small crop would cut off ink.
 USUAL_FOR_DIGITS = {"val_split": 0.05, "test_split": 0.5, "scale": (0.8, 1.0)}
-REFUSED = {"freeze": "it compares what is frozen", "max_steps": "each training must end",
+REFUSED = {"freeze": "it compares what is frozen", "strategy": "it compares what is trained",
+           "unfreeze_at": "it compares what is trained", "max_steps": "each training must end",
            "task": "it compares accuracies"}  # fmt: skip
-ALLOWED = {"freeze": "none", "task": "classification"}  # of these, the value that changes nothing
+# of these, the value that changes nothing
+ALLOWED = {"freeze": "none", "strategy": "full", "unfreeze_at": (), "task": "classification"}
 SEEDS = 3
 COMMAND = "finetune --compare"
 

@@ -34,8 +34,8 @@ def _model(job: "Job") -> list[str]:
     side = "pictures" if size is None else f"{size[1]} x {size[0]} pictures"
     lines = [
         f"model    {settings.model}, weights: {job.start_point.origin}, {side}, new head: {head}",
-        f"         {trained:,} of {total:,} parameters are trained; frozen: {', '.join(job.frozen) or 'none'}; "
-        f"batch norm: {settings.bn}",
+        f"         {trained:,} of {total:,} parameters are trained in the first epoch; batch norm: {settings.bn}",
+        f"         strategy {settings.strategy}: {job.strategy.describe()}",
     ]  # fmt: skip
     return [*lines, f"memory   {job.memory}"] if job.memory is not None else lines
 

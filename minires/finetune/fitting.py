@@ -11,19 +11,25 @@ from minires.finetune.optimizers import base_rates, make_optimizer, make_schedul
 from minires.finetune.resuming import set_newer_aside
 from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
+from minires.finetune.strategies import PullToStart
 from minires.finetune.targets import TargetScale
 from minires.finetune.watching import EventLog, FiniteValidation
 from minires.finetune.workers import loader_workers
 from minires.io import RunFolder
 from minires.training import (
+    Callback,
     EarlyStopping,
+    ExponentialAverage,
     HistoryFile,
     Metric,
     ModelCheckpoint,
     NotFiniteError,
     Progress,
+    Reestimate,
+    StochasticAverage,
     Trainer,
 )
+from minires.training.statistics import learning_norms
 
 if TYPE_CHECKING:
     from minires.finetune.job import Job
@@ -44,7 +50,8 @@ def fit(job: "Job", folder: RunFolder) -> Fit:
     """Train the job's model, from the newest checkpoint in `folder` if there is one; leave the best weights in it."""
     settings = job.settings
     train, val = make_loaders(job)
-    best = EarlyStopping(figure_of_merit(settings, val is not None), settings.patience or None, settings.min_delta)
+    best = EarlyStopping(figure_of_merit(settings, val is not None), settings.patience or None, settings.min_delta,
+                         not_before=job.strategy.last_start)  # fmt: skip
     trainer = make_trainer(job, folder, train, val, best)
     if val is None:
         job.say(f"no validation pictures: the best epoch is the one with the best training {best.monitor.name}")
@@ -72,19 +79,40 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         folder, every_steps=every if isinstance(every, int) else None, keep=settings.checkpoint_hist, save_best=False,
         every_seconds=seconds(every) if isinstance(every, str) else None,
     )  # fmt: skip
-    optimizer = make_optimizer(job.model, settings)
+    optimizer = make_optimizer(job.model, settings, job.strategy)
     loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
+    if settings.l2_sp:
+        loss_fn = PullToStart(loss_fn, job.model, settings.l2_sp)
     watch = [] if val is None else [FiniteValidation(val)]
     return Trainer(
         job.model, optimizer, loss_fn, eval_loss_fn=eval_loss_fn,
-        scheduler=make_schedule(optimizer, settings, len(train)),
+        scheduler=make_schedule(optimizer, settings, len(train), job.strategy),
         schedule_per="epoch" if settings.sched == "plateau" else "step",
         metrics=metrics_of(settings, job.scale),
-        callbacks=[*watch, best, checkpoints, HistoryFile(folder), EventLog(folder, settings.log_interval),
+        callbacks=[job.strategy.callback(), *averages(job, len(train)), *watch, best, checkpoints, HistoryFile(folder),
+                   EventLog(folder, settings.log_interval),
                    Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
+
+
+def averages(job: "Job", steps: int) -> list[Callback]:
+    """Averaged weights, and batch norm's statistics made anew, as the settings wish."""
+    settings = job.settings
+    found: list[Callback] = []
+    if settings.model_ema:
+        decay = settings.model_ema_decay
+        found.append(ExponentialAverage(1 - 1 / max(steps, 10) if decay is None else decay, settings.model_ema_warmup))
+    if settings.swa_start is not None:
+        found.append(StochasticAverage(settings.swa_start))
+    if settings.bn == "reestimate" or (settings.swa_start is not None and learning_norms(job.model)):
+        plain = copy.copy(job.splits["train"])
+        plain.transform = job.preprocessing
+        size = settings.validation_batch_size or settings.batch_size
+        workers = loader_workers(settings.workers, settings.worker_type, plain, keep=True)
+        found.append(Reestimate(DataLoader(plain, size, drop_last=drops_last(len(plain), size), **workers)))
+    return found
 
 
 def go_on(job: "Job", folder: RunFolder, trainer: Trainer, best: EarlyStopping) -> None:

@@ -10,21 +10,26 @@ import numpy as np
 from minires import data
 from minires.errors import UsageError
 from minires.finetune import data_changes, pictures
+from minires.finetune.adapters import remove
+from minires.finetune.adapters.delta import base_of, save_delta
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
 from minires.finetune.first_screen import first_screen
 from minires.finetune.fitting import Fit, fit
-from minires.finetune.freezing import freeze, parse_freeze, set_batch_norm
 from minires.finetune.inference import Evaluation, evaluate, predictions_csv
+from minires.finetune.reporting import Material, write_report
 from minires.finetune.result import HEADLINES, Result, finished, write_curves
 from minires.finetune.resuming import Changes, describe_changes, record_changes
+from minires.finetune.review import apply_review
 from minires.finetune.settings import Settings
 from minires.finetune.start import Start, build_model, find_start
+from minires.finetune.strategies.choosing import SMALL, choose_strategy
 from minires.finetune.targets import TargetScale
 from minires.finetune.watching import noted
 from minires.io import RunFolder, environment, files, model_directory
 from minires.training.weights import copy_weights, restore_weights
 
 Say = Callable[[str], None]
+DELTA = "delta.safetensors"  # in the model's folder: what a small strategy has changed
 
 
 class Job:
@@ -79,9 +84,9 @@ class Job:
         self.model.metadata = {"preprocessing": self.preprocessing.to_config(), "classes": self.classes}
         if self.scale is not None:
             self.model.metadata["outputs"] = self.scale.describe(self.model)
-        self.frozen = parse_freeze(self.model, settings.freeze)
-        freeze(self.model, self.frozen)
-        set_batch_norm(self.model, settings.bn)
+        self.base = base_of(self.model, self.start_point) if settings.strategy in SMALL else None
+        self.strategy = choose_strategy(self.model, settings)
+        self.strategy.apply(self.strategy.last_start)  # when most is trained
         check_batches(self.model, len(train), settings.batch_size)
         self.fingerprint = data.fingerprint(self.splits)
         self.unused = data_changes.unused(self.listed, self.fingerprint) if data_changes.are_files(self.splits) else {}
@@ -90,10 +95,13 @@ class Job:
             side = settings.train_crop_size
             channels = self.start_point.config.get("in_channels", 3)
             self.memory = estimate_memory(self.model, settings, size if side is None else (side, side), channels)
+        self.strategy.apply(0)
 
     def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:
         settings = self.settings
         listed = pictures.open_splits(settings, mode, self.class_order)
+        for line in apply_review(listed, settings.review):
+            self.say(line)
         self.listed = data.fingerprint(listed)
         if known is None or splits_file is None:
             return listed
@@ -231,6 +239,10 @@ class Job:
         write_curves(folder, fitted.history)
         if self.scale is not None:
             self.scale.fold_into(self.model)
+        if self.base is not None:
+            files.make_folder(folder.model)
+            save_delta(self.model, os.path.join(folder.model, DELTA), self.base)
+        remove(self.model)  # adapters go into the weights
         figures = {f"{split}_{name}": value for name, value in last.metrics.items() if isinstance(value, int | float)}
         model_directory.save(self.model, folder.model, self.preprocessing.to_config(), self.classes,
                              {**figures, "best_epoch": fitted.best_epoch})  # fmt: skip
@@ -242,6 +254,9 @@ class Job:
         folder.write_json("metrics.json", {**result.to_dict(), "val": found["val"].metrics if "val" in found else None})
         if self._last_screen is not None:
             folder.log(self._last_screen(result))
+        if fitted.status != "paused":
+            material = Material(self.model, self.preprocessing, self.classes, self.splits, self.settings)
+            write_report(folder, result, material)
         return result
 
 

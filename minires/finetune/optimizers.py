@@ -2,34 +2,23 @@
 
 import bisect
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minires import optim
-from minires.errors import UsageError
 from minires.finetune.settings import Settings
+from minires.finetune.strategies.plan import Strategy
+from minires.finetune.strategies.rates import parameter_groups
 
 
-def parameter_groups(model: Any, weight_decay: float, norm_weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters in two groups: weights, and norms and biases (one axis) with a decay of their own.
-
-    Decay pulls towards zero; a norm's scale is at home at one, and a bias has nothing to overfit with. Frozen
-    parameters are in neither group. Raises UsageError if nothing is left to train.
-    """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise UsageError("all parameters are frozen: nothing is left to train", code="usage.conflict")
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": norm_weight_decay},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def make_optimizer(model: Any, settings: Settings) -> Any:
-    """SGD with momentum (Nesterov), Adam or AdamW over the trained parameters."""
+def make_optimizer(model: Any, settings: Settings, strategy: Strategy | None = None) -> Any:
+    """SGD with momentum (Nesterov), Adam or AdamW over what is trained now, or at some time by the strategy."""
     assert settings.lr is not None and settings.weight_decay is not None and settings.norm_weight_decay is not None
     optimizer: Any
-    groups = parameter_groups(model, settings.weight_decay, settings.norm_weight_decay)
+    groups = parameter_groups(
+        model, settings.weight_decay, settings.norm_weight_decay, strategy=strategy, lr=settings.lr,
+        layer_decay=settings.layer_decay, decay_body=not settings.l2_sp,
+    )  # fmt: skip
     if settings.opt == "sgd":
         optimizer = optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
     else:
@@ -71,9 +60,19 @@ class Factor:
             return self.rate ** bisect.bisect_right(self.milestones, step)
         return 1.0
 
+    def late(self, start: int) -> Callable[[int], float]:
+        """The same for parameters that join in at step `start`, with a rise of their own: 0 before it."""
+        rise = max(self.warmup, 1)
+        return lambda step: 0.0 if step < start else self(step) * min(1.0, (step - start + 1) / rise)
 
-def make_schedule(optimizer: Any, settings: Settings, steps_per_epoch: int) -> Any:
-    """The schedule that the settings name. It moves on after every step; plateau after every epoch, by the val loss."""
+
+def make_schedule(
+    optimizer: Any, settings: Settings, steps_per_epoch: int, strategy: Strategy | None = None
+) -> Any:  # fmt: skip
+    """The schedule that the settings name. It moves on after every step; plateau after every epoch, by the val loss.
+
+    Parameters that the strategy begins with later have a warm-up of their own (not with plateau and onecycle).
+    """
     assert settings.lr is not None and settings.epochs is not None
     if settings.sched == "plateau":
         patience = 5 if settings.decay_epochs is None else round(settings.decay_epochs)
@@ -82,10 +81,14 @@ def make_schedule(optimizer: Any, settings: Settings, steps_per_epoch: int) -> A
         )
     if settings.sched == "onecycle":
         total = settings.epochs * steps_per_epoch
-        return optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=max(total, 2))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(total, 2))
     factor = Factor(settings, steps_per_epoch)
     # as a function: the attributes of an object would be saved, and come back in place of those of changed settings
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))
+    starts = [strategy.start_of(group["params"][0]) if strategy else 0 for group in optimizer.param_groups]
+    return optim.lr_scheduler.LambdaLR(optimizer, [
+        factor.late(start * steps_per_epoch) if start else (lambda step: factor(step)) for start in starts
+    ])  # fmt: skip
 
 
 def base_rates(optimizer: Any) -> list[float]:

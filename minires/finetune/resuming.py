@@ -117,6 +117,9 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[
         if name == "epochs" and settings.sched == "onecycle":
             raise UsageError(f"--sched onecycle was planned for {shown(old)} epochs: --epochs cannot change",
                              code="run.settings")  # fmt: skip
+        if name == "epochs" and settings.strategy in ("lp-ft", "gradual"):
+            raise UsageError(f"--strategy {settings.strategy} was planned for {shown(old)} epochs: --epochs cannot "
+                             "change", code="run.settings")  # fmt: skip
         setattr(settings, name, value)
         if name not in ONLY_THIS_TIME:
             changes[name] = (old, value)

@@ -17,7 +17,7 @@ def check_together(settings: "Settings") -> None:
     """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
     if not settings.data:
         raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
-    for check in (_device, _pictures, _schedule, _task, _weights, _group_by):
+    for check in (_device, _pictures, _schedule, _task, _weights, _strategy, _averages, _group_by):
         check(settings)
 
 
@@ -82,6 +82,29 @@ def _weights(settings: "Settings") -> None:
     parse_options(settings.model_kwargs)
     if settings.weights == "none" and settings.freeze != "none":
         raise UsageError(f"--freeze {settings.freeze} keeps weights as they are, and --weights none gives none to keep",
+                         code="usage.conflict")  # fmt: skip
+
+
+def _strategy(settings: "Settings") -> None:
+    pretrained = {f"--strategy {settings.strategy}": settings.strategy != "full",
+                  "--unfreeze-at": bool(settings.unfreeze_at), "--l2-sp": settings.l2_sp > 0}  # fmt: skip
+    for name, given in pretrained.items():
+        if given and settings.weights == "none":
+            raise UsageError(f"{name} needs pretrained weights, and --weights none gives none", code="usage.conflict")
+    for name, value in (("--lora-rank", settings.lora_rank), ("--lora-alpha", settings.lora_alpha)):
+        if value is not None and settings.strategy != "lora":
+            raise UsageError(f"{name} is for --strategy lora", code="usage.conflict")
+
+
+def _averages(settings: "Settings") -> None:
+    if settings.model_ema and settings.swa_start is not None:
+        raise UsageError("--model-ema and --swa-start average in two ways: give one of them", code="usage.conflict")
+    for name, given in (("--model-ema-decay", settings.model_ema_decay is not None),
+                        ("--model-ema-warmup", settings.model_ema_warmup)):  # fmt: skip
+        if given and not settings.model_ema:
+            raise UsageError(f"{name} goes with --model-ema", code="usage.conflict")
+    if settings.swa_start is not None and settings.epochs is not None and settings.swa_start > settings.epochs:
+        raise UsageError(f"--swa-start {settings.swa_start} is after the last of {settings.epochs} epochs",
                          code="usage.conflict")  # fmt: skip
 
 

@@ -21,6 +21,8 @@ __all__ = [
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "step", "multistep", "plateau", "onecycle", "constant")
+STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf")
+LORA_RANK = 8
 LOSSES = ("ce", "bce", "focal", "mse", "l1", "huber")
 EVAL_METRICS = ("top1", "loss", "macro_f1", "balanced_acc")
 DIGITS = "digits"  # the name of the data set that needs no files
@@ -44,6 +46,8 @@ class Settings:
     task: str = setting("classification", "str", "what the labels are", choices=("classification", "regression"))
     on_bad_image: str = setting("error", "str", "unreadable picture: stop and name it, or leave it out and count it",
                                 choices=("error", "skip"))  # fmt: skip
+    review: str | None = setting(None, "str", "table of pictures to leave out or relabel: a run's review.csv with its "
+                                 "column action filled in")  # fmt: skip
     workers: int | str = setting(0, "workers", 'workers that prepare batches (0: none), or "auto"', "-j", low=0)
     worker_type: str = setting("thread", "str", "what workers are; processes are for transforms slow in Python itself",
                                choices=("thread", "process"))  # fmt: skip
@@ -61,8 +65,17 @@ class Settings:
     head_dropout: float = setting(0.0, "float", "dropout before each layer of a head with hidden layers", low=0, high=1,
                                   open_high=True)  # fmt: skip
     freeze: str = setting("none", "str", 'what stays as it is: none, all-but-head (backbone), or "stem,layer1"')
-    bn: str = setting("auto", "str", "batch norm statistics: frozen, batch (updated), auto (frozen where weights are)",
-                      choices=("auto", "frozen", "batch"))  # fmt: skip
+    strategy: str = setting("full", "str", "what is trained: full, head, lp-ft (the head, then all), gradual (from the "
+                            "head down), bitfit (biases), bn (norms), lora or ssf (adapters)",
+                            choices=STRATEGIES)  # fmt: skip
+    unfreeze_at: tuple[str, ...] = setting((), "words", "after so many epochs train this stage (or all), too: 3:layer3 "
+                                           "...")  # fmt: skip
+    bn: str = setting("auto", "str", "batch norm statistics: frozen, batch (updated), auto (frozen where weights are), "
+                      "reestimate (batch, and made anew before each validation)",
+                      choices=("auto", "frozen", "batch", "reestimate"))  # fmt: skip
+    lora_rank: int | None = setting(None, "int", f"rank of the adapters of --strategy lora (else {LORA_RANK})", low=1)
+    lora_alpha: float | None = setting(None, "float", "their weight is this by the rank (else the rank)", low=0,
+                                       open_low=True)  # fmt: skip
 
     device: str = setting("cpu", "str", "what computes: this version trains on the CPU")
 
@@ -94,6 +107,16 @@ class Settings:
     clip_grad: float | None = setting(None, "float", "largest norm of the gradient", "--clip-grad-norm", low=0,
                                       open_low=True)  # fmt: skip
     smoothing: float = setting(0.0, "float", "label smoothing", "--label-smoothing", low=0, high=1, open_high=True)
+    layer_decay: float = setting(1.0, "float", "factor of the learning rate for each layer before the head, such as "
+                                 "0.7", low=0, high=1, open_low=True)  # fmt: skip
+    l2_sp: float = setting(0.0, "float", "pull towards the pretrained weights, in place of weight decay before the "
+                           "head", low=0)  # fmt: skip
+    model_ema: bool = setting(False, "bool", "validate and keep an exponential average of the weights")
+    model_ema_decay: float | None = setting(None, "float", "its decay a step (else such that about the last epoch "
+                                            "counts)", low=0, high=1, open_high=True)  # fmt: skip
+    model_ema_warmup: bool = setting(False, "bool", "let it follow the first steps faster")
+    swa_start: int | None = setting(None, "int", "validate and keep the mean of the weights from the end of this epoch "
+                                    "on (SWA)", low=1)  # fmt: skip
     loss: str | None = setting(None, "str", "what is made small: ce, bce, focal; for regression mse, l1, huber",
                                choices=LOSSES)  # fmt: skip
     class_weights: str = setting("none", "str", "pictures of rare classes count more: none, balanced, or a power from "
@@ -169,6 +192,7 @@ class Settings:
             chosen.loss = "ce" if chosen.task == "classification" else "mse"
         if chosen.hflip is None:
             chosen.hflip = 0.0 if chosen.data == DIGITS else 0.5
+        check_together(chosen)
         return chosen
 
     @property

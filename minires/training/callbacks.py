@@ -20,7 +20,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from minires.errors import UsageError
-from minires.training.weights import copy_weights, restore_weights
+from minires.training.weights import restore_weights
 
 if TYPE_CHECKING:
     from minires.training.trainer import Trainer
@@ -122,7 +122,8 @@ class EarlyStopping(Callback):
     monitor: column of the history, e.g. "val_loss" (default), "val_accuracy". mode: "min", "max", or "auto", by the
     name. restore_best_weights: at the end of the run the model gets the weights of its best epoch; they are kept in
     memory and in every checkpoint until then. A run that pauses keeps its newest weights, since it will go on;
-    `restore(model)` gives a model the best ones. The patience used up so far survives a resume.
+    `restore(model)` gives a model the best ones. The patience used up so far survives a resume. not_before: patience is
+    counted from the epoch after this one on, e.g. where more of the model is trained from then on.
     """
 
     order = 10
@@ -134,11 +135,12 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best_weights: bool = True,
+        not_before: int = 0,
     ) -> None:
         if patience is not None and patience < 1:
             raise ValueError(f"patience is a number of epochs >= 1, or None, got {patience}")
         self.monitor = Monitor(monitor, mode, min_delta)
-        self.patience, self.restore_best_weights = patience, restore_best_weights
+        self.patience, self.restore_best_weights, self.not_before = patience, restore_best_weights, not_before
         self.waited = 0
         self.best_epoch = 0
         self.best_weights: dict[str, Any] | None = None
@@ -153,7 +155,9 @@ class EarlyStopping(Callback):
         if self.monitor.improves(value):
             self.waited, self.best_epoch = 0, trainer.epoch
             if self.restore_best_weights:
-                self.best_weights = copy_weights(trainer.model)
+                self.best_weights = trainer.kept_weights()
+            return
+        if trainer.epoch <= self.not_before:
             return
         self.waited += trainer.val_interval if self.monitor.name.startswith("val_") else 1
         if self.patience is not None and self.waited >= self.patience:

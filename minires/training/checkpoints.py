@@ -24,7 +24,6 @@ from minires.io import RunFolder, checkpoint, files, safetensors, strict_json
 from minires.io.lock import FolderLock
 from minires.training.callbacks import Callback, Monitor
 from minires.training.state import about
-from minires.training.weights import copy_weights
 
 if TYPE_CHECKING:
     from minires.training.trainer import Trainer
@@ -172,7 +171,7 @@ class ModelCheckpoint(Callback):
 
     def _save_best(self, trainer: "Trainer", value: float) -> None:
         assert self.monitor is not None
-        weights, _ = pack(copy_weights(trainer.model))
+        weights, _ = pack(trainer.kept_weights())
         record = {"epoch": trainer.epoch, self.monitor.name: value, **about(trainer.model)}
         metadata = {checkpoint.BEST_KEY: strict_json.dumps(record)}  # one entry: the order of several is left to chance
         safetensors.save_file(weights, os.path.join(self.folder, BEST), metadata)

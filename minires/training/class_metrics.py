@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minires.backend import Array
-from minires.training.metrics import Metric, check_classes
+from minires.training.metrics import Metric, class_numbers
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ClassMetric(Metric):
 
     def total(self, outputs: Array, targets: Array) -> Any:
         """The confusion matrix (K, K) of a batch."""
-        check_classes(outputs, targets)
+        targets = class_numbers(outputs, targets)
         classes = outputs.shape[1]
         pairs = np.asarray(move_to_cpu(targets)) * classes + np.asarray(move_to_cpu(self.per_sample(outputs, targets)))
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.float64)

@@ -35,16 +35,14 @@ class Metric:
 
 def accuracy(outputs: Array, targets: Array) -> Array:
     """1 where the largest of the scores (N, K) is that of the class (N,), else 0. Of equal scores the first counts."""
-    check_classes(outputs, targets)
-    return outputs.argmax(axis=1) == targets
+    return outputs.argmax(axis=1) == class_numbers(outputs, targets)
 
 
 def top_k(k: int) -> Callable[[Array, Array], Array]:
     """1 where the class is among the k largest scores. Of equal scores the one with the smaller index is larger."""
 
     def per_sample(outputs: Array, targets: Array) -> Array:
-        check_classes(outputs, targets)
-        xp = array_module(outputs)
+        xp, targets = array_module(outputs), class_numbers(outputs, targets)
         own = outputs[xp.arange(len(outputs)), targets][:, None]
         earlier = xp.arange(outputs.shape[1]) < targets[:, None]
         ahead = (outputs > own) | ((outputs == own) & earlier)
@@ -61,6 +59,15 @@ def squared_error(outputs: Array, targets: Array) -> Array:
 def absolute_error(outputs: Array, targets: Array) -> Array:
     """Mean of |f - y| over the numbers of a sample."""
     return abs(_difference(outputs, targets)).mean(axis=1)
+
+
+def class_numbers(outputs: Array, targets: Array) -> Array:
+    """The class indices (N,): the targets, or of probabilities (N, K), as mixup makes them, the likeliest class."""
+    if targets.ndim == 2 and targets.shape == outputs.shape and targets.dtype.kind == "f":
+        if (abs(targets.sum(axis=1) - 1) < 1e-3).all():
+            return targets.argmax(axis=1)
+    check_classes(outputs, targets)
+    return targets
 
 
 def check_classes(outputs: Array, targets: Array) -> None:

@@ -36,6 +36,7 @@ from minires.training.interrupts import Interrupts, held_back
 from minires.training.metrics import Averages, make_metric
 from minires.training.progress import Progress
 from minires.training.step import make_step
+from minires.training.weights import copy_weights
 
 
 class Trainer:
@@ -92,6 +93,7 @@ class Trainer:
         self.epochs, self.batches, self.validates = 0, None, False  # type: int, int | None, bool
         self.batches_of_state: int | None = None  # of the epoch that a loaded state is in the midst of
         self.resumed_from: str | None = None
+        self.averaged: dict[str, Any] | None = None  # weights that are measured and kept in place of the model's own
         self._budget, self._interrupts = Budget(), Interrupts()
 
     # -------------------------------------------------------------------------------------------------------- fit
@@ -150,12 +152,13 @@ class Trainer:
         self.batches_of_state = self.batches
 
     def _check_for_pause(self) -> None:
-        self._pause_for_signals()
+        self.pause_for_signals()
         reason = self._budget.spent(self.step)
         if reason:
             raise Paused(reason)
 
-    def _pause_for_signals(self) -> None:
+    def pause_for_signals(self) -> None:
+        """Between two batches of anything: end here if a signal has come. Only where the state is consistent."""
         if self._interrupts.pending:
             raise Paused("interrupted")
 
@@ -175,7 +178,7 @@ class Trainer:
                     self.scheduler.step()
                 self.events.call("after_step", self)
                 self.consistent = True
-                self._pause_for_signals()
+                self.pause_for_signals()
         if not self.position:
             raise DataError("the training loader gives no batches", code="data.empty")
 
@@ -183,7 +186,7 @@ class Trainer:
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step, **self.sums.means()}
         if val_loader is not None and self._validates_now():
             self.events.call("before_evaluate", self)
-            self.evaluation = self._measure(val_loader, self.epoch, self._pause_for_signals)
+            self.evaluation = self._measure(val_loader, self.epoch, self.pause_for_signals)
             self.consistent = False
             self.events.call("after_evaluate", self)
             row |= {f"val_{name}": value for name, value in self.evaluation.items()}
@@ -247,6 +250,12 @@ class Trainer:
         return self.stop_reason or f"epoch {self.epoch} of {self.epochs} is done"
 
     # ----------------------------------------------------------------------------------------------------- the state
+
+    def kept_weights(self) -> dict[str, Any]:
+        """Copies of the weights that an epoch is judged by: the model's own, or their average (averaging.py)."""
+        if self.averaged is None:
+            return copy_weights(self.model)
+        return {name: array.copy(order="K") for name, array in self.averaged.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; see state.py. Arrays share memory with the trainer."""
