@@ -14,6 +14,7 @@ Code that draws asks for `generator()`: it gets the address it runs under, or el
 """
 
 import contextlib
+import copy
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -86,17 +87,27 @@ def manual_seed(seed: int) -> Generator:
 
 
 @contextlib.contextmanager
-def address(seed: int, purpose: str, *position: int) -> Iterator[None]:
-    """Within the block, and in this thread alone, draws come from the address (seed, purpose; position).
-
-    `position` holds up to two integers; a third counts the draws made inside the block.
-    """
+def using(source: Generator) -> Iterator[None]:
+    """Within the block, and in this thread alone, draws come from `source`."""
     outer = getattr(_local, "generator", None)
-    _local.generator = Generator(seed, purpose, *position)
+    _local.generator = source
     try:
         yield
     finally:
         _local.generator = outer
+
+
+def address(seed: int, purpose: str, *position: int) -> contextlib.AbstractContextManager[None]:
+    """Within the block, and in this thread alone, draws come from the address (seed, purpose; position).
+
+    `position` holds up to two integers; a third counts the draws made inside the block.
+    """
+    return using(Generator(seed, purpose, *position))
+
+
+def snapshot() -> Generator:
+    """A copy of the generator that draws come from now: `using` it draws the same numbers once more."""
+    return copy.copy(getattr(_local, "generator", None) or default_generator)
 
 
 def generator(explicit: Generator | None = None) -> np.random.Generator:

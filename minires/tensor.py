@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from minires import backend
-from minires.autograd import Node, Variable, Version, is_grad_enabled, is_inference_mode_enabled, look, run_backward
+from minires.autograd import (
+    Node,
+    Variable,
+    Version,
+    backward,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    look,
+    run_backward,
+    seed_of,
+)
 from minires.backend import Array, array_module, device, device_of, is_floating
 from minires.methods import OPERATIONS, Methods, register
 from minires.random import Generator, generator
@@ -186,28 +196,20 @@ class Tensor(Methods, Variable):
         return self
 
     def backward(
-        self, gradient: "Tensor | None" = None, retain_graph: bool = False, create_graph: bool = False
-    ) -> None:
+        self, gradient: "Tensor | None" = None, retain_graph: bool | None = None, create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:  # fmt: skip
         """Add the gradient of this tensor with respect to every leaf to the leaf's `.grad`.
 
         gradient: cotangent of this tensor's shape; may be left out for a tensor with a single element (then 1).
         retain_graph: keep the saved arrays, so that backward can run again.
         create_graph: not supported, since minires differentiates once only (NotImplementedError).
+        inputs: a tensor or several: only their `.grad` changes, and only what leads to them is computed.
         """
-        if create_graph:
-            raise NotImplementedError("create_graph: minires has first derivatives only, there is no double backward")
-        if not self.requires_grad:
-            raise RuntimeError("this tensor does not require grad and no recorded operation made it")
-        if gradient is None:
-            if self.array.size != 1:
-                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, not for {self.shape}")
-            seed = array_module(self.array).ones(self.shape, self.dtype)
+        if create_graph or inputs is not None:
+            backward(self, gradient, retain_graph, create_graph, inputs)
         else:
-            seed = _raw(gradient)
-            if np.shape(seed) != self.shape:
-                raise RuntimeError(f"the gradient has shape {np.shape(seed)}, the tensor {self.shape}")
-            seed = array_module(self.array).asarray(seed, dtype=self.dtype)
-        run_backward(self, seed, retain_graph)
+            run_backward(self, seed_of(self, gradient), bool(retain_graph))
 
     def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> HookHandle:
         """Call `hook(gradient)` when this tensor's gradient is known; what it returns, if anything, replaces it."""

@@ -17,9 +17,9 @@ FLOORS = {
     "kernels": 1,
     "autograd": 2, "methods": 2, "tensor": 2, "gradcheck": 2,
     "ops": 3,
-    "nn": 4, "optim": 4,
+    "nn": 4, "optim": 4, "utils": 4,
     "models": 5, "data": 5, "backends": 5, "io": 5, "onnx": 5,
-    "training": 6, "finetune": 6, "explain": 6, "profiler": 6,
+    "training": 6, "finetune": 6, "explain": 6, "report": 6, "profiler": 6,
     "cli": 7,
 }  # fmt: skip
 ROOF = 8  # minires/__init__.py, which gathers the public names, and minires/__main__.py

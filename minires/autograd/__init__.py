@@ -13,6 +13,14 @@ The graph points backwards only (a node knows its inputs, never its outputs), so
 dropping the last tensor frees the graph at once.
 """
 
+from minires.autograd import functional
+from minires.autograd.anomaly import (
+    detect_anomaly,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    set_detect_anomaly,
+)
+from minires.autograd.functional import backward, grad
 from minires.autograd.graph import (
     Application,
     Edge,
@@ -35,10 +43,11 @@ from minires.autograd.modes import (
     quiet,
     set_grad_enabled,
 )
-from minires.autograd.walk import run_backward
+from minires.autograd.walk import run_backward, seed_of
 
 __all__ = [
-    "Application", "Edge", "Function", "Guard", "Node", "Variable", "Version", "_mode", "enable_grad",
-    "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "quiet",
-    "run_backward", "set_grad_enabled", "tape",
+    "Application", "Edge", "Function", "Guard", "Node", "Variable", "Version", "_mode", "backward", "detect_anomaly",
+    "enable_grad", "functional", "grad", "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
+    "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "quiet", "run_backward", "seed_of",
+    "set_detect_anomaly", "set_grad_enabled", "tape",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from minires import observe
+from minires.autograd.anomaly import lines_of_the_call
 from minires.autograd.modes import _mode, quiet
 from minires.backend import Array, array_module, is_floating, memory_owner
 
@@ -79,7 +80,8 @@ class Node:
         self.hooks: dict[int, dict[int, Callable[[Array], Array | None]]] = {}
         self.retained: list[tuple[int, weakref.ref[Variable]]] = []
         self.guards: list[Guard] = []
-        self._saved: tuple[Array | None, ...] | None = ()
+        self._saved: tuple[Array | None, ...] | Callable[[], tuple[Array | None, ...]] | None = ()
+        self.recorded_at: str | None = None  # in anomaly mode: the lines of the forward
 
     if TYPE_CHECKING:  # forward may keep what it likes as attributes, for backward
 
@@ -104,7 +106,13 @@ class Node:
                     f"an array that {self.name} needs for its gradient has been modified by an in-place operation: "
                     f"it is at version {guard.version.value}, expected version {guard.value}"
                 )
+        if callable(self._saved):
+            self._saved = self._saved()
         return self._saved
+
+    def forget(self, again: Callable[[], tuple[Array | None, ...]]) -> None:
+        """Drop the saved arrays; `again()` will compute them when backward wants them."""
+        self._saved = again
 
     @property
     def name(self) -> str:
@@ -233,7 +241,7 @@ def _record(ctx: Node, arguments: Sequence[Any], tensors: Sequence[Variable], re
         ctx.outputs.append((result.array.shape, result.array.dtype, array_module(result.array)))
         if is_floating(result.array.dtype):
             result.requires_grad, result.node, result.output_index = True, ctx, index
-    for saved in ctx._saved or ():
+    for saved in ctx.saved_arrays:
         if saved is None:
             continue
         owner = memory_owner(saved)
@@ -241,3 +249,7 @@ def _record(ctx: Node, arguments: Sequence[Any], tensors: Sequence[Variable], re
             if memory_owner(tensor.array) is owner:
                 ctx.guards.append(Guard(tensor.version, tensor.version.value))
                 break
+    if _mode.anomaly:
+        ctx.recorded_at = lines_of_the_call()
+    if _mode.checkpoint is not None:
+        _mode.checkpoint.add(ctx)

@@ -13,6 +13,9 @@ class _Mode(threading.local):
     inference = False
     tape: "list[Any] | None" = None  # see graph.tape
     looked = False
+    anomaly = False
+    check_nan = True
+    checkpoint: Any = None  # what every recorded node is shown to: see minires/utils/checkpoint.py
 
 
 _mode = _Mode()
