@@ -7,6 +7,7 @@ of bounds, a read before a write, a write to an input, a copy not waited for, a 
 for an output that has an element nobody wrote.
 """
 
+import contextlib
 import ctypes
 import functools
 
@@ -157,3 +158,26 @@ def run(name, instance, given, outputs, seed=0, module=None):
     finally:
         for array in arrays:
             array.free()
+
+
+class Traffic(ctypes.Structure):
+    """What launches cost: bytes and 32-byte sectors of global memory, rounds of shared memory's banks."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("bytes_read", "bytes_written", "sectors_read", "sectors_written",
+                                                      "rounds", "rounds_at_least")]  # fmt: skip
+
+
+@contextlib.contextmanager
+def counted():
+    """`with counted() as traffic:` fills in the costs of the launches inside, when the block ends."""
+    library, _ = runtime()
+    library.emu_traffic.restype = Traffic
+    traffic = Traffic()
+    library.emu_count_traffic(1)
+    try:
+        yield traffic
+        found = library.emu_traffic()
+        for name, _ in Traffic._fields_:
+            setattr(traffic, name, getattr(found, name))
+    finally:
+        library.emu_count_traffic(0)

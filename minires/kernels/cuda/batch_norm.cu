@@ -163,15 +163,17 @@ batch_norm_backward_apply(const T* __restrict__ grad, const T* __restrict__ x, c
                           float inverse_count) {
   const Place<V> at(rows, channels, rows_per_split, tile);
   if (!at.inside) return;
-  float centre[V], slope[V], constant[V], tilt[V];
+  float centre[V], slope[V], constant[V], tilt[V], scale[V];
   load_or<V>(centre, mean, at.channel, 0.f);
   load_or<V>(slope, weight, at.channel, 1.f);
+  load_or<V>(scale, inverse_std, at.channel, 1.f);
+  load_or<V>(constant, sums, at.channel, 0.f);
+  load_or<V>(tilt, sums + channels, at.channel, 0.f);
 #pragma unroll
   for (int v = 0; v < V; v++) {
-    const int channel = at.channel + v;
-    slope[v] *= inverse_std[channel];
-    constant[v] = slope[v] * inverse_count * sums[channel];
-    tilt[v] = slope[v] * inverse_count * sums[channels + channel] * inverse_std[channel];
+    slope[v] *= scale[v];
+    constant[v] *= slope[v] * inverse_count;
+    tilt[v] *= slope[v] * inverse_count * scale[v];
   }
   for (int row = at.row; row < at.end; row += at.step) {
     const size_t i = (size_t)row * channels + at.channel;

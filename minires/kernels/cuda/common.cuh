@@ -98,8 +98,14 @@ template <int V> __device__ __forceinline__ void over_rows(float (&sums)[V], int
   for (int v = 0; v < V; v++) sums[v] = space[v][threadIdx.x];
 }
 
-// V values of an array that may be missing
+// V values of an array that may be missing, from place `at`, a multiple of V
 template <int V> __device__ __forceinline__ void load_or(float (&to)[V], const float* from, int at, float missing) {
+  constexpr int FOUR = V % 4 == 0 ? 4 : 1;
 #pragma unroll
-  for (int v = 0; v < V; v++) to[v] = from ? from[at + v] : missing;
+  for (int v = 0; v < V; v += FOUR) {
+    float some[FOUR];
+    if (from) load<float, FOUR>(some, from + at + v);
+#pragma unroll
+    for (int k = 0; k < FOUR; k++) to[v + k] = from ? some[k] : missing;
+  }
 }

@@ -156,6 +156,24 @@ template <class T> struct Epilogue {
   }
 };
 
+// V = 4 or 8 neighbours of a tile in shared memory. Of eight, every second four lanes take the latter half first: in
+// one order for all they would meet in half of the banks.
+template <int V> __device__ __forceinline__ void load_from_tile(float (&to)[V], const float* from) {
+  if constexpr (V == 4) {
+    load<float, 4>(to, from);
+  } else {
+    const bool exchanged = threadIdx.x / 4 % 2;
+    float first[4], second[4];
+    load<float, 4>(first, from + (exchanged ? 4 : 0));
+    load<float, 4>(second, from + (exchanged ? 0 : 4));
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      to[k] = exchanged ? second[k] : first[k];
+      to[k + 4] = exchanged ? first[k] : second[k];
+    }
+  }
+}
+
 // Statistics of a tile [ROWS][COLUMNS] in shared memory, of which `rows` x `columns` are inside; then the epilogue and
 // the writing, rows by rows, so that neighbours write neighbours.
 template <class T, int ROWS, int COLUMNS, int PITCH, int COUNT, bool GRADIENT>
@@ -184,13 +202,14 @@ __device__ __forceinline__ void finish_tile(const float* tile, const Rows<GRADIE
     if (r >= inside_rows || c >= inside_columns) continue;
     const size_t at = target<GRADIENT>(rows, first_row + r) + first_column + c;
     float values[V], other[V] = {};
+    load_from_tile<V>(values, tile + r * PITCH + c);
     if (packs && epilogue.residual) load<T, V>(other, epilogue.residual + at);
 #pragma unroll
     for (int v = 0; v < V; v++) {
       if (c + v >= inside_columns) continue;
       const int channel = first_channel + c + v;
       if (!packs && epilogue.residual) other[v] = to_float(epilogue.residual[at + v]);
-      values[v] = epilogue.finished(epilogue.with_bias(tile[r * PITCH + c + v], channel), channel, other[v]);
+      values[v] = epilogue.finished(epilogue.with_bias(values[v], channel), channel, other[v]);
       if (!packs) y[at + v] = from_float<T>(values[v]);
     }
     if (packs) store<T, V>(y + at, values);

@@ -35,10 +35,11 @@ __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], 
 
 // A tile of one operand in shared memory: LINES rows or columns of the product, DEEP steps of its sum. How it lies
 // there is how it lay in memory: [LINES][DEEP] where the steps are neighbours (DEEP_FIRST false), else [DEEP][LINES].
-// Each line of memory is longer than its values, so that the threads of a warp read from different banks.
+// So that a warp's threads meet different banks, the latter has longer rows than it needs, and in the former, whose
+// rows are four pieces of 16 bytes, two rows after the other have their pieces in another order.
 template <class T, int LINES, bool DEEP_FIRST> struct Operand {
   static constexpr int DEEP = DEEP_BYTES / sizeof(T), PACK = 16 / sizeof(T);
-  static constexpr int PITCH = DEEP_FIRST ? LINES + 8 : DEEP + PACK;
+  static constexpr int PITCH = DEEP_FIRST ? LINES + 8 : DEEP;
   static constexpr int SIZE = (DEEP_FIRST ? DEEP : LINES) * PITCH;
   static constexpr int PACKS = LINES * DEEP / PACK;              // pieces of 16 bytes
   static constexpr int PACKS_A_LINE = (DEEP_FIRST ? LINES : DEEP) / PACK;
@@ -47,7 +48,8 @@ template <class T, int LINES, bool DEEP_FIRST> struct Operand {
   static __device__ __forceinline__ int line(int i) { return DEEP_FIRST ? i % PACKS_A_LINE * PACK : i / PACKS_A_LINE; }
   static __device__ __forceinline__ int deep(int i) { return DEEP_FIRST ? i / PACKS_A_LINE : i % PACKS_A_LINE * PACK; }
   static __device__ __forceinline__ int offset(int line, int deep) {
-    return DEEP_FIRST ? deep * PITCH + line : line * PITCH + deep;
+    if (DEEP_FIRST) return deep * PITCH + line;
+    return line * PITCH + ((deep / PACK) ^ (line / 2 % 4)) * PACK + deep % PACK;
   }
 
   // Fragment a of the instruction: 16 lines from `line`, DEEP steps from `deep`. Matrices of ldmatrix: lines 0-7 and
@@ -86,7 +88,7 @@ template <class T, class A, class B, int ROWS, int COLUMNS> struct Product {
   static constexpr int WARP_ROWS = ROWS == 128 ? 64 : 32;
   static constexpr int WARPS = ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS), COUNT = WARPS * 32;
   static constexpr int HIGH = WARP_ROWS / 16, WIDE = WARP_COLUMNS / 8;
-  static constexpr int PITCH = COLUMNS + 4;  // of the tile of results
+  static constexpr int PITCH = COLUMNS + 8;  // of the tile of results
 
   float sum[HIGH][WIDE][4];
   int row, column;  // of this warp's part

@@ -107,9 +107,8 @@ def matrix_shared(kind: str, high: int, wide: int) -> int:
     """Bytes of shared memory: the stages' operands, or the tile of results that takes their place."""
     size = BYTES[kind]
     deep = DEEP_BYTES // size
-    # a line's padding is 16 bytes where the steps of the sum are neighbours, 8 values where the lines are
-    lengths = [max(side * (deep + 16 // size), deep * (side + 8)) for side in (high, wide)]
-    return max(STAGES * sum(lengths) * size, high * (wide + 4) * 4)
+    lengths = [deep * (side + 8) for side in (high, wide)]  # 8 values between the rows, where there are any between
+    return max(STAGES * sum(lengths) * size, high * (wide + 8) * 4)
 
 
 def weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:

@@ -127,6 +127,13 @@ long emu_first_unwritten(void* data) {
 const char* emu_error() { return run.error; }
 u64 emu_accesses() { return run.accesses; }
 
+// From now on (or no more) count what launches cost; see traffic.h.
+void emu_count_traffic(int on) {
+  traffic.on = on;
+  traffic.total = {};
+}
+Traffic emu_traffic() { return traffic.total; }
+
 static int find_module(dl_phdr_info* info, size_t, void* entry) {
   Address begin = ~0ull, end = 0;
   for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -156,6 +163,7 @@ static void run_block(u64 index) {
   Fiber* first = &fibers[run.warp * 32];
   make_current(first);
   emu_switch(&run.main_stack_pointer, first->stack_pointer);
+  if (traffic.on) add_up_block();
   if (run.failed || !run.alive) return;
   std::string waiting;
   for (int t = 0; t < run.threads && waiting.size() < 300; t++)

@@ -7,6 +7,7 @@
 // them writes, they race. Blocks of one launch are never in order with each other: they may share through atomics only.
 #pragma once
 #include "state.h"
+#include "traffic.h"
 
 enum Kind : u64 {
   ONE_THREAD,     // who: the thread
@@ -134,6 +135,7 @@ static inline void access(Address address, int bytes, void* place) {
   const char* verb = WRITES ? "write" : "read";
   const u64 in_dynamic = address - run.dynamic_shared, in_statics = address - run.statics;
   const u64 in_arena = address - (Address)run.arena;
+  if (traffic.on) note_access(address, bytes, place, WRITES, in_arena < ARENA);
   if (in_dynamic < DYNAMIC_SHARED) {
     if (in_dynamic + bytes > run.dynamic_bytes)
       fail("bounds", place, "%s of %d bytes outside of %s", verb, bytes, describe(address).c_str());
