@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model from nothing on your pictures",
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",
+    "report": "write a run's report.html anew: curves, confusion, worst mistakes, where the model looks",
     "export": "write a trained model for other programs: ONNX, torch, safetensors",
     "summary": "show a model's layers, parameters, multiply-adds and memory",
     "bench": "time a model on this machine and show where the time goes",

@@ -48,7 +48,7 @@ def evaluate_model(
     """
     loaded = load_model(path, say=say)
     path = loaded.path if download.is_url(path) else path
-    settings = _run_settings(os.fspath(path))
+    settings = run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):
         raise UsageError(f"{os.fspath(path)} does not say which pictures it was trained on: give --data",
                          code="usage.missing", hint="--data FOLDER")  # fmt: skip
@@ -56,7 +56,7 @@ def evaluate_model(
     name = str(settings.data if own and settings else source)
     notes: list[str] = []
     if own and settings:
-        dataset = _own_split(os.fspath(path), settings, loaded, split)
+        dataset = _pick(own_splits(os.fspath(path), settings, loaded), split, str(settings.data))
     else:
         dataset = _other(name, loaded, split, notes)
     report = data.scan({split: dataset}, verify=True, duplicates=False)
@@ -70,7 +70,7 @@ def evaluate_model(
     return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable, notes)
 
 
-def _run_settings(path: str) -> Settings | None:
+def run_settings(path: str) -> Settings | None:
     """The settings of the run that a run folder, the model folder in one, or one of its checkpoints, belongs to."""
     for folder in _folders(path):
         file = os.path.join(folder, "args.toml")
@@ -95,19 +95,18 @@ def _class_to_idx(loaded: LoadedModel) -> dict[str, int] | None:
     return {name: index for index, name in enumerate(loaded.classes)} if loaded.classes else None
 
 
-def _own_split(path: str, settings: Settings, loaded: LoadedModel, split: str) -> Any:
+def own_splits(path: str, settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
+    """The data sets of the run that `path` belongs to, split as the run split them, without transforms."""
     mode = loaded.preprocessing.mode
     for folder in _folders(path):
         table = os.path.join(folder, "splits.csv")
         if os.path.isfile(table):
             target = "class" if loaded.classes else "number"
-            parts = data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode, target=target)
-            break
-    else:
-        parts = pictures.open_splits(settings, mode)
-        if settings.samples_per_class:  # the run trained on these alone
-            parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
-    return _pick(parts, split, str(settings.data))
+            return data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode, target=target)
+    parts = pictures.open_splits(settings, mode)
+    if settings.samples_per_class:  # the run trained on these alone
+        parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
+    return parts
 
 
 def _other(source: str, loaded: LoadedModel, split: str, notes: list[str]) -> Any:

@@ -27,7 +27,7 @@ from minires.io import checkpoint, files, strict_json, toml
 from minires.io.lock import FolderLock
 
 _OWN_FILES = ("args.toml", "env.json", "data.json", "splits.csv", "log.txt", "history.csv", "events.jsonl",
-              "metrics.json", "predictions_val.csv", "predictions_test.csv", "report.html")  # fmt: skip
+              "metrics.json", "predictions_val.csv", "predictions_test.csv", "report.html", "review.csv")  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "model", "plots")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

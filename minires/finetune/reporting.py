@@ -1,0 +1,292 @@
+"""`report.html` and `review.csv` of a run: gathered at the end of its job, or later from its folder.
+
+Everything is computed once more from the model and the pictures, so that a run of yesterday has the report of today.
+Of a large data set a part is looked at, and the report says which.
+"""
+
+import copy
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minires import models, random
+from minires.data import DataLoader, FileDataset, Preprocessing
+from minires.errors import UsageError
+from minires.explain.attribution import enlarge, grad_cam
+from minires.explain.calibration import calibration, scaled_loss, temperature
+from minires.explain.classes import confusion_matrix
+from minires.explain.embedding import principal_components
+from minires.explain.flow import signal_flow
+from minires.explain.intervals import cross_entropies
+from minires.explain.labels import label_errors, near_duplicates
+from minires.finetune.evaluation import own_splits, run_settings
+from minires.finetune.inference import forward_with_features, softmax
+from minires.finetune.loading import load_model
+from minires.finetune.pictures import TrainTransform
+from minires.finetune.result import Result, finished
+from minires.finetune.review import HEADER
+from minires.finetune.settings import Settings
+from minires.finetune.workers import loader_workers
+from minires.io import RunFolder, files
+from minires.report import Facts, Sample, render
+from minires.report.facts import Review
+from minires.report.pictures import visible
+from minires.tensor import Tensor
+from minires.training.batches import inputs_and_targets
+from minires.training.evaluation import eval_mode
+
+AUGMENTED, MISTAKES = 12, 12  # pictures shown
+MOST_PICTURES = 2000  # of a split that are looked at for features, duplicates and labels
+MOST_POINTS = 1500  # of the features in the plane
+MOST_REVIEWED = 500  # rows of review.csv of each kind
+
+
+@dataclass
+class Material:
+    """What a report is made from: the trained model, its pictures (without transforms) and the run's settings."""
+
+    model: Any
+    preprocessing: Preprocessing
+    classes: list[str]
+    splits: Mapping[str, Any]
+    settings: Settings
+
+
+@dataclass
+class Outputs:
+    """A split, or a part of it, through the model: the data set, scores (N, K), targets (N,), features (N, F)."""
+
+    dataset: Any
+    scores: np.ndarray
+    targets: np.ndarray
+    features: np.ndarray
+
+
+def report_run(path: str, say: Callable[[str], None] = lambda text: None) -> str:
+    """Write the report of the run in `path` anew; returns the path of report.html.
+
+    Raises UsageError for a folder that is no run, or one whose run has not ended.
+    """
+    with RunFolder.resume(path) as folder:
+        result = finished(folder)
+        if result is None:
+            raise UsageError(f"{path}: the run has not ended", code="model.missing", file=path,
+                             hint=f"minires finetune --resume {path}")  # fmt: skip
+        loaded = load_model(path, say=say)
+        settings = run_settings(path)
+        assert settings is not None  # RunFolder.resume has seen args.toml
+        splits = own_splits(path, settings, loaded)
+        return write_report(folder, result, Material(loaded.model, loaded.preprocessing, loaded.classes, splits,
+                                                     settings))  # fmt: skip
+
+
+def write_report(folder: RunFolder, result: Result, material: Material) -> str:
+    """report.html and review.csv in the run's folder; returns the path of the page.
+
+    A review.csv that is there already stays: somebody may have written into it.
+    """
+    facts = gather(folder, result, material)
+    if facts.review_file and not os.path.exists(folder.file("review.csv")):
+        files.write_atomic(folder.file("review.csv"), review_table(facts.review))
+    files.write_atomic(folder.file("report.html"), render(facts))
+    return folder.file("report.html")
+
+
+def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
+    """All that the page shows."""
+    record = folder.read_json("data.json")
+    found = {name: run_split(material, part) for name, part in _parts(material, result.split).items()}
+    measured = found[result.split]
+    facts = Facts(
+        title=f"{result.command}: {os.path.basename(os.path.abspath(folder.path))}", status=result.headline,
+        split=result.split, classes=material.classes, before=result.before, after=result.after,
+        best_epoch=result.best_epoch, epochs=result.epochs_done, seed=material.settings.seed, history=result.history,
+        counts=record["scan"]["counts"], notes=_notes(material, measured),
+        augmented=augmented(material), model=_model(material),
+        settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
+        versions=_versions(folder.read_json("env.json")),
+    )  # fmt: skip
+    facts.mistakes = worst_mistakes(material, measured)
+    if not material.classes:
+        if measured.scores.shape[1] == 1:
+            facts.answers = (measured.targets.reshape(-1), measured.scores[:, 0])
+        return facts
+    predicted = measured.scores.argmax(axis=1)
+    facts.confusion = confusion_matrix(measured.targets, predicted, len(material.classes))
+    facts.calibration = calibration(softmax(measured.scores), measured.targets)
+    facts.temperature = _temperature(found)
+    places, shares = principal_components(measured.features)
+    shown = random.philox(material.settings.seed, "report", 2).permutation(len(places))[:MOST_POINTS]
+    facts.embedding = (places[shown], measured.targets[shown], shares)
+    facts.review = suspicious(material, found)
+    facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
+    facts.signals = _signals(material)
+    return facts
+
+
+def run_split(material: Material, dataset: Any) -> Outputs:
+    """Scores, targets and features of a data set with the model's own preprocessing."""
+    settings = material.settings
+    plain = copy.copy(dataset)
+    plain.transform, plain.target_transform = material.preprocessing, None
+    size = settings.validation_batch_size or settings.batch_size
+    workers = loader_workers(settings.workers, settings.worker_type, plain)
+    rows: list[tuple[np.ndarray, ...]] = []
+    for images, targets in DataLoader(plain, size, **workers):
+        scores, features = forward_with_features(material.model, images)
+        rows.append((scores, np.asarray(targets.numpy()), features))
+    return Outputs(plain, *(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def augmented(material: Material) -> list[Sample]:
+    """Some training pictures as the first epoch sees them: drawn from the same addresses as in the training."""
+    train, settings = material.splits["train"], material.settings
+    transform = material.preprocessing if settings.no_aug else TrainTransform(settings, material.preprocessing)
+    plain = copy.copy(train)
+    plain.transform, plain.target_transform = transform, None
+    samples = []
+    for index in np.linspace(0, len(plain) - 1, min(AUGMENTED, len(plain))).astype(int).tolist():
+        with random.address(settings.seed, "augment", 0, index):
+            image, target = plain[index]
+        samples.append(Sample(name_of(plain, index), visible(image.numpy(), material.preprocessing),
+                              [_label(material, target)]))  # fmt: skip
+    return samples
+
+
+def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
+    """The pictures with the largest losses (largest first), with Grad-CAM for what was said of them."""
+    if material.classes:
+        losses = cross_entropies(found.scores, found.targets)
+        wrong = found.scores.argmax(axis=1) != found.targets
+        order = [index for index in np.argsort(-losses, kind="stable")[:MISTAKES].tolist() if wrong[index]]
+    else:
+        losses = ((found.scores - found.targets.reshape(found.scores.shape)) ** 2).mean(axis=1)
+        order = np.argsort(-losses, kind="stable")[:MISTAKES].tolist()
+    samples = []
+    for index in order:
+        image = found.dataset[index][0]
+        sample = Sample(name_of(found.dataset, index), visible(image.numpy(), material.preprocessing), [])
+        if material.classes:
+            said = int(found.scores[index].argmax())
+            share = softmax(found.scores[index : index + 1])[0]
+            maps = grad_cam(material.model, Tensor(image.array[None]), [said])
+            sample.heat = enlarge(maps, *image.shape[1:])[0]
+            sample.lines = [f"is {material.classes[found.targets[index]]}",
+                            f"said {material.classes[said]} ({share[said]:.0%})"]  # fmt: skip
+        else:
+            sample.lines = [f"is {_label(material, found.targets[index])}",
+                            f"said {_label(material, found.scores[index])}"]  # fmt: skip
+        sample.lines += [f"loss {losses[index]:.3g}", sample.name]
+        samples.append(sample)
+    return samples
+
+
+def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]:
+    """Probable label errors among the pictures that were not trained on, and near duplicates among all looked at."""
+    rows = []
+    unseen = {name: part for name, part in found.items() if name != "train"}
+    for name, part in unseen.items():
+        rows += [Review(name_of(part.dataset, one.index), material.classes[one.label], material.classes[one.suggestion],
+                        f"label ({name}): the model is {one.margin:.0%} surer of the other class")
+                 for one in label_errors(softmax(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
+    every = [(name, part.dataset, index) for name, part in found.items() for index in range(len(part.targets))]
+    targets = np.concatenate([part.targets for part in found.values()])
+    pairs = near_duplicates(np.concatenate([part.features for part in found.values()]))
+    for first, second, alike in pairs[:MOST_REVIEWED]:
+        (one_split, one, i), (other_split, other, j) = every[first], every[second]
+        where = "" if one_split == other_split else f", across {one_split} and {other_split}"
+        labels = "" if targets[first] == targets[second] else ", with another label"
+        rows.append(Review(name_of(one, i), material.classes[targets[first]], name_of(other, j),
+                           f"duplicate: features alike to {alike:.4f}{where}{labels}"))  # fmt: skip
+    return rows
+
+
+def review_table(rows: Sequence[Review]) -> str:
+    """The text of review.csv. Its column action is empty: it is the user's to fill in."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        suggestion = row.suggestion if row.reason.startswith("label") else ""
+        reason = row.reason if suggestion else f"{row.reason}: {row.suggestion}"
+        writer.writerow([row.path, row.label, suggestion, "", reason])
+    return text.getvalue()
+
+
+def name_of(dataset: Any, index: int) -> str:
+    """The file of a sample relative to its data, or its number."""
+    if isinstance(dataset, FileDataset):
+        return dataset.relative_name(dataset.samples[index][0])
+    return f"sample {index}"
+
+
+def _parts(material: Material, split: str) -> dict[str, Any]:
+    """The data sets that are looked at: all of `split`, and of the others at most MOST_PICTURES."""
+    return {
+        name: part if name == split or len(part) <= MOST_PICTURES else _some(part, material.settings.seed)
+        for name, part in material.splits.items()
+    }
+
+
+def _some(dataset: Any, seed: int) -> Any:
+    chosen = random.philox(seed, "report").permutation(len(dataset))[:MOST_PICTURES]
+    return dataset.take(sorted(chosen.tolist()))
+
+
+def _temperature(found: Mapping[str, Outputs]) -> tuple[float, float, float, str] | None:
+    """Found on the validation pictures: those of the test are to stay unseen. None where there are none."""
+    if "val" not in found:
+        return None
+    scores, targets = found["val"].scores, found["val"].targets
+    by = temperature(scores, targets)
+    return by, scaled_loss(scores, targets, 1.0), scaled_loss(scores, targets, by), "val"
+
+
+def _signals(material: Material) -> list[Any]:
+    """One batch of training pictures through the model and back, in eval mode."""
+    plain = copy.copy(material.splits["train"])
+    plain.transform, plain.target_transform = material.preprocessing, None
+    order = random.philox(material.settings.seed, "report", 1).permutation(len(plain))
+    batch = next(iter(DataLoader(plain.take(order[: material.settings.batch_size].tolist()),
+                                 material.settings.batch_size)))  # fmt: skip
+    with eval_mode(material.model):
+        return signal_flow(material.model, *inputs_and_targets(batch, "cpu"))
+
+
+def _notes(material: Material, measured: Outputs) -> list[str]:
+    settings = material.settings
+    lines = [f"data: {settings.data}"]
+    if settings.samples_per_class:
+        count = len(material.splits["train"])
+        lines.append(f"trained on {count} pictures: at most {settings.samples_per_class} of each class")
+    for name, part in material.splits.items():
+        if len(part) > MOST_PICTURES and len(part) != len(measured.targets):
+            lines.append(f"{name}: {MOST_PICTURES} of {len(part)} pictures were looked at for features and duplicates")
+    return lines
+
+
+def _model(material: Material) -> dict[str, Any]:
+    size = material.preprocessing.output_size
+    total = sum(parameter.numel() for parameter in material.model.parameters())
+    facts = {"name": material.model.config["name"], "parameters": f"{total:,}",
+             "preprocessing": material.preprocessing.to_config()}  # fmt: skip
+    if size is not None:
+        channels = material.model.config.get("in_channels", 3)
+        facts["multiply-adds"] = f"{models.summarize(material.model, (1, channels, *size)).multiply_adds:,}"
+    return facts
+
+
+def _versions(env: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("minires", "python", "packages", "platform", "cpu", "cpus", "variables", "git_commit")
+    return {name: env[name] for name in kept if env.get(name)}
+
+
+def _label(material: Material, target: Any) -> str:
+    if material.classes:
+        return material.classes[int(target)]
+    return " ".join(f"{value:.4g}" for value in np.ravel(target).tolist())
