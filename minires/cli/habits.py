@@ -8,18 +8,14 @@ something else, are not needed, or are not built.
 NOT_BUILT = {
     "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32", "--amp-impl": "",
     "--model-ema-steps": "--model-ema averages after every step",
-    "--mixup": "", "--mixup-alpha": "", "--cutmix": "", "--cutmix-alpha": "", "--mixup-off-epoch": "",
-    "--mixup-prob": "", "--aa": "--color-jitter, --rotate and --reprob are there", "--auto-augment": "",
+    "--mixup-prob": "", "--drop-block": "", "--sync-bn": "", "--synchronize-bn": "", "--split-bn": "",
     "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "", "--tta": "",
-    "--sampler": "--class-weights balanced weighs the classes", "--sync-bn": "",
-    "--drop-path": "", "--drop-block": "",
     "--clip-mode": "--clip-grad is by the norm",
     "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
     "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",
     "--bias-weight-decay": "--norm-weight-decay is for norms and biases", "--cooldown-epochs": "",
     "--lr-cycle-mul": "", "--lr-cycle-decay": "", "--lr-cycle-limit": "", "--lr-noise": "", "--epoch-repeats": "",
     "--world-size": "one process trains", "--dist-url": "one process trains", "--local-rank": "one process trains",
-    "--synchronize-bn": "", "--split-bn": "",
 }  # fmt: skip
 
 # Flags that have another name here.

@@ -38,9 +38,11 @@ GROUPS = {
                      "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay", "norm_weight_decay", "sched",
                      "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",
                      "clip_grad", "smoothing", "layer_decay", "l2_sp", "model_ema", "model_ema_decay",
-                     "model_ema_warmup", "swa_start", "loss", "class_weights"),
+                     "model_ema_warmup", "swa_start", "mixup", "cutmix", "mixup_off_epoch", "drop_path", "loss",
+                     "class_weights", "sampler"),
     "pictures": ("img_size", "train_crop_size", "val_resize_size", "val_crop_size", "interpolation", "no_aug", "scale",
-                 "ratio", "hflip", "vflip", "rotate", "color_jitter", "reprob"),
+                 "ratio", "hflip", "vflip", "rotate", "color_jitter", "aa",
+                 "reprob"),
     "run": ("seed", "eval_metric", "val_interval", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist",
             "log_interval", "max_steps", "max_time"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from minires.data.fingerprint import differences, fingerprint
 from minires.data.folder import ImageFolder, folder_splits
 from minires.data.images import IMG_EXTENSIONS, MAX_PIXELS, open_image, read_header
 from minires.data.loader import DataLoader, last_batch_size
+from minires.data.sampling import BalancedSampler
 from minires.data.scan import ScanReport, scan
 from minires.data.shapes import ShapesDataset
 from minires.data.split import split, split_dataset
@@ -20,6 +21,7 @@ __all__ = [
     "IMG_EXTENSIONS",
     "MAX_PIXELS",
     "ArrayDataset",
+    "BalancedSampler",
     "CSVDataset",
     "DataLoader",
     "FileDataset",

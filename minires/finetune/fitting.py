@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minires.backend import Array, array_module
-from minires.data import DataLoader, last_batch_size
+from minires.data import BalancedSampler, DataLoader, last_batch_size
 from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
 from minires.finetune.resuming import set_newer_aside
@@ -22,6 +22,7 @@ from minires.training import (
     ExponentialAverage,
     HistoryFile,
     Metric,
+    Mixing,
     ModelCheckpoint,
     NotFiniteError,
     Progress,
@@ -83,7 +84,9 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
     loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
     if settings.l2_sp:
         loss_fn = PullToStart(loss_fn, job.model, settings.l2_sp)
-    watch = [] if val is None else [FiniteValidation(val)]
+    watch: list[Callback] = [] if val is None else [FiniteValidation(val)]
+    if settings.mixup or settings.cutmix:
+        watch.append(Mixing(len(job.classes), settings.mixup, settings.cutmix, settings.mixup_off_epoch))
     return Trainer(
         job.model, optimizer, loss_fn, eval_loss_fn=eval_loss_fn,
         scheduler=make_schedule(optimizer, settings, len(train), job.strategy),
@@ -148,7 +151,8 @@ def make_loaders(job: "Job") -> tuple[DataLoader, DataLoader | None]:
     }
     train = splits["train"]
     train_loader = DataLoader(
-        train, settings.step_size, shuffle=True, seed=settings.seed,
+        train, settings.step_size, shuffle=settings.sampler == "shuffle", seed=settings.seed,
+        sampler=BalancedSampler(train.targets) if settings.sampler == "balanced" else None,
         drop_last=drops_last(len(train), settings.step_size),
         **loader_workers(settings.workers, settings.worker_type, train, keep=True),
     )  # fmt: skip

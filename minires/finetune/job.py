@@ -22,6 +22,7 @@ from minires.finetune.resuming import Changes, describe_changes, record_changes
 from minires.finetune.review import apply_review
 from minires.finetune.settings import Settings
 from minires.finetune.start import Start, build_model, find_start
+from minires.finetune.stochastic_depth import stochastic_depth
 from minires.finetune.strategies.choosing import SMALL, choose_strategy
 from minires.finetune.targets import TargetScale
 from minires.finetune.watching import noted
@@ -86,6 +87,8 @@ class Job:
             self.model.metadata["outputs"] = self.scale.describe(self.model)
         self.base = base_of(self.model, self.start_point) if settings.strategy in SMALL else None
         self.strategy = choose_strategy(self.model, settings)
+        if settings.drop_path:
+            stochastic_depth(self.model, settings.drop_path)
         self.strategy.apply(self.strategy.last_start)  # when most is trained
         check_batches(self.model, len(train), settings.batch_size)
         self.fingerprint = data.fingerprint(self.splits)

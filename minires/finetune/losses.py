@@ -5,7 +5,8 @@
     focal   -(1 - p)^2 log p,  p = softmax(x)[t]                 easy pictures count little (Lin et al. 2017, section 3)
     mse, l1, huber                                               for numbers; in units of the labels' spread
 
-For validation label smoothing and class weights are left out.
+For validation label smoothing and class weights are left out. Mixed pictures (--mixup, --cutmix) have probabilities
+(N, K) in place of class numbers (N,): ce and bce take both.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ def make_losses(settings: Settings, counts: Sequence[int] = ()) -> tuple[Loss, L
     power = class_weight_power(settings.class_weights)
     if power:
         return WeightedCrossEntropy(class_weights(counts, power), settings.smoothing), plain[kind]
+    if kind == "ce" and (settings.mixup or settings.cutmix):
+        return SoftCrossEntropy(settings.smoothing), plain[kind]
     if kind == "ce" and settings.smoothing:
         return nn.CrossEntropyLoss(label_smoothing=settings.smoothing), plain[kind]
     return BinaryCrossEntropy(settings.smoothing) if kind == "bce" else plain[kind], plain[kind]
@@ -57,6 +60,24 @@ class WeightedCrossEntropy:
         return (self.loss(outputs, targets) * own).mean()
 
 
+class SoftCrossEntropy:
+    """mean_i - sum_k q[i, k] log softmax(x[i])[k] for probabilities q (N, K), or class numbers (N,)."""
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        wanted = Tensor(smoothed(outputs, targets, self.smoothing))
+        return -(F.log_softmax(outputs, dim=1) * wanted).sum() / len(outputs)
+
+
+def smoothed(outputs: Tensor, targets: Tensor, smoothing: float) -> np.ndarray:
+    """(1 - e) q + e / K for probabilities q (N, K), or those that class numbers (N,) stand for."""
+    classes = outputs.shape[1]
+    shares = targets.numpy() if targets.ndim == 2 else np.eye(classes, dtype=outputs.dtype)[targets.numpy()]
+    return (shares * (1 - smoothing) + smoothing / classes).astype(outputs.dtype)
+
+
 class BinaryCrossEntropy:
     """One logistic regression a class: y is 1 for the picture's class and 0 for the others, smoothed as in timm."""
 
@@ -64,9 +85,7 @@ class BinaryCrossEntropy:
         self.smoothing = smoothing
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        classes = outputs.shape[1]
-        wanted = np.full(outputs.shape, self.smoothing / classes, outputs.dtype)
-        wanted[np.arange(len(wanted)), targets.numpy()] += 1 - self.smoothing
+        wanted = smoothed(outputs, targets, self.smoothing)
         sides = ops.stack([outputs, ops.zeros_like(outputs)], dim=2)  # softmax over (x, 0) is s(x), s(-x)
         yes_and_no = Tensor(np.stack([wanted, 1 - wanted], axis=2))
         return -(F.log_softmax(sides, dim=2) * yes_and_no).sum() / outputs.numel()

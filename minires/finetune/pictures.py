@@ -206,7 +206,7 @@ class TrainTransform:
         self.chain = transforms.preset_train(
             size, preprocessing.mean, preprocessing.std, preprocessing.interpolation, scale=settings.scale,
             ratio=settings.ratio, hflip=settings.hflip or 0.0, vflip=settings.vflip, rotate=settings.rotate,
-            color_jitter=settings.color_jitter, erase=settings.reprob,
+            color_jitter=settings.color_jitter, erase=settings.reprob, auto_augment=settings.aa,
             values=preprocessing.scale, channel_order=preprocessing.channel_order,
         )  # fmt: skip
 

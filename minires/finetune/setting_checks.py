@@ -17,7 +17,7 @@ def check_together(settings: "Settings") -> None:
     """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
     if not settings.data:
         raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
-    for check in (_device, _pictures, _schedule, _task, _weights, _strategy, _averages, _group_by):
+    for check in (_device, _pictures, _schedule, _task, _weights, _strategy, _averages, _mixing, _group_by):
         check(settings)
 
 
@@ -94,6 +94,20 @@ def _strategy(settings: "Settings") -> None:
     for name, value in (("--lora-rank", settings.lora_rank), ("--lora-alpha", settings.lora_alpha)):
         if value is not None and settings.strategy != "lora":
             raise UsageError(f"{name} is for --strategy lora", code="usage.conflict")
+
+
+def _mixing(settings: "Settings") -> None:
+    mixes = settings.mixup > 0 or settings.cutmix > 0
+    if settings.mixup_off_epoch and not mixes:
+        raise UsageError("--mixup-off-epoch goes with --mixup or --cutmix", code="usage.conflict")
+    weighs = class_weight_power(settings.class_weights) > 0
+    for name, given in (("--mixup and --cutmix", mixes), ("--sampler balanced", settings.sampler == "balanced")):
+        if given and settings.task != "classification":
+            raise UsageError(f"{name} are for classification", code="usage.conflict")
+        if given and weighs:
+            raise UsageError(f"--class-weights does not go with {name}", code="usage.conflict")
+    if mixes and settings.loss == "focal":
+        raise UsageError("--mixup and --cutmix go with --loss ce or bce, not with focal", code="usage.conflict")
 
 
 def _averages(settings: "Settings") -> None:

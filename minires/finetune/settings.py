@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minires.data.transforms.pictures import InterpolationMode
+from minires.data.transforms.presets import AUTO_AUGMENT
 from minires.finetune.setting_checks import check_together
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
 from minires.io.weights import is_weights_file
@@ -117,10 +118,20 @@ class Settings:
     model_ema_warmup: bool = setting(False, "bool", "let it follow the first steps faster")
     swa_start: int | None = setting(None, "int", "validate and keep the mean of the weights from the end of this epoch "
                                     "on (SWA)", low=1)  # fmt: skip
+    mixup: float = setting(0.0, "float", "alpha of mixup: pictures and labels are mixed in pairs (0: never)",
+                           "--mixup-alpha", low=0)  # fmt: skip
+    cutmix: float = setting(0.0, "float", "alpha of cutmix: a part of one picture in another (0: never)",
+                            "--cutmix-alpha", low=0)  # fmt: skip
+    mixup_off_epoch: int = setting(0, "int", "mix no more after so many epochs (0: to the end)", low=0)
+    drop_path: float = setting(0.0, "float", "stochastic depth: probability that the last residual block is left out",
+                               low=0, high=1, open_high=True)  # fmt: skip
     loss: str | None = setting(None, "str", "what is made small: ce, bce, focal; for regression mse, l1, huber",
                                choices=LOSSES)  # fmt: skip
     class_weights: str = setting("none", "str", "pictures of rare classes count more: none, balanced, or a power from "
                                  "0 to 1 of the classes' rarity")  # fmt: skip
+
+    sampler: str = setting("shuffle", "str", "order of the pictures: shuffle, or balanced (each class as often as "
+                           "the others)", choices=("shuffle", "balanced"))  # fmt: skip
 
     # pictures
     img_size: int | None = setting(None, "int", "side of the model's input (default: what the weights were made for)",
@@ -140,6 +151,8 @@ class Settings:
     vflip: float = setting(0.0, "float", "probability of a top-bottom flip", low=0, high=1)
     rotate: float = setting(0.0, "float", "random rotation, degrees to each side", "--degrees", low=0, high=180)
     color_jitter: float = setting(0.0, "float", "strength of random brightness, contrast and saturation", low=0, high=1)
+    aa: str = setting("none", "str", "ra (RandAugment) or ta_wide (TrivialAugment)", "--auto-augment",
+                      choices=AUTO_AUGMENT)  # fmt: skip
     reprob: float = setting(0.0, "float", "probability of random erasing", "--random-erase", low=0, high=1)
 
     # the run

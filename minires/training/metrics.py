@@ -63,9 +63,9 @@ def absolute_error(outputs: Array, targets: Array) -> Array:
 
 def class_numbers(outputs: Array, targets: Array) -> Array:
     """The class indices (N,): the targets, or of probabilities (N, K), as mixup makes them, the likeliest class."""
-    if targets.ndim == 2 and targets.shape == outputs.shape and targets.dtype.kind == "f":
-        if (abs(targets.sum(axis=1) - 1) < 1e-3).all():
-            return targets.argmax(axis=1)
+    are_floats = targets.ndim == 2 and targets.shape == outputs.shape and targets.dtype.kind == "f"
+    if are_floats and (abs(targets.sum(axis=1) - 1) < 1e-3).all():
+        return targets.argmax(axis=1)
     check_classes(outputs, targets)
     return targets
 

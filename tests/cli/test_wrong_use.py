@@ -41,7 +41,7 @@ def refused(capsys, *words: str) -> str:
         (["finetune", "--freez", "none"], "did you mean --freeze?"),
         (["predict", "model", "a.jpg", "--top-k", "3"], "did you mean --topk?"),
         (["finetune", "--epoch", "3"], "did you mean --epochs?"),
-        (["finetune", "--mixup", "0.2"], "--mixup is not built yet"),
+        (["finetune", "--sync-bn"], "--sync-bn is not built yet"),
         (["finetune", "--device", "cuda", "--data", "photos"], "this version trains on the CPU"),
         (["finetune", "--imgsz", "64"], "here it is --img-size"),
         (["finetune", "photos"], "unexpected argument 'photos'"),

@@ -21,6 +21,7 @@ from minires.data.transforms.geometry import (
     Resize,
 )
 from minires.data.transforms.pictures import InterpolationMode
+from minires.data.transforms.policies import RandAugment, TrivialAugmentWide
 from minires.data.transforms.presets import (
     CAFFE_MEAN,
     IMAGENET_MEAN,
@@ -57,6 +58,7 @@ __all__ = [
     "Pad",
     "PixelValues",
     "Preprocessing",
+    "RandAugment",
     "RandomApply",
     "RandomCrop",
     "RandomErasing",
@@ -68,6 +70,7 @@ __all__ = [
     "ReverseChannels",
     "ToPILImage",
     "ToTensor",
+    "TrivialAugmentWide",
     "functional",
     "preset_caffe",
     "preset_eval",

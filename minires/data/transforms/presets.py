@@ -25,6 +25,7 @@ from minires.data.transforms.geometry import (
     Resize,
 )
 from minires.data.transforms.pictures import interpolation_mode, pair
+from minires.data.transforms.policies import RandAugment, TrivialAugmentWide
 from minires.data.transforms.tensors import Normalize, PixelValues, RandomErasing, ReverseChannels, ToTensor
 from minires.tensor import Tensor
 
@@ -33,6 +34,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # of ImageNet's blue, green and red values from 0 to 255
 SCALES = ("0..1", "0..255")
 CHANNEL_ORDERS = ("RGB", "BGR")
+AUTO_AUGMENT = ("none", "ra", "ta_wide")
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,18 @@ def preset_train(
     interpolation: str = "bilinear", scale: Sequence[float] | None = (0.08, 1.0),
     ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0), padding: int = 0, hflip: float = 0.5, vflip: float = 0.0,
     rotate: float = 0.0, color_jitter: float | Sequence[float] = 0.0, erase: float = 0.0, values: str = "0..1",
-    channel_order: str = "RGB",
+    channel_order: str = "RGB", auto_augment: str = "none",
 ) -> Compose:  # fmt: skip
     """Random crop, flip, colour and erasing, then scale to 0..1 and normalise: torchvision's training preset.
 
     `scale`: areas for RandomResizedCrop; None resizes to `size` instead and, with `padding`, crops at random from the
     padded picture (the recipe for CIFAR). `hflip`, `vflip`, `erase`: probabilities; `rotate`: degrees to each side;
     `color_jitter`: one strength for brightness, contrast and saturation, or ColorJitter's arguments; `values`,
-    `channel_order`: as `scale` and `channel_order` of Preprocessing.
+    `channel_order`: as `scale` and `channel_order` of Preprocessing; `auto_augment`: "ra" for RandAugment, "ta_wide"
+    for TrivialAugmentWide, with torchvision's usual strengths. ValueError for another word there.
     """
+    if auto_augment not in AUTO_AUGMENT:
+        raise ValueError(f"auto_augment must be one of {', '.join(AUTO_AUGMENT)}, got {auto_augment!r}")
     steps: list[Transform] = []
     if scale is not None:
         steps.append(RandomResizedCrop(size, scale, ratio, interpolation))
@@ -185,6 +190,8 @@ def preset_train(
     if color_jitter:
         strengths = (color_jitter,) * 3 if isinstance(color_jitter, int | float) else tuple(color_jitter)
         steps.append(ColorJitter(*strengths))
+    if auto_augment != "none":
+        steps.append(RandAugment() if auto_augment == "ra" else TrivialAugmentWide())
     steps += _to_numbers(values, channel_order, mean, std)
     if erase:
         steps.append(RandomErasing(erase))

@@ -1,0 +1,125 @@
+"""RandAugment and TrivialAugmentWide: a few operations drawn from a table, with torchvision's ranges.
+
+Cubuk et al. 2020, "RandAugment: practical automated data augmentation with a reduced search space": `num_ops`
+operations a picture, all of one strength. Müller and Hutter 2021, "TrivialAugment: tuning-free yet state-of-the-art
+data augmentation": one operation of a random strength, from wider ranges; nothing to tune.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from minires.data.transforms.pictures import check_picture
+from minires.random import generator
+
+Picture = Image.Image
+Ranges = dict[str, tuple[np.ndarray, bool]]  # operation -> its strength for each bin, and whether the sign is random
+
+BINS = 31
+
+
+def _shifted(img: Picture, matrix: tuple[float, ...]) -> Picture:
+    return img.transform(img.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+
+
+def _enhanced(kind: Any) -> Callable[[Picture, float], Picture]:
+    return lambda img, strength: _colours(img, lambda part: kind(part).enhance(1 + strength))
+
+
+def _colours(img: Picture, change: Callable[[Picture], Picture]) -> Picture:
+    """The change applied to the colours; transparency stays."""
+    if img.mode != "RGBA":
+        return change(img)
+    result = change(img.convert("RGB"))
+    result.putalpha(img.getchannel("A"))
+    return result
+
+
+OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
+    "Identity": lambda img, strength: img,
+    "ShearX": lambda img, strength: _shifted(img, (1, strength, 0, 0, 1, 0)),
+    "ShearY": lambda img, strength: _shifted(img, (1, 0, 0, strength, 1, 0)),
+    "TranslateX": lambda img, strength: _shifted(img, (1, 0, -int(strength), 0, 1, 0)),
+    "TranslateY": lambda img, strength: _shifted(img, (1, 0, 0, 0, 1, -int(strength))),
+    "Rotate": lambda img, strength: img.rotate(strength, Image.Resampling.NEAREST),
+    "Brightness": _enhanced(ImageEnhance.Brightness),
+    "Color": _enhanced(ImageEnhance.Color),
+    "Contrast": _enhanced(ImageEnhance.Contrast),
+    "Sharpness": _enhanced(ImageEnhance.Sharpness),
+    "Posterize": lambda img, bits: _colours(img, lambda part: ImageOps.posterize(part, int(bits))),
+    "Solarize": lambda img, least: _colours(img, lambda part: ImageOps.solarize(part, math.ceil(least))),
+    "AutoContrast": lambda img, strength: _colours(img, ImageOps.autocontrast),
+    "Equalize": lambda img, strength: _colours(img, ImageOps.equalize),
+}
+
+
+def _ranges(
+    shear: float, shift_x: float, shift_y: float, degrees: float, colour: float, bits: float, bins: int
+) -> Ranges:  # fmt: skip
+    def up_to(largest: float) -> np.ndarray:
+        return np.linspace(0.0, largest, bins)
+
+    return {
+        "Identity": (up_to(0), False),
+        "ShearX": (up_to(shear), True), "ShearY": (up_to(shear), True),
+        "TranslateX": (up_to(shift_x), True), "TranslateY": (up_to(shift_y), True),
+        "Rotate": (up_to(degrees), True),
+        "Brightness": (up_to(colour), True), "Color": (up_to(colour), True),
+        "Contrast": (up_to(colour), True), "Sharpness": (up_to(colour), True),
+        "Posterize": (8 - np.round(up_to(bits)), False),
+        "Solarize": (np.linspace(255.0, 0.0, bins), False),
+        "AutoContrast": (up_to(0), False), "Equalize": (up_to(0), False),
+    }  # fmt: skip
+
+
+def _apply(img: Picture, ranges: Ranges, strength: int | None) -> Picture:
+    """One operation drawn from the table; `strength` is the number of a bin, None for a random one."""
+    rng = generator()
+    name = list(ranges)[int(rng.integers(len(ranges)))]
+    strengths, signed = ranges[name]
+    value = float(strengths[int(rng.integers(len(strengths))) if strength is None else strength])
+    if signed and rng.random() < 0.5:
+        value = -value
+    return OPERATIONS[name](img, value)
+
+
+class RandAugment:
+    """`num_ops` operations, one after the other, of the strength `magnitude` out of `num_magnitude_bins`."""
+
+    def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = BINS) -> None:
+        if num_ops < 1 or not 0 <= magnitude < num_magnitude_bins:
+            raise ValueError(f"num_ops is at least 1 and magnitude from 0 to {num_magnitude_bins - 1}, got "
+                             f"{num_ops} and {magnitude}")  # fmt: skip
+        self.num_ops, self.magnitude, self.num_magnitude_bins = num_ops, magnitude, num_magnitude_bins
+
+    def __call__(self, img: Picture) -> Picture:
+        check_picture(img)
+        shift = 150.0 / 331.0
+        ranges = _ranges(0.3, shift * img.width, shift * img.height, 30.0, 0.9, 4.0, self.num_magnitude_bins)
+        for _ in range(self.num_ops):
+            img = _apply(img, ranges, self.magnitude)
+        return img
+
+    def __repr__(self) -> str:
+        return (f"RandAugment(num_ops={self.num_ops}, magnitude={self.magnitude}, "
+                f"num_magnitude_bins={self.num_magnitude_bins})")  # fmt: skip
+
+
+class TrivialAugmentWide:
+    """One operation of a random strength out of `num_magnitude_bins`."""
+
+    def __init__(self, num_magnitude_bins: int = BINS) -> None:
+        if num_magnitude_bins < 2:
+            raise ValueError(f"num_magnitude_bins must be at least 2, got {num_magnitude_bins}")
+        self.num_magnitude_bins = num_magnitude_bins
+        self._table = _ranges(0.99, 32.0, 32.0, 135.0, 0.99, 6.0, num_magnitude_bins)
+
+    def __call__(self, img: Picture) -> Picture:
+        check_picture(img)
+        return _apply(img, self._table, None)
+
+    def __repr__(self) -> str:
+        return f"TrivialAugmentWide(num_magnitude_bins={self.num_magnitude_bins})"
