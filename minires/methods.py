@@ -121,7 +121,7 @@ class Methods:
     addmm, baddbmm = operations("addmm baddbmm")
 
     # shapes
-    reshape, view, flatten, unflatten = operations("reshape reshape flatten unflatten")
+    reshape, view, flatten, unflatten, ravel = operations("reshape reshape flatten unflatten ravel")
     transpose, swapaxes, swapdims, permute, t = operations("transpose transpose transpose permute t")
     movedim, moveaxis, squeeze, unsqueeze = operations("movedim movedim squeeze unsqueeze")
     expand, broadcast_to, tile, repeat, repeat_interleave = operations(
@@ -137,10 +137,13 @@ class Methods:
     gather, scatter, scatter_add, take, take_along_dim = operations("gather scatter scatter_add take take_along_dim")
     index_select, index_add, index_copy, index_fill = operations("index_select index_add index_copy index_fill")
     masked_select, masked_scatter, nonzero, argwhere = operations("masked_select masked_scatter nonzero argwhere")
-    sort, argsort, topk = operations("sort argsort topk")
+    sort, argsort, topk, kthvalue, median = operations("sort argsort topk kthvalue median")
+    new_tensor, new_zeros, new_ones = operations("new_tensor new_zeros new_ones")
+    new_empty, new_full = operations("new_empty new_full")
 
     # written into the tensor
     add_, sub_, mul_, div_, pow_, neg_ = all_in_place("add sub mul div pow neg")
+    subtract_, multiply_, divide_, negative_, absolute_ = all_in_place("sub mul div neg abs")
     floor_divide_, remainder_, fmod_, reciprocal_ = all_in_place("floor_divide remainder fmod reciprocal")
     square_, abs_, sign_, floor_, ceil_, round_, trunc_ = all_in_place("square abs sign floor ceil round trunc")
     frac_, clamp_, clip_, clamp_min_, clamp_max_ = all_in_place("frac clamp clamp clamp_min clamp_max")
@@ -161,3 +164,15 @@ class Methods:
     )
     index_add_, index_copy_, index_fill_, tril_, triu_ = all_in_place("index_add index_copy index_fill tril triu")
     addmm_, baddbmm_ = all_in_place("addmm baddbmm")
+
+    def view_as(self, other: Any) -> Any:
+        """Reshaped to the shape of `other`."""
+        return OPERATIONS["reshape"](self, other.shape)
+
+    def reshape_as(self, other: Any) -> Any:
+        """Reshaped to the shape of `other`."""
+        return OPERATIONS["reshape"](self, other.shape)
+
+    def expand_as(self, other: Any) -> Any:
+        """Broadcast to the shape of `other`."""
+        return OPERATIONS["expand"](self, *other.shape)

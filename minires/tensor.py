@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from minires import backend
 from minires.autograd import (
     Node,
     Variable,
@@ -18,11 +17,11 @@ from minires.autograd import (
     backward,
     is_grad_enabled,
     is_inference_mode_enabled,
-    look,
     run_backward,
     seed_of,
 )
-from minires.backend import Array, array_module, device, device_of, is_floating
+from minires.backend import Array, array_module, device_of, is_floating
+from minires.conversion import Conversions
 from minires.methods import OPERATIONS, Methods, register
 from minires.random import Generator, generator
 
@@ -41,7 +40,7 @@ class HookHandle:
         self.hooks.pop(self.key, None)
 
 
-class Tensor(Methods, Variable):
+class Tensor(Methods, Conversions, Variable):
     """An n-dimensional array that records the operations applied to it. Made by `minires.tensor` and its kin.
 
     `Tensor(array)` shares the memory of a NumPy array; lists and numbers are converted. `array` is the raw array.
@@ -74,8 +73,13 @@ class Tensor(Methods, Variable):
     ndim = property(lambda self: self.array.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.array.dtype, doc="Type of the elements, a numpy.dtype.")
     device = property(lambda self: device_of(self.array), doc="Where the array lives.")
+    nbytes = property(lambda self: self.array.nbytes, doc="Bytes of all elements.")
+    itemsize = property(lambda self: self.array.itemsize, doc="Bytes of one element.")
+    is_cuda = property(lambda self: self.device.type == "cuda", doc="Whether the array lives on a GPU.")
     is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation made this tensor.")
     grad_fn = property(lambda self: self.node, doc="The node of the operation that made this tensor, or None.")
+    output_nr = property(lambda self: self.output_index, doc="Which result of grad_fn this tensor is.")
+    _version = property(lambda self: self.version.value, doc="How often the memory was changed in place.")
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
@@ -92,6 +96,15 @@ class Tensor(Methods, Variable):
     def element_size(self) -> int:
         """Bytes an element."""
         return self.array.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How many elements lie in memory between neighbours along each axis, or along one."""
+        strides = tuple(step // self.array.itemsize for step in self.array.strides)
+        return strides if dim is None else strides[dim]
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self.array.ctypes.data if isinstance(self.array, np.ndarray) else self.array.data.ptr
 
     def is_floating_point(self) -> bool:
         """Whether the elements are real numbers."""
@@ -133,54 +146,6 @@ class Tensor(Methods, Variable):
 
     def __format__(self, specification: str) -> str:
         return format(self.item(), specification) if self.ndim == 0 and specification else repr(self)
-
-    # ------------------------------------------------------------------------------------------- values, as Python's
-
-    def item(self) -> Any:
-        """The only element as a Python number. RuntimeError if there are more."""
-        if self.array.size != 1:
-            raise RuntimeError(f"a tensor with {self.array.size} elements cannot be converted to one number")
-        look()
-        return self.array.item()
-
-    def tolist(self) -> Any:
-        """The elements as nested lists (a number, for a tensor without axes)."""
-        look()
-        return self.array.tolist()
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array that shares this tensor's memory.
-
-        RuntimeError if the tensor requires a gradient (detach it first) or is not on the CPU.
-        """
-        if self.requires_grad:
-            raise RuntimeError("can't call numpy() on a Tensor that requires grad: use tensor.detach().numpy()")
-        if array_module(self.array) is not np:
-            raise RuntimeError(f"can't convert a tensor on {self.device} to NumPy: use tensor.cpu() first")
-        look()
-        return self.array
-
-    def _on_cpu(self) -> np.ndarray:
-        return self.array if isinstance(self.array, np.ndarray) else self.array.get()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise RuntimeError(f"the truth value of a tensor with {self.array.size} elements is ambiguous")
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if is_floating(self.dtype):
-            raise TypeError("only tensors of integers can be used as an index")
-        return int(self.item())
 
     # ------------------------------------------------------------------------------------------------- the gradient
 
@@ -231,6 +196,22 @@ class Tensor(Methods, Variable):
             raise RuntimeError("can't retain_grad on a Tensor that has requires_grad=False")
         if self.node is not None and all(reference() is not self for _, reference in self.node.retained):
             self.node.retained.append((self.output_index, weakref.ref(self)))
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether this tensor, which is not a leaf, keeps its gradient."""
+        return self.node is not None and any(reference() is self for _, reference in self.node.retained)
+
+    def is_inference(self) -> bool:
+        """Whether this tensor was made in inference_mode."""
+        return self.is_inference_result
+
+    def detach_(self) -> "Tensor":
+        """Cut this tensor off from the graph: it becomes a leaf that requires no gradient."""
+        if self.is_view and self.node is not None:
+            raise RuntimeError("detach_: a view cannot be detached in place, use detach()")
+        self.requires_grad, self.node, self.output_index = False, None, 0
+        return self
 
     def make_result(self, array: Array) -> "Tensor":
         return Tensor(array)
@@ -311,6 +292,26 @@ class Tensor(Methods, Variable):
         """Fill with ones (with probability p) and zeros."""
         return self._fill_random(lambda random: random.random(self.shape) < p, generator)
 
+    def random_(self, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> "Tensor":
+        """Fill with whole numbers from `low` up to but not including `high` (without it, below `low`)."""
+        if high is None:
+            low, high = 0, low
+        if low >= high:
+            raise RuntimeError(f"random_ expects low < high, got low={low} and high={high}")
+        return self._fill_random(lambda random: random.integers(low, high, self.shape), generator)
+
+    def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
+        """Fill with draws from the exponential distribution of rate `lambd`."""
+        return self._fill_random(lambda random: random.exponential(1 / lambd, self.shape), generator)
+
+    def fill_diagonal_(self, fill_value: float) -> "Tensor":
+        """Set the elements whose indices are all equal to `fill_value`."""
+        if self.ndim < 2:
+            raise RuntimeError(f"fill_diagonal_: expected at least 2 axes, got {self.ndim}")
+        numbers = Tensor(np.arange(min(self.shape)))
+        self[(numbers,) * self.ndim] = fill_value
+        return self
+
     def _fill_random(self, draw: Callable[[np.random.Generator], np.ndarray], source: Generator | None) -> "Tensor":
         values = draw(generator(source))
         return self.copy_(Tensor(array_module(self.array).asarray(values, dtype=self.dtype)))
@@ -319,57 +320,7 @@ class Tensor(Methods, Variable):
         """Write into the places that `index` names; the gradient flows to `value` and to what is left."""
         self._become(lambda old: OPERATIONS["set_items"](old, index, value), "index assignment")
 
-    # ------------------------------------------------------------------------------------------- copies, conversions
-
-    def to(self, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> "Tensor":
-        """This tensor with another type or on another device; itself where nothing changes.
-
-        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken.
-        """
-        for value in target:
-            if isinstance(value, Tensor):
-                dtype, device = value.dtype, value.device
-            elif isinstance(value, backend.device) or str(value).partition(":")[0] in ("cpu", "cuda"):
-                device = value
-            else:
-                dtype = np.dtype(value)
-        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy)
-
-    def type(self, dtype: Any = None) -> Any:
-        """The name of the type, or this tensor converted to another."""
-        return f"minires.{self.dtype.name}" if dtype is None else self.to(dtype)
-
-    def float(self) -> "Tensor":
-        """As float32."""
-        return self.to(backend.float32)
-
-    def double(self) -> "Tensor":
-        """As float64."""
-        return self.to(backend.float64)
-
-    def half(self) -> "Tensor":
-        """As float16."""
-        return self.to(backend.float16)
-
-    def long(self) -> "Tensor":
-        """As int64."""
-        return self.to(backend.int64)
-
-    def int(self) -> "Tensor":
-        """As int32."""
-        return self.to(backend.int32)
-
-    def bool(self) -> "Tensor":
-        """As booleans."""
-        return self.to(backend.boolean)
-
-    def cpu(self) -> "Tensor":
-        """On the CPU."""
-        return self.to("cpu")
-
-    def cuda(self, index: "int | None" = None) -> "Tensor":  # type: ignore[valid-type]
-        """On a GPU."""
-        return self.to(device("cuda" if index is None else f"cuda:{index}"))
+    # ------------------------------------------------------------------------------------------------------- copies
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> "Tensor":
         if self.node is not None:
@@ -385,14 +336,6 @@ class Tensor(Methods, Variable):
         if self.node is not None:
             raise RuntimeError("only leaf tensors can be pickled: detach this one first")
         return _rebuild, (self.__class__, self.array, self.requires_grad)
-
-    def view_as(self, other: "Tensor") -> "Tensor":
-        """Reshaped to the shape of `other`."""
-        return self.reshape(other.shape)
-
-    def expand_as(self, other: "Tensor") -> "Tensor":
-        """Broadcast to the shape of `other`."""
-        return self.expand(*other.shape)
 
 
 def _raw(value: Any) -> Any:

@@ -56,18 +56,25 @@ from minires.ops.counting import (
 from minires.ops.creation import (
     arange,
     as_tensor,
+    asarray,
+    bernoulli,
     empty,
     empty_like,
     eye,
+    from_dlpack,
     from_numpy,
     full,
     full_like,
     linspace,
+    logspace,
+    multinomial,
+    normal,
     ones,
     ones_like,
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,
@@ -80,7 +87,7 @@ from minires.ops.elementwise import abs, add, div, exp, log, mul, neg, pow, reci
 from minires.ops.error_function import erf, erfc
 from minires.ops.exponential import exp2, expm1, log1p, log2, log10, logaddexp, logit, rsqrt, xlogy
 from minires.ops.group_norm import group_norm
-from minires.ops.index import argsort, gather, sort, topk
+from minires.ops.index import argsort, gather, kthvalue, median, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
 from minires.ops.moments import norm, std, var
@@ -144,6 +151,7 @@ from minires.ops.shape import (
     flip,
     matrix_transpose,
     permute,
+    ravel,
     reshape,
     split,
     squeeze,
@@ -186,6 +194,7 @@ IN_NN_FUNCTIONAL = (
 )  # fmt: skip
 
 CREATION = (
-    "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace", "ones",
-    "ones_like", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "tensor", "zeros", "zeros_like",
+    "arange", "as_tensor", "asarray", "bernoulli", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
+    "full_like", "linspace", "logspace", "multinomial", "normal", "ones", "ones_like", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm", "tensor", "tril_indices", "triu_indices", "zeros", "zeros_like",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minires.autograd import quiet
+from minires.autograd import look, quiet
 from minires.backend import Array, array_module
 from minires.ops.broadcast import operands
 from minires.tensor import Tensor, register
@@ -86,12 +86,14 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:  # fmt: skip
     """Whether all elements are close: see `isclose`."""
+    look()
     return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
 
 
 @register
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and elements."""
+    look()
     return input.shape == other.shape and bool((input.array == other.array).all())
 
 

@@ -16,7 +16,7 @@ from minires.backend import Array, array_module, float64, int64, move
 from minires.ops.dims import shape_of
 from minires.random import Generator
 from minires.random import generator as draws_from
-from minires.tensor import Tensor
+from minires.tensor import Tensor, register
 
 
 def _finish(array: Array, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -140,6 +140,67 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return _finish(np.eye(n, m), dtype or backend.default_dtype, device, requires_grad)
 
 
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`steps` numbers from base^start to base^end whose quotients are equal."""
+    return _finish(np.logspace(start, end, steps, base=base), dtype or backend.default_dtype, device, requires_grad)
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor on the memory of another library's (torch, CuPy, JAX, ...), through the DLPack protocol."""
+    return Tensor(np.from_dlpack(ext_tensor))
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`obj` as a tensor, sharing memory where nothing has to change."""
+    found = as_tensor(obj, dtype, device).detach()
+    return found.requires_grad_() if requires_grad else found
+
+
+# --------------------------------------------------------------------------- in the type and on the device of another
+
+
+@register
+def new_tensor(
+    input: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A copy of `data` in the type of `input`, unless `dtype` says otherwise."""
+    return tensor(data, dtype=input.dtype if dtype is None else dtype, device=device or input.device,
+                  requires_grad=requires_grad)  # fmt: skip
+
+
+@register
+def new_zeros(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of the given shape in the type of `input`."""
+    return zeros(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+@register
+def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of the given shape in the type of `input`."""
+    return ones(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+@register
+def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Memory with arbitrary values, of the given shape, in the type of `input`."""
+    return empty(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+@register
+def new_full(
+    input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Every element `fill_value`, of the given shape, in the type of `input`."""
+    return full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device,
+                requires_grad=requires_grad)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ at random
+
+
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -187,3 +248,50 @@ def randn_like(
     """Normal with mean 0 and standard deviation 1, in the shape and type of `input`."""
     dtype = input.dtype if dtype is None else dtype
     return randn(input.shape, generator=generator, dtype=dtype, requires_grad=requires_grad)
+
+
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Whole numbers from low up to but not including high (from 0 below low), in the shape and type of `input`."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, generator=generator, dtype=input.dtype if dtype is None else dtype,
+                   requires_grad=requires_grad)  # fmt: skip
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """Normal draws, each with its own mean and standard deviation (tensors), or `size` of them (numbers)."""
+    first, second = (value.array if isinstance(value, Tensor) else value for value in (mean, std))
+    if (size is None) == (not isinstance(mean, Tensor) and not isinstance(std, Tensor)):
+        raise TypeError("normal: give a size with two numbers, and none with a tensor")
+    if np.any(np.asarray(second) < 0):
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    shape = np.broadcast_shapes(np.shape(first), np.shape(second)) if size is None else shape_of((size,))
+    dtype = next((value.dtype for value in (mean, std) if isinstance(value, Tensor)), backend.default_dtype)
+    return Tensor((first + second * draws_from(generator).standard_normal(shape)).astype(dtype))
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Ones with the probability that each element says, zeros otherwise."""
+    if input.numel() and not 0 <= input.array.min() <= input.array.max() <= 1:
+        raise RuntimeError("bernoulli expects probabilities between 0 and 1")
+    return Tensor((draws_from(generator).random(input.shape) < input.array).astype(input.dtype))
+
+
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """`num_samples` numbers of columns for each row (or for a vector), drawn in proportion to the row's weights.
+
+    Without replacement no column is drawn twice; RuntimeError if there are too few with a weight above 0.
+    """
+    weights = np.asarray(input.array, float64)
+    if weights.ndim not in (1, 2) or (weights < 0).any() or not np.isfinite(weights).all():
+        raise RuntimeError("multinomial: expected a vector or a matrix of finite weights from 0 up")
+    rows = weights.reshape(-1, weights.shape[-1])
+    if (rows.sum(1) <= 0).any() or (not replacement and ((rows > 0).sum(1) < num_samples).any()):
+        raise RuntimeError(f"multinomial: cannot draw {num_samples} of rows with too few weights above 0")
+    random = draws_from(generator)
+    picked = [random.choice(len(row), num_samples, replacement, row / row.sum()) for row in rows]
+    return Tensor(np.array(picked, int64).reshape(*weights.shape[:-1], num_samples))

@@ -201,6 +201,58 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return _picked(input, axis, order)
 
 
+@register
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+    """(value, index) of the k-th smallest element along `dim`, k from 1."""
+    axis = axis_of(dim, input.ndim)
+    length = input.shape[axis] if input.ndim else 1
+    if not 1 <= k <= length:
+        raise RuntimeError(f"kthvalue(): selected number k={k} out of range for an axis with {length} elements")
+    return _one_of_the_sorted(input, axis, k - 1, keepdim)
+
+
+@register
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element of all; or (value, index) along `dim`. Of two middle ones the lower; NaN if there is one."""
+    if dim is None:
+        if not input.numel():
+            return Tensor(array_module(input.array).full((), float("nan"), input.dtype))
+        return median(input.reshape(-1), 0).values
+    axis = axis_of(dim, input.ndim)
+    length = input.shape[axis] if input.ndim else 1
+    if not length:
+        raise IndexError(f"median(): expected reduction dim {dim} to have non-zero size")
+    if input.dtype.kind == "f" and array_module(input.array).isnan(input.array).any():
+        reversed_place = _nan_or_middle(input.array, axis)
+        places = array_module(input.array).expand_dims(reversed_place, axis) if input.ndim else reversed_place
+        order = argsort(input, axis)
+        return _taken_from(input, axis, gather(order, axis, Tensor(places)) if input.ndim else order, keepdim)
+    return _one_of_the_sorted(input, axis, (length - 1) // 2, keepdim)
+
+
+def _nan_or_middle(array: Array, axis: int) -> Array:
+    """Where the median stands among the sorted: in the middle, or at the first NaN (they are sorted to the end)."""
+    length = array.shape[axis] if array.ndim else 1
+    nans = array_module(array).isnan(array).sum(axis=axis if array.ndim else None)
+    return array_module(array).where(nans > 0, length - nans, (length - 1) // 2)
+
+
+def _one_of_the_sorted(input: Tensor, axis: int, place: int, keepdim: bool) -> ValuesAndIndices:
+    order = argsort(input, axis)
+    if input.ndim:
+        order = order[(slice(None),) * axis + (slice(place, place + 1),)]
+    return _taken_from(input, axis, order, keepdim)
+
+
+def _taken_from(input: Tensor, axis: int, indices: Tensor, keepdim: bool) -> ValuesAndIndices:
+    """Values and indices at one place along the axis, which goes unless `keepdim`."""
+    values, indices = _picked(input, axis, indices)
+    if keepdim or not input.ndim:
+        return ValuesAndIndices(values, indices)
+    first = (slice(None),) * axis + (0,)
+    return ValuesAndIndices(values[first], indices[first])
+
+
 def _sorting(array: Array, axis: int, descending: bool) -> Array:
     xp = array_module(array)
     if not array.ndim:

@@ -135,6 +135,12 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @register
+def ravel(input: Tensor) -> Tensor:
+    """All elements in one axis; a view where possible."""
+    return Reshape.apply(input, (input.numel(),))
+
+
+@register
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without its axes of length 1, or without those named by `dim` that have length 1."""
     axes = axes_of(dim, input.ndim)

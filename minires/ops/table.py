@@ -118,6 +118,7 @@ TABLE: tuple[Entry, ...] = (
     # shapes
     entry("reshape", draws.reshaped),
     entry("flatten", draws.flattened),
+    entry("ravel", elementwise(normal)),
     entry("squeeze", along_one(normal)),
     entry("squeeze", elementwise(normal), note="all"),
     entry("unsqueeze", along_one(normal)),
@@ -162,6 +163,9 @@ TABLE: tuple[Entry, ...] = (
     entry("gather", draws.gathered),
     entry("sort", draws.sorted_along),
     entry("topk", draws.chosen),
+    entry("kthvalue", lambda random: ([distinct(random, 3, 4), int(random.integers(1, 4)), one_of(random, 0, 1)], {})),
+    entry("median", reduction(distinct, several=False)),
+    entry("median", elementwise(distinct), note="of all"),
     entry("scatter", tensors.placed(repeats=False)),
     entry("scatter_add", tensors.placed(repeats=True)),
     entry("index_select", tensors.numbered),
@@ -222,6 +226,11 @@ PLAIN: tuple[Entry, ...] = (
     entry("searchsorted", tensors.sorted_and_values),
     entry("bucketize", tensors.values_and_sorted),
     entry("isin", tensors.numbers_to_find),
+    entry("new_tensor", lambda random: ([normal(random, 2), [[1, 2], [3, 4]]], {}), "Tensor.new_tensor"),
+    *(entry(name, lambda random: ([normal(random, 2), *shape(random, 1, 3)], {}), f"Tensor.{name}")
+      for name in ("new_zeros", "new_ones")),
+    entry("new_empty", lambda random: ([normal(random, 2), *shape(random, 1, 3)], {}), ""),
+    entry("new_full", lambda random: ([normal(random, 2), shape(random, 1, 3), 2.5], {}), "Tensor.new_full"),
     network("one_hot", tensors.vector_of(tensors.whole, (-1, 6))),
 )  # fmt: skip
 

@@ -99,10 +99,11 @@ def test_every_function_class_is_reached_from_the_table():
             for y in floats(function(*inputs)):
                 reached |= functions_below(y)
     assert len(defined) > 30
-    assert {kind.__name__ for kind in defined - reached} == {"Pointwise"}, "all but what others are made of"
+    made_into_others = {base for kind in defined for base in kind.__bases__}
+    assert {kind.__name__ for kind in defined - reached - made_into_others} == set()
 
 
-@pytest.mark.parametrize("entry", PLAIN, ids=[entry.label for entry in PLAIN])
+@pytest.mark.parametrize("entry", PLAIN, ids=lambda entry: entry.label)
 def test_what_has_no_gradient_requires_none(entry):
     for seed in range(4):
         results, _ = evaluate(entry, seed)

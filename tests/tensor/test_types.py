@@ -47,14 +47,6 @@ def outcome(compute, *operands):
     return name_of(result.dtype), np.asarray(result.tolist(), dtype=np.float64).tolist()
 
 
-def setup_module():
-    mr.bool = np.dtype("bool")  # torch.bool has no counterpart of that name
-
-
-def teardown_module():
-    del mr.bool
-
-
 @pytest.mark.parametrize("name", [*OPERATORS, *FUNCTIONS])
 def test_two_tensors(name):
     wrong = []

@@ -1,0 +1,149 @@
+"""Tensor's way out: its values as Python numbers, NumPy arrays or other libraries' tensors; other types and devices."""
+
+from typing import Any
+
+import numpy as np
+
+from minires import backend
+from minires.autograd import Variable, look
+from minires.backend import Array, array_module, device, is_floating
+from minires.methods import OPERATIONS
+
+
+class Conversions:
+    """The part of Tensor that turns it into something else."""
+
+    array: Array
+    requires_grad: bool
+
+    # ------------------------------------------------------------------------------------------- values, as Python's
+
+    def item(self) -> Any:
+        """The only element as a Python number. RuntimeError if there are more."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a tensor with {self.array.size} elements cannot be converted to one number")
+        look()
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists (a number, for a tensor without axes)."""
+        look()
+        return self.array.tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array that shares this tensor's memory.
+
+        RuntimeError if the tensor requires a gradient (detach it first) or is not on the CPU.
+        """
+        if self.requires_grad:
+            raise RuntimeError("can't call numpy() on a Tensor that requires grad: use tensor.detach().numpy()")
+        if array_module(self.array) is not np:
+            where = backend.device_of(self.array)
+            raise RuntimeError(f"can't convert a tensor on {where} to NumPy: use tensor.cpu() first")
+        look()
+        return self.array
+
+    def _on_cpu(self) -> np.ndarray:
+        return self.array if isinstance(self.array, np.ndarray) else self.array.get()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **settings: Any) -> Any:
+        """The memory as a DLPack capsule: `torch.from_dlpack(tensor)` and `numpy.from_dlpack(tensor)` share it.
+
+        BufferError if the tensor requires a gradient.
+        """
+        if self.requires_grad:
+            raise BufferError("can't export tensors that require gradient, use tensor.detach()")
+        look()
+        return self.array.__dlpack__(**settings)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Kind and number of the device that holds the memory, as DLPack counts them."""
+        kind, number = self.array.__dlpack_device__()
+        return int(kind), int(number)
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(f"the truth value of a tensor with {self.array.size} elements is ambiguous")
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if is_floating(self.array.dtype):
+            raise TypeError("only tensors of integers can be used as an index")
+        return int(self.item())
+
+    # ------------------------------------------------------------------------------------------- copies, conversions
+
+    def to(self, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Any:
+        """This tensor with another type or on another device; itself where nothing changes.
+
+        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken.
+        """
+        for value in target:
+            if isinstance(value, Variable):
+                dtype, device = value.array.dtype, backend.device_of(value.array)
+            elif isinstance(value, backend.device) or str(value).partition(":")[0] in ("cpu", "cuda"):
+                device = value
+            else:
+                dtype = np.dtype(value)
+        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy)
+
+    def type(self, dtype: Any = None) -> Any:
+        """The name of the type, or this tensor converted to another."""
+        return f"minires.{self.array.dtype.name}" if dtype is None else self.to(dtype)
+
+    def float(self) -> Any:
+        """As float32."""
+        return self.to(backend.float32)
+
+    def double(self) -> Any:
+        """As float64."""
+        return self.to(backend.float64)
+
+    def half(self) -> Any:
+        """As float16."""
+        return self.to(backend.float16)
+
+    def char(self) -> Any:
+        """As int8."""
+        return self.to(backend.int8)
+
+    def byte(self) -> Any:
+        """As uint8."""
+        return self.to(backend.uint8)
+
+    def short(self) -> Any:
+        """As int16."""
+        return self.to(backend.int16)
+
+    def type_as(self, tensor: Any) -> Any:
+        """In the type of another tensor."""
+        return self.to(tensor.dtype)
+
+    def long(self) -> Any:
+        """As int64."""
+        return self.to(backend.int64)
+
+    def int(self) -> Any:
+        """As int32."""
+        return self.to(backend.int32)
+
+    def bool(self) -> Any:
+        """As booleans."""
+        return self.to(backend.boolean)
+
+    def cpu(self) -> Any:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, index: "int | None" = None) -> Any:  # type: ignore[valid-type]
+        """On a GPU."""
+        return self.to(device("cuda" if index is None else f"cuda:{index}"))
