@@ -6,6 +6,7 @@ from minires import kernels
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating
 from minires.ops import elementwise
+from minires.ops.activation import log_softmax
 from minires.ops.reduce import mean, sum
 from minires.tensor import Tensor, register
 
@@ -66,8 +67,6 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Array]:
     """Scores (M, K) and class numbers (M,) of input (K,), (N, K) or (N, K, ...) and the target that goes with it."""
-    if is_floating(target.dtype):
-        raise NotImplementedError(f"{name}: targets given as probabilities are not supported, only class numbers are")
     if target.dtype.kind not in "iu":
         raise RuntimeError(f"{name}: targets must be class numbers, not {target.dtype}")
     if not is_floating(input.dtype):
@@ -122,18 +121,47 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """-log softmax(input)[target]: input (N, K) or (N, K, ...) of scores, target (N) or (N, ...) of class numbers.
 
+    target may also hold probabilities, of the input's shape: -sum over k of target[k] weight[k] log softmax(input)[k].
+    The mean is then over rows, and ignore_index is not allowed to be set.
+
     weight (K,): one a class; the mean is weighted by it. Rows whose target is `ignore_index` do not count.
     label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al. 2016, section 7).
-    IndexError for a target that is no class. Targets given as probabilities are not supported (NotImplementedError).
+    IndexError for a target that is no class.
     """
     _refuse_old(size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+    if is_floating(target.dtype) and target.shape == input.shape:
+        return _of_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     rows, classes = _rows(input, target, "cross_entropy")
     _, factor = _factors(rows, classes, weight, ignore_index)
     class_weight = None if weight is None else weight.array
     losses = CrossEntropy.apply(rows, classes, class_weight, ignore_index, label_smoothing)
     return _finish(losses, target, factor, reduction)
+
+
+def _of_probabilities(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float
+) -> Tensor:
+    """`cross_entropy` of targets that are distributions; these have a gradient, too."""
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"cross_entropy: the input must be of floating point type, got {input.dtype}")
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    if not input.ndim:
+        raise RuntimeError("cross_entropy: a target of probabilities needs an axis of classes")
+    axis = 0 if input.ndim == 1 else 1
+    classes = input.shape[axis]
+    if weight is not None and weight.shape != (classes,):
+        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes, "
+                           f"got shape {weight.shape}")  # fmt: skip
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    products = log_softmax(input, axis) * target
+    if weight is not None:
+        products = products * weight.reshape(classes, *(1 for _ in input.shape[axis + 1 :]))
+    losses = -sum(products, axis)
+    return reduced(losses, reduction)
 
 
 @register

@@ -13,6 +13,7 @@ from tests.ops.helpers import ENTRIES, cotangents, evaluate, few, floats, seeds
 torch = pytest.importorskip("torch")
 from tests.torch_tools import assert_close  # noqa: E402
 
+ROUGH_IN_TORCH = {"celu": 1e-7, "hardsigmoid": 1e-7}  # there 1 / alpha and 1 / 6 are float32 in float64, too
 IN_TORCH = [label for label, entry in ENTRIES.items() if entry.torch]
 
 
@@ -47,10 +48,10 @@ def test_as_torch(label, dtype, seed):
         for number, (a, b, c) in enumerate(zip(found, expected, true, strict=True)):
             assert (a is None) == (b is None), f"{kind} {number}"
             if a is not None:
-                assert_close(a, b, f"{kind} {number}", allowed(b, c))
+                assert_close(a, b, f"{kind} {number}", allowed(b, c, ROUGH_IN_TORCH.get(ENTRIES[label].name, 1e-10)))
 
 
-@pytest.mark.parametrize("entry", PLAIN, ids=[entry.label for entry in PLAIN])
+@pytest.mark.parametrize("entry", [entry for entry in PLAIN if entry.torch], ids=lambda entry: entry.label)
 @given(seed=seeds)
 @few
 def test_results_without_gradient_as_torch(entry, seed):
@@ -63,11 +64,15 @@ def test_results_without_gradient_as_torch(entry, seed):
             assert_close(a, b)
 
 
-def allowed(theirs, exact):
-    """1e-5 in float32, 1e-10 in float64, relative to the largest value. In float32 also what torch itself is off, and
-    one rounding of 1: the gradient of a batch norm over two samples is nearly 0, a small difference of large numbers.
+def allowed(theirs, exact, in_float64=1e-10):
+    """1e-5 in float32, 1e-10 in float64 (or `in_float64`), relative to the largest value. Also a few roundings of 1,
+    and in float32 what torch itself is off: the gradient of a norm over two values is nearly 0, a small difference of
+    large numbers.
     """
-    if theirs.dtype != torch.float32 or not theirs.numel():
-        return 1e-10
-    off = float((theirs - exact).detach().abs().max()) + 2e-7
-    return 1e-5 + off / max(float(theirs.detach().abs().max()), 1e-30)
+    if not theirs.numel():
+        return in_float64
+    largest, is_single = max(float(theirs.detach().abs().max()), 1e-30), theirs.dtype == torch.float32
+    off = 4 * torch.finfo(theirs.dtype).eps if theirs.is_floating_point() else 0.0
+    if is_single:
+        off += float((theirs - exact).detach().abs().max())
+    return (1e-5 if is_single else in_float64) + off / largest
