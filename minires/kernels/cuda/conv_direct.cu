@@ -173,12 +173,15 @@ conv_direct_weight_gradient(const T* __restrict__ grad, const T* __restrict__ x,
 
   float sum[4][4] = {};
   pipeline(sum, tiles, (end - begin + DEEP - 1) / DEEP, fetch, put);
+  const int c = first_column + threadIdx.x % 16 * 4;
 #pragma unroll
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 4; i++) {
+    const int o = first_output + threadIdx.x / 16 * 4 + i;
+    if (o >= g.breadth()) continue;
+    float* const line = partial + ((size_t)split * g.outputs + rows.group * g.breadth() + o) * length;
+    if (VECTOR && c < length) store<float, 4>(line + c, sum[i]);
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const int o = first_output + threadIdx.x / 16 * 4 + i, c = first_column + threadIdx.x % 16 * 4 + j;
-      if (o < g.breadth() && c < length)
-        partial[((size_t)split * g.outputs + rows.group * g.breadth() + o) * length + c] = sum[i][j];
-    }
+    for (int j = 0; !VECTOR && j < 4; j++)
+      if (c + j < length) line[c + j] = sum[i][j];
+  }
 }
