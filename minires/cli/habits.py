@@ -9,7 +9,7 @@ NOT_BUILT = {
     "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32", "--amp-impl": "",
     "--model-ema-steps": "--model-ema averages after every step",
     "--mixup-prob": "", "--drop-block": "", "--sync-bn": "", "--synchronize-bn": "", "--split-bn": "",
-    "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "", "--tta": "",
+    "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "",
     "--clip-mode": "--clip-grad is by the norm",
     "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
     "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from minires.cli.habits import NOT_BUILT, NOT_NEEDED, OTHER_NAMES
 from minires.errors import UsageError
 
+TTA = "views of each picture (mirrored, moved) whose answers are averaged, 1 to 10 (default: 1)"
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean ...?", or nothing."""
@@ -57,6 +59,19 @@ def add_common(parser: argparse.ArgumentParser, json_too: bool = True) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but warnings and errors")
     parser.add_argument("-vv", action="store_true", dest="debug", help="a traceback with an error (MINIRES_DEBUG=1)")
+
+
+def count(given: dict[str, Any], name: str, default: int) -> int:
+    """A number of at least 1 that was given on the command line. Raises UsageError naming the flag."""
+    text = given.get(name, default)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag} must be a whole number of at least 1, got {text}", code="usage.value")
+    return number
 
 
 def add_setting(parser: Any, field: dataclasses.Field) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import PARTLY, output
-from minires.cli.options import Parser, add_common
+from minires.cli.options import TTA, Parser, add_common, count
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(name: str, words: Sequence[str]) -> int:
                         "read")  # fmt: skip
     parser.add_argument("--fuse", action="store_true", help="fold batch norms into convolutions: for many pictures "
                         "faster, and the last digit may differ")  # fmt: skip
+    parser.add_argument("--tta", metavar="N", help=TTA)
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON "
@@ -48,7 +49,7 @@ def run(name: str, words: Sequence[str]) -> int:
     style = "json" if given.get("json") else given.get("format", "table")
     if style not in FORMATS:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}; got {style!r}", code="usage.value")
-    topk, batch_size = _count(given, "topk", 5), _count(given, "batch_size", 32)
+    topk, batch_size = count(given, "topk", 5), count(given, "batch_size", 32)
 
     from minires.finetune import inference, loading
     from minires.io import files
@@ -61,6 +62,10 @@ def run(name: str, words: Sequence[str]) -> int:
     _check_targets(target, embeddings)
     topk, width = min(topk, len(loaded.classes)), loaded.model.num_features
     loaded = loaded.fused() if given.get("fuse") else loaded
+    views = count(given, "tta", 1)
+    if views > 1 and embeddings is not None:
+        raise UsageError("--embeddings are those of one picture, --tta looks at several views", code="usage.conflict")
+    loaded = loaded.with_views(views)
     predictions = inference.predict(loaded, paths, batch_size, features=embeddings is not None)
     failed: list[Prediction] = []
     read: list[Prediction] = []
@@ -87,18 +92,6 @@ def run(name: str, words: Sequence[str]) -> int:
     if failed:
         output.say(f"minires: {len(failed)} of {len(paths)} pictures could not be read")
     return PARTLY if failed else 0
-
-
-def _count(given: dict[str, Any], name: str, default: int) -> int:
-    text = given.get(name, default)
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{flag} must be a whole number of at least 1, got {text}", code="usage.value")
-    return number
 
 
 def _pictures(inputs: Sequence[str], recursive: bool) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from minires import models
 from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
+from minires.finetune.tta import TestTimeAugmentation
 from minires.io import download, model_directory
 from minires.nn import compile_inference
 
@@ -30,6 +31,12 @@ class LoadedModel:
     def fused(self) -> "LoadedModel":
         """The same with batch norms folded into convolutions (`compile_inference`): faster, equal but for rounding."""
         return replace(self, model=compile_inference(self.model))
+
+    def with_views(self, count: int) -> "LoadedModel":
+        """The same, answering with the mean over `count` views of each picture (tta.py); itself for 1."""
+        if count == 1:
+            return self
+        return replace(self, model=TestTimeAugmentation(self.model, count, bool(self.classes)).eval())
 
 
 def model_folder(path: str | os.PathLike[str]) -> str:

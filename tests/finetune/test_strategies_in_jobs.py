@@ -74,7 +74,7 @@ def test_what_the_first_screen_says(material, tmp_path):
     quick(material, tmp_path / "run", strategy="gradual", epochs=4, say=said.append)
     text = "\n".join(said)
     assert "parameters are trained in the first epoch" in text
-    assert "strategy gradual: layer3, head; from epoch 2: layer1, layer2; from epoch 3: stem" in text
+    assert "strategy gradual: head; from epoch 2: layer2, layer3; from epoch 3: stem, layer1" in text
     assert "on trained, too: " in text
 
 

@@ -1,5 +1,6 @@
 """Strategies of whole stages: all at once, only the head, the head first, or from the head down to the input."""
 
+import math
 from typing import Any
 
 from minires.finetune.freezing import HEAD
@@ -33,5 +34,6 @@ def gradual(model: Any, epochs: int, bn: str = "auto") -> Strategy:
     Howard and Ruder 2018, "Universal language model fine-tuning" (gradual unfreezing, as in fastai).
     """
     names = list(model.stages())[::-1]
-    steps = max(len(names) - 1, 1)
-    return Strategy(model, {name: place * epochs // (2 * steps) for place, name in enumerate(names)}, bn=bn)
+    apart = epochs / (2 * max(len(names) - 1, 1))
+    starts = {name: min(math.ceil(place * apart), epochs - 1) for place, name in enumerate(names)}
+    return Strategy(model, starts, bn=bn)
