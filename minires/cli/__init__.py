@@ -19,6 +19,7 @@ from minires.version import __version__
 COMMANDS = {
     "finetune": "train a pretrained model further on your pictures",
     "train": "train a model from nothing on your pictures",
+    "lr-find": "suggest a learning rate: train a little while it grows, and see where the loss falls",
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",
     "report": "write a run's report.html anew: curves, confusion, worst mistakes, where the model looks",
@@ -97,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError(f"no command {words[0]!r}{nearest(words[0], COMMANDS)}", code="usage.unknown",
                          hint="minires --help lists the commands")  # fmt: skip
     name = "job" if words[0] in ("finetune", "train") else words[0]
-    command = importlib.import_module(f"minires.cli.{name}")
+    command = importlib.import_module(f"minires.cli.{name.replace('-', '_')}")
     return command.run(words[0], words[1:])
 
 

@@ -37,9 +37,9 @@ def picture(pixels: np.ndarray, title: str, side: int = LARGEST) -> Html:
     """An <img> that holds the picture (H, W, 3) itself, `side` pixels long on the page."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     longest = max(image.size)
-    shown = tuple(max(1, round(length * side / longest)) for length in image.size)
+    width, height = (max(1, round(length * side / longest)) for length in image.size)
     if longest > side:
-        image = image.resize(shown, Image.Resampling.LANCZOS)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     if longest <= SMALL:
         image.save(stream, "PNG", optimize=True)
@@ -49,7 +49,7 @@ def picture(pixels: np.ndarray, title: str, side: int = LARGEST) -> Html:
         kind = "jpeg"
     source = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
     crisp = "crisp" if longest <= SMALL else None
-    return tag("img", src=source, alt=title, title=title, width=shown[0], height=shown[1], class_=crisp)
+    return tag("img", src=source, alt=title, title=title, width=width, height=height, class_=crisp)
 
 
 def matrix_picture(shares: np.ndarray, title: str) -> Html:
