@@ -8,7 +8,7 @@ from typing import Any
 
 from minires import observe
 from minires.autograd import enable_grad, no_grad
-from minires.backend import array_module, device_of, move
+from minires.backend import Array, array_module, device_of, move
 from minires.tensor import Tensor
 
 
@@ -157,11 +157,33 @@ def _fitted(value: Any, parameter: Tensor, name: str, is_count: bool) -> Any:
         return copy.deepcopy(value)
     if is_count:
         return int(array)
+    if array.shape == () != parameter.shape:  # a number, which PyTorch keeps in a tensor
+        return float(array)
     if array.shape != parameter.shape:
         raise ValueError(f"{name} has shape {array.shape}, the parameter {parameter.shape}")
     fitted = array_module(parameter.array).empty_like(parameter.array)
     fitted[...] = move(array_module(array).asarray(array), device_of(parameter.array))
     return Tensor(fitted)
+
+
+def kept(state: dict[str, Any], name: str, parameter: Tensor, start: float = 0.0) -> Array:
+    """The array that the state holds under this name: at first of the parameter's shape, filled with `start`."""
+    if name not in state:
+        state[name] = Tensor(array_module(parameter.array).full_like(parameter.array, start))
+    return state[name].array
+
+
+def signed_and_decayed(parameter: Tensor, gradient: Tensor, group: dict[str, Any], decay: bool = True) -> Array:
+    """The gradient, negated for `maximize`, plus weight_decay * parameter if `decay`: an array that may be shared."""
+    g = -gradient.array if group["maximize"] else gradient.array
+    return g + group["weight_decay"] * parameter.array if decay and group["weight_decay"] != 0 else g
+
+
+def check_betas(betas: Any) -> None:
+    """Raise ValueError for a share that is not at least 0 and below 1."""
+    for index, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
 
 
 def check_at_least_zero(group: dict[str, Any], **names: str) -> None:
