@@ -17,8 +17,10 @@ from minires.autograd import (
     backward,
     is_grad_enabled,
     is_inference_mode_enabled,
+    nodes_below,
     run_backward,
     seed_of,
+    youngest,
 )
 from minires.backend import Array, array_module, device_of, is_floating
 from minires.conversion import Conversions
@@ -248,6 +250,7 @@ class Tensor(Methods, Conversions, Variable):
             raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
         if recorded and self.is_view:
             raise RuntimeError(f"{name}: in-place operations on a view that requires grad are not supported; clone it")
+        before = youngest()
         result = compute(self._alias())
         if result.shape != self.shape:
             raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
@@ -255,6 +258,8 @@ class Tensor(Methods, Conversions, Variable):
             raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to {self.dtype}")
         if result.requires_grad and self.node is None and self.is_view:
             raise RuntimeError(f"{name}: a view cannot become part of the graph in place; clone it first")
+        for node in nodes_below([result], after=before) if result.requires_grad else ():
+            node.keep_own(self.version)  # backward needs the old values
         array_module(self.array).copyto(self.array, result.array, casting="same_kind")
         self.version.value += 1
         if result.requires_grad:

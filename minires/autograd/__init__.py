@@ -32,6 +32,7 @@ from minires.autograd.graph import (
     look,
     looking,
     tape,
+    youngest,
 )
 from minires.autograd.modes import (
     _mode,
@@ -43,11 +44,12 @@ from minires.autograd.modes import (
     quiet,
     set_grad_enabled,
 )
-from minires.autograd.walk import run_backward, seed_of
+from minires.autograd.walk import nodes_below, run_backward, seed_of
 
 __all__ = [
     "Application", "Edge", "Function", "Guard", "Node", "Variable", "Version", "_mode", "backward", "detect_anomaly",
     "enable_grad", "functional", "grad", "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
-    "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "quiet", "run_backward", "seed_of",
-    "set_detect_anomaly", "set_grad_enabled", "tape",
+    "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "nodes_below", "quiet",
+    "run_backward", "seed_of",
+    "set_detect_anomaly", "set_grad_enabled", "tape", "youngest",
 ]  # fmt: skip

@@ -59,6 +59,7 @@ class Guard(NamedTuple):
 
     version: Version
     value: int
+    place: int  # which of the saved arrays
 
 
 _numbers = itertools.count()
@@ -113,6 +114,16 @@ class Node:
     def forget(self, again: Callable[[], tuple[Array | None, ...]]) -> None:
         """Drop the saved arrays; `again()` will compute them when backward wants them."""
         self._saved = again
+
+    def keep_own(self, version: Version) -> None:
+        """Copy the saved arrays that lie in memory with this version counter, which is about to be written to."""
+        mine = [guard for guard in self.guards if guard.version is version]
+        if mine and isinstance(self._saved, tuple):
+            places = {guard.place for guard in mine}
+            self._saved = tuple(
+                array.copy(order="K") if place in places else array for place, array in enumerate(self._saved)
+            )
+        self.guards = [guard for guard in self.guards if guard.version is not version]
 
     @property
     def name(self) -> str:
@@ -198,6 +209,11 @@ def tape() -> Iterator[list[Application]]:
         _mode.tape = before
 
 
+def youngest() -> int:
+    """A number above those of all nodes so far, and below those of all to come."""
+    return next(_numbers)
+
+
 def look() -> None:
     """Note that Python is given values of a tensor: what is computed next may depend on them."""
     _mode.looked = True
@@ -241,13 +257,13 @@ def _record(ctx: Node, arguments: Sequence[Any], tensors: Sequence[Variable], re
         ctx.outputs.append((result.array.shape, result.array.dtype, array_module(result.array)))
         if is_floating(result.array.dtype):
             result.requires_grad, result.node, result.output_index = True, ctx, index
-    for saved in ctx.saved_arrays:
+    for place, saved in enumerate(ctx.saved_arrays):
         if saved is None:
             continue
         owner = memory_owner(saved)
         for tensor in (*tensors, *results):
             if memory_owner(tensor.array) is owner:
-                ctx.guards.append(Guard(tensor.version, tensor.version.value))
+                ctx.guards.append(Guard(tensor.version, tensor.version.value, place))
                 break
     if _mode.anomaly:
         ctx.recorded_at = lines_of_the_call()

@@ -58,13 +58,13 @@ class Wanted:
         return results
 
 
-def nodes_below(roots: Sequence[Variable]) -> set[Node]:
-    """All nodes of the graph that these tensors come from."""
+def nodes_below(roots: Sequence[Variable], after: int = -1) -> set[Node]:
+    """All nodes of the graph that these tensors come from; those younger than the number `after`."""
     waiting: list[Any] = [root.node for root in roots]
     seen: set[Node] = set()
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Node) and node not in seen:
+        if isinstance(node, Node) and node.number > after and node not in seen:
             seen.add(node)
             waiting += [edge.target for edge in node.edges if edge is not None]
     return seen

@@ -171,6 +171,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def _wider(dtype: Any, input: Tensor, bound: Any) -> Any:
     found = result_type(input.array, bound.array if isinstance(bound, Tensor) else bound)
+    if is_floating(found) and not is_floating(dtype):
+        return found
     return array_module(input.array).promote_types(dtype, found)
 
 

@@ -65,9 +65,9 @@ bitwise_xor = _of_bits("bitwise_xor", "bitwise_xor", "The bits (or booleans) set
 
 @register
 def bitwise_not(input: Tensor) -> Tensor:
-    """Every bit of integers (or every boolean) turned over. RuntimeError for real numbers."""
+    """Every bit of integers (or every boolean) turned over. TypeError for real numbers."""
     if input.dtype.kind == "f":
-        raise RuntimeError("bitwise_not is for integers and booleans, not for real numbers")
+        raise TypeError("bitwise_not is for integers and booleans, not for real numbers")
     return Tensor(~input.array)
 
 

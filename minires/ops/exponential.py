@@ -64,22 +64,21 @@ log2, log10, rsqrt = function_of(Log2), function_of(Log10), function_of(Rsqrt)
 
 
 class LogAddExp(Function):
-    """y = ln(e^a + e^b), as max + ln(1 + e^-|a - b|);  da = dy e^(a - y), db = dy e^(b - y)."""
+    """y = ln(e^a + e^b), as max + ln(1 + e^-|a - b|);  da = dy / (1 + e^(b - a)), db = dy / (1 + e^(a - b))."""
 
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
         ctx.shapes = a.shape, b.shape
-        y = array_module(a).logaddexp(a, b)
-        ctx.save_for_backward(a, b, y)
-        return y
+        ctx.save_for_backward(a, b)
+        return array_module(a).logaddexp(a, b)
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        a, b, y = ctx.saved_arrays
+        a, b = ctx.saved_arrays
         xp, (need_a, need_b) = array_module(grad), ctx.needs_input_grad
         return (
-            sum_to_shape(grad * xp.exp(a - y), ctx.shapes[0]) if need_a else None,
-            sum_to_shape(grad * xp.exp(b - y), ctx.shapes[1]) if need_b else None,
+            sum_to_shape(grad / (1 + xp.exp(b - a)), ctx.shapes[0]) if need_a else None,
+            sum_to_shape(grad / (1 + xp.exp(a - b)), ctx.shapes[1]) if need_b else None,
         )
 
 
@@ -104,7 +103,10 @@ class XLogY(Function):
 
 
 class Logit(Function):
-    """y = ln(z / (1 - z)) of z = x moved into [eps, 1 - eps];  dx = dy / (z (1 - z)), 0 where x was moved."""
+    """y = ln(z / (1 - z)) of z = x moved into [eps, 1 - eps];  dx = dy / (z (1 - z)), 0 where x was moved.
+
+    Without eps there is no answer outside [0, 1]: y and dx are NaN there.
+    """
 
     @staticmethod
     def forward(ctx: Node, x: Array, eps: float | None) -> Array:
@@ -117,9 +119,9 @@ class Logit(Function):
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         (x,) = ctx.saved_arrays
         dx = grad / (x * (1 - x))
-        if ctx.eps is not None:
-            dx = kept_where((x >= ctx.eps) & (x <= 1 - ctx.eps), dx)
-        return dx, None
+        low, outside = (0, float("nan")) if ctx.eps is None else (ctx.eps, 0)
+        inside = (x >= low) & (x <= 1 - low)
+        return array_module(x).where(inside, dx, grad.dtype.type(outside)), None
 
 
 @register

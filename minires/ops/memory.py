@@ -6,7 +6,7 @@ since arithmetic on arrays of different orders has to jump about in memory.
 
 from typing import Any
 
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, float32
 
 
 def axis_order(array: Array) -> tuple[int, ...]:
@@ -19,3 +19,8 @@ def new_array(like: Array, shape: tuple[int, ...], order: tuple[int, ...], fill:
     xp = array_module(like)
     flat = xp.full([shape[axis] for axis in order], fill, like.dtype)
     return flat.transpose([order.index(axis) for axis in range(len(shape))])
+
+
+def at_least_float32(x: Array) -> Array:
+    """float16 as float32, whose sums it has no room for; all else as it is."""
+    return x if x.dtype.itemsize >= float32.itemsize else x.astype(float32)

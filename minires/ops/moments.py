@@ -11,7 +11,8 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops import elementwise
 from minires.ops.dims import axes_of
-from minires.ops.reduce import amax, at_least_float32, count_along, need_real, spread, sum
+from minires.ops.memory import at_least_float32
+from minires.ops.reduce import amax, count_along, need_real, spread, sum
 from minires.tensor import Tensor, register
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, float32, float64, int64, is_floating
+from minires.backend import Array, array_module, default_dtype, float64, int64, is_floating
 from minires.ops import choice, elementwise
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.index import ValuesAndIndices, gather
+from minires.ops.memory import at_least_float32
 from minires.ops.shape import squeeze, unsqueeze
 from minires.tensor import Tensor, register
 
@@ -118,11 +119,6 @@ class CumulativeSum(Function):
 def _running_sums(x: Array, axis: int) -> Array:
     """Added up in float64, if x holds real numbers, and rounded once."""
     return x.cumsum(axis=axis, dtype=float64 if is_floating(x.dtype) else x.dtype).astype(x.dtype, copy=False)
-
-
-def at_least_float32(x: Array) -> Array:
-    """float16 as float32, whose sums it has no room for; all else as it is."""
-    return x if x.dtype.itemsize >= float32.itemsize else x.astype(float32)
 
 
 def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:

@@ -164,8 +164,10 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 def _vector(input: Tensor, dim: int, index: Tensor, name: str) -> int:
     """The axis. Errors for an index that is no vector of whole numbers from 0 to the axis' length."""
     axis = axis_of(dim, input.ndim)
-    if index.dtype.kind not in "iu" or index.ndim > 1:
-        raise RuntimeError(f"{name}(): the index must be a vector of integers, got {index.dtype}, shape {index.shape}")
+    if index.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}(): expected the index to hold integers, got {index.dtype}")
+    if index.ndim > 1:
+        raise IndexError(f"{name}(): the index must be a vector, got shape {index.shape}")
     if index.numel() and (index.array.min() < 0 or index.array.max() >= input.shape[axis]):
         raise IndexError(f"{name}(): an index is out of range for axis {axis} with length {input.shape[axis]}")
     return axis

@@ -10,6 +10,7 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.elementwise import mul
+from minires.ops.memory import at_least_float32
 from minires.ops.pointwise import Pointwise, function_of, real, real_operands
 from minires.tensor import Tensor, register
 
@@ -101,7 +102,7 @@ def _sinc_slope(xp: Any, x: Array) -> Array:
 class Sinc(Pointwise):
     """y = sin(pi x) / (pi x), 1 at 0;  dx = dy (cos(pi x) - y) / x, 0 at 0."""
 
-    value = staticmethod(lambda xp, x: xp.sinc(x).astype(x.dtype, copy=False))
+    value = staticmethod(lambda xp, x: xp.sinc(at_least_float32(x)).astype(x.dtype, copy=False))
     slope = staticmethod(_sinc_slope)
 
 

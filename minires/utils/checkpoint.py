@@ -56,7 +56,7 @@ class _Block:
                 f"checkpoint: the function did something else the second time ({_difference(self.recorded, second)}): "
                 "it must not depend on anything that changes between forward and backward"
             )
-        return dict(enumerate(second.saved))
+        return {number: node.saved_arrays for number, node in enumerate(second.nodes)}
 
 
 class _SecondRun:
@@ -64,11 +64,11 @@ class _SecondRun:
 
     def __init__(self) -> None:
         self.recorded: list[tuple[str, list[Any]]] = []
-        self.saved: list[Saved] = []
+        self.nodes: list[Node] = []
 
     def add(self, node: Node) -> None:
         self.recorded.append(_described(node))
-        self.saved.append(node.saved_arrays)
+        self.nodes.append(node)
 
 
 def _described(node: Node) -> tuple[str, list[Any]]:

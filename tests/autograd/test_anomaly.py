@@ -13,9 +13,7 @@ def test_the_forward_line_is_named():
     x = mr.ones(3, requires_grad=True)
     with mr.autograd.detect_anomaly():
         y = bad(x).sum()
-        with pytest.raises(
-            RuntimeError, match="'SqrtBackward' returned nan values in its 0th output"
-        ) as caught:
+        with pytest.raises(RuntimeError, match="'SqrtBackward' returned nan values in its 0th output") as caught:
             y.backward()
     assert "the marked line" in str(caught.value) and "test_anomaly.py" in str(caught.value)
     assert "minires/ops" not in str(caught.value)

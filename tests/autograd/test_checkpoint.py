@@ -100,6 +100,19 @@ def test_an_argument_that_is_changed_is_found_out():
         y.sum().backward()
 
 
+def test_changes_in_place_inside():
+    def block(z):
+        y = z * 2
+        y.log_()  # the logarithm needs what it overwrites
+        y.sin_()
+        return y
+
+    for run in (block, lambda z: checkpoint(block, z)):
+        x = mr.tensor([0.3, 0.7], dtype=mr.float64, requires_grad=True)
+        run(x).sum().backward()
+        assert np.allclose(x.grad.numpy(), np.cos(np.log(2 * x.detach().numpy())) / x.detach().numpy())
+
+
 def test_refusals():
     with pytest.raises(NotImplementedError, match="use_reentrant"):
         checkpoint(lambda z: z, mr.ones(1), use_reentrant=True)
