@@ -3,6 +3,8 @@
 settings    everything that can be set, in one table
 recipe, job, fitting   the whole job: finetune(...), train(...)
 heads       new last layers                         freezing    which weights and statistics stay
+strategies  what is trained, from when, how fast    adapters    LoRA, SSF, and deltas on the disk
+tta         several views of a picture              stochastic_depth   blocks left out at random
 pictures    data sets from what --data names        start       the model that a job begins with
 optimizers  optimizer and schedule                  targets     numbers as labels
 loading     a trained model from a file or folder   inference   predict, evaluate

@@ -54,6 +54,7 @@ class Job:
         self.class_order: dict[str, int] | None = None  # of the run that is resumed
         self.data_changed: list[str] = []  # lines about changes that were accepted
         self.memory: MemoryEstimate | None = None
+        self.memory_of_all: MemoryEstimate | None = None  # if everything were trained
 
     def say(self, text: str) -> None:
         """One or more lines for people, and for log.txt once there is one."""
@@ -97,7 +98,11 @@ class Job:
         if size is not None:
             side = settings.train_crop_size
             channels = self.start_point.config.get("in_channels", 3)
-            self.memory = estimate_memory(self.model, settings, size if side is None else (side, side), channels)
+            area = size if side is None else (side, side)
+            self.memory = estimate_memory(self.model, settings, area, channels)
+            if settings.strategy in SMALL:
+                self.model.requires_grad_(True)
+                self.memory_of_all = estimate_memory(self.model, settings, area, channels)
         self.strategy.apply(0)
 
     def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:

@@ -196,6 +196,10 @@ def refused(model, path, error, match, **more):
     return caught.value
 
 
+@pytest.mark.fault(
+    "a delta of adapters for another base, another number of classes, or applied twice",
+    "refused with a code of its own; the model stays as it was, bit for bit",
+)
 def test_what_a_delta_is_refused_for(delta):
     assert refused(make_model(seed=4, classes=7), delta, DeltaError, "other weights").code == "delta.base"
     assert refused(make_model(classes=7), delta, DeltaError, "4 classes, not 5", num_classes=5).code == "delta.classes"
@@ -212,6 +216,10 @@ def test_what_a_delta_is_refused_for(delta):
     refused(applied, delta, DeltaError, "applied to these before")
 
 
+@pytest.mark.fault(
+    "a delta torn, of a later format, without its record, or with a tensor missing, too many or of another shape",
+    "FileFormatError that names the file; the model stays as it was, bit for bit",
+)
 def test_damaged_deltas(delta):
     tensors, record = read_delta(delta)
     whole = delta.read_bytes()

@@ -1,6 +1,7 @@
 """Strategies and their company in whole jobs: paused and resumed to the same bits; what is kept; the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -75,7 +76,11 @@ def test_what_the_first_screen_says(material, tmp_path):
     text = "\n".join(said)
     assert "parameters are trained in the first epoch" in text
     assert "strategy gradual: head; from epoch 2: layer2, layer3; from epoch 3: stem, layer1" in text
-    assert "on trained, too: " in text
+    assert "on trained, too: " in text and "everything were trained" not in text
+    quick(material, tmp_path / "head", strategy="head", epochs=1, say=said.append)
+    whole = re.search(r"memory   about (.*?) \(.*; if everything were trained (.*)", "\n".join(said))
+    few, all_of_it = (float(text.split()[0]) * {"KB": 1, "MB": 1000}[text.split()[1]] for text in whole.groups())
+    assert few < all_of_it
 
 
 def test_early_stopping_waits_for_what_is_to_come(material, tmp_path):
