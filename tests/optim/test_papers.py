@@ -37,7 +37,7 @@ def run(name, steps=12, **settings):
 
 
 def by_formula(update, decay, steps=12):
-    """The same with `update(number of the step, parameter, gradient, decay, state, all gradients)`: the new parameter."""
+    """The same with `update(step, parameter, gradient, decay, state, all gradients)`, which returns the parameter."""
     values, states = start(), [{}, {}]
     for step in range(steps):
         given = gradients(step)

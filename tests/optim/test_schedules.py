@@ -36,6 +36,22 @@ SCHEDULES = {
     "OneCycleLR three phases": lambda s, o: s.OneCycleLR(
         o, 0.5, total_steps=61, three_phase=True, base_momentum=[0.7, 0.8], max_momentum=0.9, final_div_factor=50.0
     ),
+    "MultiplicativeLR": lambda s, o: s.MultiplicativeLR(o, lambda t: 0.95 if t % 3 else 0.8),
+    "MultiplicativeLR per group": lambda s, o: s.MultiplicativeLR(o, [lambda t: 0.95, lambda t: 1 - 0.01 * t]),
+    "PolynomialLR": lambda s, o: s.PolynomialLR(o, 40, power=1.7),
+    "PolynomialLR default": lambda s, o: s.PolynomialLR(o),
+    "CosineAnnealingWarmRestarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, eta_min=0.001),
+    "CosineAnnealingWarmRestarts longer": lambda s, o: s.CosineAnnealingWarmRestarts(o, 5, T_mult=2),
+    "CyclicLR": lambda s, o: s.CyclicLR(o, 0.01, 0.1, step_size_up=7),
+    "CyclicLR halved": lambda s, o: s.CyclicLR(o, [0.01, 0.02], 0.1, 5, 8, "triangular2", base_momentum=[0.7, 0.8]),
+    "CyclicLR shrinking": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 4, mode="exp_range", gamma=0.97, cycle_momentum=False),
+    "CyclicLR of a function": lambda s, o: s.CyclicLR(
+        o, 0.01, 0.1, 4, 3, scale_fn=lambda t: 1 / (1 + t), scale_mode="iterations"
+    ),
+    "ChainedScheduler": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 20), s.ExponentialLR(o, 0.9)]),
+    "SequentialLR of restarts": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, total_iters=10), s.CosineAnnealingWarmRestarts(o, 4, 2), s.PolynomialLR(o, 9)], [10, 45]
+    ),
     "OneCycleLR without momentum": lambda s, o: s.OneCycleLR(o, 0.5, total_steps=61, cycle_momentum=False),
 }
 PLATEAUS = {
@@ -144,6 +160,13 @@ def test_warm_up_and_cosine():
         lambda s, o: s.ReduceLROnPlateau(o, mode="best"),
         lambda s, o: s.ReduceLROnPlateau(o, threshold_mode="x"),
         lambda s, o: s.ReduceLROnPlateau(o, min_lr=[0.1]),
+        lambda s, o: s.MultiplicativeLR(o, [lambda t: 1.0]),
+        lambda s, o: s.CosineAnnealingWarmRestarts(o, 0),
+        lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, T_mult=0),
+        lambda s, o: s.CyclicLR(o, 0.1, 0.2, mode="square"),
+        lambda s, o: s.CyclicLR(o, [0.1], 0.2),
+        lambda s, o: s.ChainedScheduler([]),
+        lambda s, o: s.ChainedScheduler([s.ReduceLROnPlateau(o)]),
         lambda s, o: s.SequentialLR(o, [], []),
         lambda s, o: s.SequentialLR(o, [s.StepLR(o, 3)], [4]),
         lambda s, o: s.SequentialLR(o, [s.StepLR(o, 3), s.ReduceLROnPlateau(o)], [4]),

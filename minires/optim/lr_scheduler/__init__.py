@@ -6,6 +6,7 @@ the rates that the groups began with. The deprecated argument `epoch` of step is
 """
 
 from minires.optim.lr_scheduler.base import LRScheduler
+from minires.optim.lr_scheduler.chained import ChainedScheduler
 from minires.optim.lr_scheduler.curves import (
     ConstantLR,
     CosineAnnealingLR,
@@ -16,11 +17,14 @@ from minires.optim.lr_scheduler.curves import (
     MultiStepLR,
     StepLR,
 )
+from minires.optim.lr_scheduler.cycles import CosineAnnealingWarmRestarts, CyclicLR
+from minires.optim.lr_scheduler.factors import MultiplicativeLR, PolynomialLR
 from minires.optim.lr_scheduler.one_cycle import OneCycleLR
 from minires.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from minires.optim.lr_scheduler.sequential import SequentialLR
 
 __all__ = [
-    "ConstantLR", "CosineAnnealingLR", "CosineWithWarmup", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR",
-    "MultiStepLR", "OneCycleLR", "ReduceLROnPlateau", "SequentialLR", "StepLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CosineWithWarmup",
+    "CyclicLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR",
+    "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]  # fmt: skip
