@@ -83,6 +83,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
     min and max both 0: from the smallest element to the largest.
     """
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"histc: the input must hold real numbers, got {input.dtype}")
     if bins <= 0:
         raise RuntimeError(f"histc: bins must be > 0, got {bins}")
     if min > max:

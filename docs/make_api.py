@@ -1,0 +1,193 @@
+"""Writes docs/api.md: every operation, from the table of operations, with what was found by trying each one.
+
+    python docs/make_api.py
+
+A test compares the page with what this script would write, so that the page is always current.
+"""
+
+import inspect
+import pathlib
+from typing import Any
+
+import numpy as np
+
+import minires as mr
+from minires import ops
+from minires.nn import functional
+from minires.ops.entry import Entry
+from minires.ops.table import PLAIN, TABLE
+from minires.random import philox
+from minires.tensor import OPERATIONS, Tensor
+
+PAGE = pathlib.Path(__file__).parent / "api.md"
+TYPES = {"float16": "f16", "float32": "f32", "float64": "f64", "int64": "int", "bool": "bool"}
+INTERNAL = {"convert", "copy_values", "set_items", "getitem", "where_method", "divide_whole", "windows"}
+
+COLUMNS = ("| operation | where | gradient | types | |", "| --- | --- | --- | --- | --- |")
+
+HEAD = """# What minires computes
+
+Written by `python docs/make_api.py` from the table of operations (`minires/ops/table.py`); do not edit. Names,
+arguments and meaning are PyTorch's. Each entry of the table is checked against finite differences (`minires gradcheck`
+does that on your machine) and, in the project's tests, against torch.
+
+- **Where**: `mr` is minires, `F` is `mr.nn.functional`, `x.` is a method of Tensor, `x._` the one in place.
+- **Gradient**: yes; *zero* where the function is flat (as in PyTorch); no, where there is none.
+- **Types**: with which elements a call succeeds: real numbers (f16, f32, f64), integers, booleans. Only real numbers
+  have gradients.
+- First derivatives only: `create_graph=True` raises NotImplementedError.
+"""
+
+
+def signature(function: Any) -> str:
+    """(input, dim=None): the arguments without their annotations."""
+    try:
+        found = inspect.signature(function)
+    except ValueError:
+        return "(...)"
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty)).replace("|", "\\|")
+
+
+def summary(thing: Any) -> str:
+    """The first sentence of the docstring."""
+    lines = (inspect.getdoc(thing) or "").split("\n\n")[0].split("\n")
+    return " ".join(line.strip() for line in lines).replace("|", "\\|")
+
+
+def works(entry: Entry, dtype: np.dtype) -> bool:
+    """Whether the operation takes elements of this type, on numbers that suit it.
+
+    All arrays of real numbers are converted; in an operation of integers or booleans, which has none, the first array.
+    """
+    drawn = entry.draw(philox(0, entry.label))
+    kinds: list[str] = []
+    entry.fill(drawn, lambda array, has_gradient: kinds.append(array.dtype.kind))
+    made: list[Tensor] = []
+
+    def make(array: np.ndarray, has_gradient: bool) -> Tensor:
+        if array.dtype.kind == "f" and dtype.kind != "f":
+            array = np.ceil(np.abs(np.nan_to_num(array, posinf=1, neginf=1)) + 0.1).astype(dtype)
+        elif array.dtype.kind == "f" or ("f" not in kinds and not made):
+            array = array.astype(dtype)
+        made.append(Tensor(array))
+        return made[-1]
+
+    try:
+        entry.call(*entry.fill(drawn, make))
+    except (RuntimeError, TypeError, NotImplementedError, IndexError, ValueError):
+        return False
+    return True
+
+
+def types_of(entries: list[Entry]) -> str:
+    """The types with which one way of calling the operation succeeds."""
+    return " ".join(short for name, short in TYPES.items() if any(works(entry, np.dtype(name)) for entry in entries))
+
+
+def gradient_of(entries: list[Entry]) -> str:
+    """yes, zero or no, by trying."""
+    if entries[0] in PLAIN:
+        return "no"
+    for entry in entries:
+        for seed in range(4):
+            function, inputs = entry.case(seed)
+            outcome = function(*inputs)
+            for y in outcome if isinstance(outcome, tuple | list) else (outcome,):
+                if isinstance(y, Tensor) and y.requires_grad and y.numel():
+                    for gradient in mr.autograd.grad(y, inputs, mr.ones_like(y), allow_unused=True):
+                        if gradient is not None and gradient.array.any():
+                            return "yes"
+    return "*zero*"
+
+
+def places_of(name: str) -> str:
+    """Where users find the operation."""
+    found = []
+    if getattr(mr, name, None) is OPERATIONS[name]:
+        found.append("`mr`")
+    if hasattr(functional, name):
+        found.append("`F`")
+    if hasattr(Tensor, name):
+        found.append("`x.`")
+    if hasattr(Tensor, f"{name}_"):
+        found.append("`x._`")
+    return " ".join(found)
+
+
+def family_of(function: Any) -> str:
+    return function.__module__.rsplit(".", 1)[-1]
+
+
+def table_rows() -> dict[str, list[str]]:
+    """For each file of minires/ops/ the rows of its operations."""
+    by_name: dict[str, list[Entry]] = {}
+    for entry in (*TABLE, *PLAIN):
+        by_name.setdefault(entry.name, []).append(entry)
+    rows: dict[str, list[str]] = {}
+    for name, entries in sorted(by_name.items()):
+        if name in INTERNAL:
+            continue
+        function = OPERATIONS[name]
+        cells = (f"`{name}{signature(function)}`", places_of(name), gradient_of(entries), types_of(entries),
+                 summary(function))  # fmt: skip
+        rows.setdefault(family_of(function), []).append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def second_names() -> list[str]:
+    """`clip` is `clamp`, and so on."""
+    pairs = {
+        name: value.__name__
+        for name, value in vars(ops).items()
+        if not name.startswith("_") and inspect.isfunction(value) and value.__name__ != name
+    }
+    return [f"`{name}` is `{other}`" for name, other in sorted(pairs.items())]
+
+
+def listed(owner: Any, names: Any, prefix: str) -> list[str]:
+    """One line for each function or method."""
+    lines = []
+    for name in sorted(names):
+        value = getattr(owner, name)
+        if isinstance(value, property):
+            lines.append(f"- `{prefix}{name}`: {(value.__doc__ or '').strip()}")
+        else:
+            arguments = signature(value).replace("(self, ", "(").replace("(self)", "()")
+            lines.append(f"- `{prefix}{name}{arguments}`: {summary(value)}")
+    return lines
+
+
+def own_methods() -> list[str]:
+    """What Tensor has besides the operations of the table."""
+    hidden = set(OPERATIONS) | set(dir(mr.autograd.Variable)) | {f"{name}_" for name in OPERATIONS}
+    return [
+        name
+        for name in dir(Tensor)
+        if not name.startswith("_") and name not in hidden
+        and (inspect.getdoc(getattr(Tensor, name)) or "minires.ops.").find("minires.ops.") < 0
+        and (inspect.isfunction(getattr(Tensor, name)) or isinstance(getattr(Tensor, name), property))
+    ]  # fmt: skip
+
+
+def page() -> str:
+    """The whole text of docs/api.md."""
+    parts = [HEAD]
+    for family, rows in sorted(table_rows().items()):
+        text = summary(inspect.getmodule(OPERATIONS[rows[0].split("`")[1].split("(")[0]]))
+        parts.append("\n".join([f"## {family}", "", text, "", *COLUMNS, *rows, ""]))
+    parts.append("## Second names\n\n" + ", ".join(second_names()) + ".\n")
+    parts.append("## Making tensors\n\n" + "\n".join(listed(ops, ops.CREATION, "mr.")) + "\n")
+    parts.append("## Tensor, besides the operations\n\n" + "\n".join(listed(Tensor, own_methods(), "x.")) + "\n")
+    autograd = ("backward", "detect_anomaly", "grad", "set_detect_anomaly")
+    parts.append("## Gradients\n\n" + "\n".join([
+        *listed(mr.autograd, autograd, "mr.autograd."),
+        *listed(mr.autograd.functional, ("jacobian", "vjp"), "mr.autograd.functional."),
+        *listed(mr.utils.checkpoint, ("checkpoint", "checkpoint_sequential"), "mr.utils.checkpoint."),
+        *listed(mr, ("enable_grad", "gradcheck", "inference_mode", "no_grad", "set_grad_enabled"), "mr."),
+    ]) + "\n")  # fmt: skip
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,35 @@
+"""docs/api.md is what docs/make_api.py writes today."""
+
+import importlib.util
+import pathlib
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+
+def script():
+    specification = importlib.util.spec_from_file_location("make_api", DOCS / "make_api.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_current():
+    written, wanted = (DOCS / "api.md").read_text("utf-8").splitlines(), script().page().splitlines()
+    assert [line for line in wanted if line not in set(written)] == [], "run: python docs/make_api.py"
+    assert written == wanted, "run: python docs/make_api.py"
+
+
+def test_what_the_page_says():
+    text = script().page()
+    for line in (
+        "| `erf(input)` | `mr` `x.` `x._` | yes | f16 f32 f64 int bool |",
+        "| `floor(input)` |",
+        "`clip` is `clamp`",
+        "- `x.numpy()`: ",
+        "- `mr.zeros(*size",
+        "- `mr.autograd.grad(outputs, inputs,",
+    ):
+        assert line in text, line  # fmt: skip
+    rows = {line.split("`")[1].split("(")[0]: line for line in text.splitlines() if line.startswith("| `")}
+    assert "*zero*" in rows["round"] and "| no |" in rows["argmax"] and "| yes |" in rows["matmul"]
+    assert "| f16 f32 f64 |" in rows["mean"] and "| int bool |" in rows["bitwise_and"]
