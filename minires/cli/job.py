@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minires.cli import compare, output
+from minires.cli import compare, folds, output
 from minires.cli.figures import interval_rows
 from minires.cli.options import Parser, add_common, add_setting, nearest
 from minires.errors import UsageError
@@ -17,6 +17,7 @@ EXAMPLES = {
   minires finetune --data photos/ --epochs 30 --output runs/photos
   minires finetune --data photos/ --freeze all-but-head --head 256 --lr 0.003
   minires finetune --data ages.csv --task regression        columns path and label
+  minires finetune --data photos/ --folds 5                  few pictures: each is validated on once
   minires finetune --data photos/ --dry-run                  will it run, how long, how much memory?
   minires finetune --data photos/ --max-time 2h              pauses in time; --resume goes on
   minires finetune --resume runs/photos --lr 1e-4            go on after an interruption, with a lower rate
@@ -30,7 +31,7 @@ TEXT = {
     "train": "Train a model from nothing, with the same flags as finetune and defaults of its own.",
 }
 GROUPS = {
-    "data": ("data", "train_split", "val_split", "test_split", "group_by", "class_map", "num_classes",
+    "data": ("data", "train_split", "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
              "samples_per_class", "task", "on_bad_image", "review", "workers", "worker_type"),
     "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
               "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device"),
@@ -46,7 +47,7 @@ GROUPS = {
     "run": ("seed", "eval_metric", "val_interval", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist",
             "log_interval", "max_steps", "max_time"),
 }  # fmt: skip
-RUN_KEYS = ("output", "overwrite", "resume", "compare", "accept_data_change")
+RUN_KEYS = ("output", "overwrite", "resume", "compare", "folds", "accept_data_change")
 EVERY_STEPS = 10  # the --log-interval of -v
 
 
@@ -80,6 +81,10 @@ def run(name: str, words: Sequence[str]) -> int:
         if shown["dry_run"]:
             raise UsageError("--dry-run tries one training, not a comparison", code="usage.conflict")
         return compare.run(name, values, shown["json"], shown["quiet"], progress)
+    if "folds" in values:
+        if shown["dry_run"]:
+            raise UsageError("--dry-run tries one training, not one for each fold", code="usage.conflict")
+        return folds.run(name, values, shown["json"], say, progress)
     if shown["dry_run"]:
         trial = recipe.dry_run(name, values, say, progress)
         show(trial.to_dict(), "\n".join(trial.lines()), shown["json"])
@@ -98,6 +103,8 @@ def add_run_flags(group: Any, name: str) -> None:
     group.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with this run, or from this "
                        "checkpoint file; alone: the run in --output, or the newest in runs/; "
                        '"auto": if --output was begun, else begin')  # fmt: skip
+    group.add_argument("--folds", metavar="N", help="cross-validation: a training for each of N parts of the pictures, "
+                       "validated on that part, and one table")  # fmt: skip
     group.add_argument("--accept-data-change", action="store_true",
                        help="resume though pictures were added, deleted or changed")  # fmt: skip
     group.add_argument("--dry-run", action="store_true",

@@ -7,7 +7,7 @@ from typing import Any
 
 from minires import data
 from minires.errors import UsageError
-from minires.finetune import pictures
+from minires.finetune import folds, pictures
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
@@ -104,7 +104,7 @@ def own_splits(path: str, settings: Settings, loaded: LoadedModel) -> dict[str, 
         if os.path.isfile(table):
             target = "class" if loaded.classes else "number"
             return data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode, target=target)
-    parts = pictures.open_splits(settings, mode)
+    parts = folds.open_splits(settings, mode)
     if settings.samples_per_class:  # the run trained on these alone
         parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
     return parts

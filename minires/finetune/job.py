@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import data
 from minires.errors import UsageError
-from minires.finetune import data_changes, pictures
+from minires.finetune import data_changes, folds, pictures
 from minires.finetune.adapters import remove
 from minires.finetune.adapters.delta import base_of, save_delta
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
@@ -107,7 +107,7 @@ class Job:
 
     def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:
         settings = self.settings
-        listed = pictures.open_splits(settings, mode, self.class_order)
+        listed = folds.open_splits(settings, mode, self.class_order)
         for line in apply_review(listed, settings.review):
             self.say(line)
         self.listed = data.fingerprint(listed)

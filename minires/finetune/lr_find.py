@@ -1,4 +1,4 @@
-"""The learning-rate finder (Smith 2017, section 3.3): train a little while the rate grows, and see where the loss falls.
+"""The learning-rate finder (Smith 2017, section 3.3): train a little with a growing rate, and see where the loss falls.
 
     found = lr_find(data="photos", weights="runs/other")
     found.suggestion, found.chart().png()

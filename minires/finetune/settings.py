@@ -39,6 +39,8 @@ class Settings:
     train_split: str = setting("train", "str", "folder of the training pictures")
     val_split: str | float | None = setting(None, "split", "folder for validation, or a fraction (else 0.2)")
     test_split: str | float | None = setting(None, "split", "folder of the test pictures, or a fraction (else 0.1)")
+    fold: str | None = setting(None, "str", "validate on this part of the pictures and train on the others: 2/5 is the "
+                               "second of five")  # fmt: skip
     group_by: str | None = setting(None, "str", "regular expression on file names: equal matches share a split")
     class_map: str | None = setting(None, "str", "class order: a text file with one name a line, or JSON")
     samples_per_class: int | None = setting(None, "int", "train on this many pictures of each class only", low=1)
