@@ -5,7 +5,7 @@ from typing import Any
 
 from minires.cli import PARTLY, output
 from minires.cli.figures import interval_cells
-from minires.cli.options import TTA, Parser, add_common, add_setting, count
+from minires.cli.options import BASE, TTA, Parser, add_common, add_setting, count
 from minires.errors import UsageError
 
 EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     the run's own test pictures
@@ -29,6 +29,7 @@ def run(name: str, words: Sequence[str]) -> int:
                         "(default: the run's)")  # fmt: skip
     parser.add_argument("--split", metavar="TEXT", help="train, val or test (default: test)")
     parser.add_argument("--tta", metavar="N", help=TTA)
+    parser.add_argument("--base", metavar="FILE", help=BASE)
     for setting in SETTINGS:
         add_setting(parser, FIELDS[setting])
     add_common(parser)
@@ -40,7 +41,7 @@ def run(name: str, words: Sequence[str]) -> int:
         raise UsageError(f"--split is one of train, val, test; got {split!r}", code="usage.value")
     say = (lambda text: None) if given.get("quiet") else output.say
     found = evaluation.evaluate_model(given["model"], given.get("data"), split, say=say, tta=count(given, "tta", 1),
-                                      **checked)  # fmt: skip
+                                      base=given.get("base"), **checked)  # fmt: skip
     if given.get("json"):
         output.result_json(found.to_dict())
     else:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from minires.cli.habits import NOT_BUILT, NOT_NEEDED, OTHER_NAMES
 from minires.errors import UsageError
 
+BASE = "where MODEL is a delta.safetensors: the weights that it was made of (a file, folder, URL or built-in name)"
 TTA = "views of each picture (mirrored, moved) whose answers are averaged, 1 to 10 (default: 1)"
 
 

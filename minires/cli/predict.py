@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import PARTLY, output
-from minires.cli.options import TTA, Parser, add_common, count
+from minires.cli.options import BASE, TTA, Parser, add_common, count
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--fuse", action="store_true", help="fold batch norms into convolutions: for many pictures "
                         "faster, and the last digit may differ")  # fmt: skip
     parser.add_argument("--tta", metavar="N", help=TTA)
+    parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON "
@@ -56,7 +57,7 @@ def run(name: str, words: Sequence[str]) -> int:
 
     say = (lambda text: None) if given.get("quiet") else output.say
     loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
-                                progress=False if given.get("quiet") else None)  # fmt: skip
+                                base=given.get("base"), progress=False if given.get("quiet") else None)  # fmt: skip
     paths = _pictures(given["inputs"], given.get("recursive", False))
     target, embeddings = given.get("output"), given.get("embeddings")
     _check_targets(target, embeddings)

@@ -37,17 +37,17 @@ class EvaluationReport:
 def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
     batch_size: int = 32, workers: int | str = 0, worker_type: str = "thread", tta: int = 1,
-    say: Callable[[str], None] = download.print_line,
+    base: str | None = None, say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
     With the run's own data the split is the one that the run made (splits.csv). `source` may be a folder with folders
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
-    tta: views of each picture whose answers are averaged (tta.py).
+    tta: views of each picture whose answers are averaged (tta.py). base: of a delta, as in `load_model`.
     path: may be a URL, as in `load_model`; say: where lines about a download go.
     """
-    loaded = load_model(path, say=say).with_views(tta)
+    loaded = load_model(path, base=base, say=say).with_views(tta)
     path = loaded.path if download.is_url(path) else path
     settings = run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):

@@ -8,6 +8,7 @@ from typing import Any
 from minires import models
 from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
+from minires.finetune.delta_loading import base_and_delta, is_delta
 from minires.finetune.tta import TestTimeAugmentation
 from minires.io import download, model_directory
 from minires.nn import compile_inference
@@ -55,22 +56,27 @@ def model_folder(path: str | os.PathLike[str]) -> str:
 
 def load_model(
     path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None, name: str | None = None, *,
-    say: Callable[[str], None] = download.print_line, progress: bool | None = None,
+    base: str | os.PathLike[str] | None = None, say: Callable[[str], None] = download.print_line,
+    progress: bool | None = None,
 ) -> LoadedModel:  # fmt: skip
     """The model in a model directory, a run folder, a file of `minires export`, a run's checkpoint, or a weights file.
 
     path: may be the URL of a file, which is downloaded unless it is in the cache: say, progress are io.download's.
     A weights file (.pth, .npz, ...) says which model it holds (`name`, where it fits several), and how pictures are
     prepared follows from the table of published weights; its classes are called 0, 1, 2, ... unless the file
-    `class_map` names them. The others know all that. Raises UsageError for another path, FileFormatError for damage.
+    `class_map` names them. The others know all that. A delta (adapters.save_delta) needs its `base`, which may be any
+    of these or the name of built-in weights. Raises UsageError for another path, FileFormatError for damage.
     """
     path = download.local(os.fspath(path), say, progress)
     name_of_file = os.fspath(path)
-    found = None
-    if os.path.isfile(path) and not _inside_model_directory(path):
-        found = model_directory.load_file(path)
-        if found is None:
-            return _load_file(name_of_file, class_map, name)
+    alone = os.path.isfile(path) and not _inside_model_directory(path)
+    found = model_directory.load_file(path) if alone else None
+    if alone and found is None and is_delta(name_of_file):
+        found = base_and_delta(name_of_file, base, lambda file: load_model(file, say=say, progress=progress))
+    elif base is not None:
+        raise UsageError(f"{name_of_file} is no delta and has no base", code="usage.conflict", file=name_of_file)
+    if alone and found is None:
+        return _load_file(name_of_file, class_map, name)
     if class_map is not None or name is not None:
         raise UsageError(f"{name_of_file} knows its classes and its model: class names are for weights files",
                          code="usage.conflict", file=name_of_file)  # fmt: skip

@@ -1,0 +1,68 @@
+"""A delta used as a model, together with its base, from Python and the command line."""
+
+import json
+
+import pytest
+
+from minires import cli
+from minires.errors import FileFormatError, UsageError
+from minires.finetune import evaluate_model, finetune, load_model, predict
+from minires.finetune.adapters.delta import DeltaError
+from tests.finetune.helpers import make_photos, make_weights
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """photos/, weights/ and two runs: lora/ of the weights, built-in/ of the built-in ones."""
+    place = tmp_path_factory.mktemp("deltas")
+    make_photos(place / "photos")
+    make_weights(place / "weights")
+    usual = {"data": str(place / "photos"), "epochs": 1, "batch_size": 8, "lr": 0.02, "strategy": "lora"}
+    finetune(**usual, weights=str(place / "weights"), output=str(place / "lora"))
+    finetune(**usual, output=str(place / "built-in"), max_steps=1)
+    return place
+
+
+def answers(loaded, place):
+    return [each.values for each in predict(loaded, [str(place / "photos" / "red" / f"{n}.png") for n in range(4)])]
+
+
+BASES = (("lora", "weights"), ("lora", "weights/model.safetensors"), ("built-in", None))
+
+
+@pytest.mark.parametrize(("run", "base"), BASES)
+def test_it_predicts_as_the_model_of_the_run(place, run, base):
+    path = place / run / "model" / "delta.safetensors"
+    loaded = load_model(path, base="shapes" if base is None else place / base)
+    whole = load_model(place / run)
+    assert answers(loaded, place) == answers(whole, place)
+    assert loaded.classes == whole.classes and loaded.preprocessing == whole.preprocessing
+
+
+def test_from_the_command_line(place, capsys):
+    delta, weights = str(place / "lora" / "model" / "delta.safetensors"), str(place / "weights")
+    picture = str(place / "photos" / "red" / "1.png")
+    shown = []
+    for words in ([delta, picture, "--base", weights], [str(place / "lora"), picture]):
+        assert cli.main(["predict", *words, "--format", "csv"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert cli.main(["evaluate", delta, "--base", weights, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == evaluate_model(place / "lora").metrics
+
+
+def test_what_is_refused(place, capsys):
+    delta, picture = str(place / "lora" / "model" / "delta.safetensors"), str(place / "photos" / "red" / "1.png")
+    assert cli.main(["predict", delta, picture]) == 2
+    assert "needs that one, too" in capsys.readouterr().err
+    assert cli.main(["predict", str(place / "lora"), picture, "--base", str(place / "weights")]) == 2
+    assert "is no delta" in capsys.readouterr().err
+    assert cli.main(["predict", delta, picture, "--base", str(place / "lora"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] in ("delta.base", "delta.classes")
+    with pytest.raises(DeltaError):
+        load_model(delta, base=make_weights(place / "other", classes=9))
+    with pytest.raises(UsageError, match="there is no such"):
+        load_model(delta, base="nowhere/at.all")
+    (place / "torn.safetensors").write_bytes((place / "lora" / "model" / "delta.safetensors").read_bytes()[:-9])
+    with pytest.raises(FileFormatError, match="torn"):
+        load_model(place / "torn.safetensors", base=place / "weights")
