@@ -1,5 +1,6 @@
 """The table of kernels against the .cu files, and the rules of launching."""
 
+import pathlib
 import re
 
 import pytest
@@ -61,6 +62,13 @@ def test_every_file_says_what_it_does(file):
     opening = source.read(file).split("#include")[0]
     assert all(line.startswith("//") for line in opening.strip().splitlines())
     assert "Launch:" in opening and "Bytes:" in opening
+
+
+def test_lines_are_short():
+    folder = pathlib.Path(source.__file__).parent
+    files = [*folder.glob("*.cu*"), *(pathlib.Path(__file__).parent / "emulator").rglob("*.*")]
+    lines = [(path.name, n, line) for path in files for n, line in enumerate(path.read_text().splitlines(), 1)]
+    assert len(files) > 20 and [(name, n) for name, n, line in lines if len(line) > 120] == []
 
 
 def test_includes_are_put_in_once_and_keep_line_numbers():

@@ -17,8 +17,9 @@
 // Mean and sum of squared deviations of each channel over the rows of one split. Sums are of x - shift, where the
 // shift is the split's first row: where the mean is large against the deviation, no digits are lost.
 template <class T, int V>
-__global__ void __launch_bounds__(THREADS, 4) batch_norm_sums(const T* __restrict__ x, float* __restrict__ partial, int rows,
-                                                           int channels, int rows_per_split, int tile) {
+__global__ void __launch_bounds__(THREADS, 4)
+batch_norm_sums(const T* __restrict__ x, float* __restrict__ partial, int rows, int channels, int rows_per_split,
+                int tile) {
   __shared__ float space[V][THREADS];
   const Place<V> at(rows, channels, rows_per_split, tile);
   float shift[V] = {}, sum[V] = {}, squares[V] = {};

@@ -12,7 +12,9 @@ __device__ __forceinline__ float to_float(unsigned char x) { return (float)x; }
 template <class T> __device__ __forceinline__ T from_float(float x);
 template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
 template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
-template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
 
 // V neighbours that one thread reads and writes at once: 16 bytes is what the memory system likes best.
 template <class T, int V> struct __align__(V * sizeof(T)) Pack { T value[V]; };
@@ -64,7 +66,8 @@ template <class Operation> __device__ __forceinline__ float over_block(float x, 
 
 // Arrays of rows and channels, [rows][channels] in memory: a block of 256 threads takes `tile` packs of V channels
 // side by side (a power of two up to 256) and 256 / tile rows at a time, from row `begin` to row `end`.
-constexpr int THREADS = 256;  // __launch_bounds__(THREADS, n): at least n blocks a multiprocessor, so n = 4: 64 registers
+// __launch_bounds__(THREADS, n) asks for n blocks a multiprocessor: with 4 a thread has 64 registers.
+constexpr int THREADS = 256;
 
 template <int V> struct Place {
   int channel;    // the first of this thread's V channels

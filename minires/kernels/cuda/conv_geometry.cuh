@@ -49,8 +49,10 @@ template <bool GRADIENT> struct Rows {
     rows_h = GRADIENT ? (g.height - phase_h + g.stride_h - 1) / g.stride_h : g.out_height;
     rows_w = GRADIENT ? (g.width - phase_w + g.stride_w - 1) / g.stride_w : g.out_width;
     if (GRADIENT && (phase_h >= g.height || phase_w >= g.width)) rows_h = rows_w = 0;
-    vertical = GRADIENT ? taps_of_phase(g.kernel_h, g.stride_h, g.pad_h, g.dilation_h, phase_h) : all_taps(g.kernel_h);
-    horizontal = GRADIENT ? taps_of_phase(g.kernel_w, g.stride_w, g.pad_w, g.dilation_w, phase_w) : all_taps(g.kernel_w);
+    vertical = all_taps(g.kernel_h), horizontal = all_taps(g.kernel_w);
+    if (!GRADIENT) return;
+    vertical = taps_of_phase(g.kernel_h, g.stride_h, g.pad_h, g.dilation_h, phase_h);
+    horizontal = taps_of_phase(g.kernel_w, g.stride_w, g.pad_w, g.dilation_w, phase_w);
   }
   __device__ __forceinline__ int count() const { return g.images * rows_h * rows_w; }
   __device__ __forceinline__ int taps() const { return vertical.count * horizontal.count; }

@@ -22,7 +22,8 @@ struct Normaliser {
   __device__ __forceinline__ float log_probability(float x) const { return x - largest - log_sum; }
 };
 
-template <class T> __device__ __forceinline__ Normaliser normaliser_of(const T* __restrict__ x, int columns, float* space) {
+template <class T>
+__device__ __forceinline__ Normaliser normaliser_of(const T* __restrict__ x, int columns, float* space) {
   float largest = LOWEST, sum = 0.f;
   for (int k = threadIdx.x; k < columns; k += ROW_THREADS) {
     const float value = to_float(x[k]), before = largest;

@@ -1,7 +1,7 @@
 // The tensor cores' matrix product, ldmatrix and cp.async as functions: the only place with PTX.
 //
-// One warp multiplies A (16 x K, rows) by B (K x 8, columns) and adds C (16 x 8, float32). Lane l is member m = l % 4 of
-// group g = l / 4, and holds (PTX manual, "Matrix Fragments for mma.m16n8k16" and "... mma.m16n8k8"):
+// One warp multiplies A (16 x K, rows) by B (K x 8, columns) and adds C (16 x 8, float32). Lane l is member m = l % 4
+// of group g = l / 4, and holds (PTX manual, "Matrix Fragments for mma.m16n8k16" and "... mma.m16n8k8"):
 //
 //     half, bfloat16 (K = 16; two values a register, the lower half first)
 //         a[0..3]  A[g][2m, 2m+1], A[g+8][2m, 2m+1], A[g][2m+8, 2m+9], A[g+8][2m+8, 2m+9]
@@ -54,7 +54,8 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* source, 
                : "r"(shared_address(shared)), "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
-// The copies since the last commit become a group; `wait` returns when at most LEFT of this thread's groups are under way.
+// The copies since the last commit become a group; `wait` returns when at most LEFT of this thread's groups are still
+// under way.
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT> __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");

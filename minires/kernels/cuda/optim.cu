@@ -33,8 +33,8 @@ struct Chunks {
   }
 };
 
-// Four neighbours at a time of one array: at once where its address allows that, singly at the chunk's end. All loads of
-// a step come before its stores, so that they are under way together.
+// Four neighbours at a time of one array: at once where its address allows that, singly at the chunk's end. All
+// loads of a step come before its stores, so that they are under way together.
 template <class T> struct Fours {
   T* data;
   bool at_once;

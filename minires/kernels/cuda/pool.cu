@@ -1,15 +1,16 @@
 // Maximum, average and adaptive average pooling of [images][height][width][channels], and their gradients.
 //
-// Letters as in kernels/reference/pool.py: the window of output (i, j) begins at input (stride i - pad, stride j - pad).
-// Gradients are gathered: each input place asks the windows that met it, so that no atomics are needed and the order of
-// the additions is fixed. Adaptive windows reach from floor(i H / OH) to ceil((i + 1) H / OH); global is OH = OW = 1.
+// Letters as in kernels/reference/pool.py: the window of output (i, j) begins at input (stride i - pad,
+// stride j - pad). Gradients are gathered: each input place asks the windows that met it, so that no atomics are needed
+// and the order of the additions is fixed. Adaptive windows reach from floor(i H / OH) to ceil((i + 1) H / OH); global is OH = OW = 1.
 //
 // Launch: one thread for V neighbouring channels of one place. Bytes: forward x once (what windows share lies in the
 // cache) and y, and one byte a value for the winner; backward gradient and winner once, dx once.
 #include "common.cuh"
 
 struct Window {
-  int height, width, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  int height, width, out_height, out_width;
+  int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 };
 
 // Which place and channels the thread has, among `rows` x `columns` places of each image.
@@ -34,7 +35,8 @@ __device__ __forceinline__ size_t place(int image, int row, int column, int rows
 // Of equal values the first wins; NaN beats every number, the last NaN the earlier ones, as in PyTorch.
 template <class T, int V, class W>
 __global__ void __launch_bounds__(THREADS, 4)
-max_pool_forward(const T* __restrict__ x, T* __restrict__ y, W* __restrict__ winner, Window w, int images, int channels) {
+max_pool_forward(const T* __restrict__ x, T* __restrict__ y, W* __restrict__ winner, Window w, int images,
+                 int channels) {
   const Spot<V> at(images, w.out_height, w.out_width, channels);
   if (!at.inside) return;
   float best[V], value[V];

@@ -1,4 +1,4 @@
-// What a kernel compiled for the CPU asks of the runtime. The kernel's side stands in language/, the runtime's in runtime/.
+// What a kernel compiled for the CPU asks of the runtime. The kernel's side is in language/, the runtime's in runtime/.
 #pragma once
 #include <cstdint>
 

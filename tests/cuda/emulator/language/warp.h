@@ -37,7 +37,9 @@ EMU_INLINE unsigned __ballot_sync(unsigned mask, int p, EMU_HERE) {
   return emu_vote(mask, p, "__ballot_sync", line).ballot;
 }
 EMU_INLINE int __any_sync(unsigned mask, int p, EMU_HERE) { return emu_vote(mask, p, "__any_sync", line).ballot != 0; }
-EMU_INLINE int __all_sync(unsigned mask, int p, EMU_HERE) { return emu_vote(mask, p, "__all_sync", line).ballot == mask; }
+EMU_INLINE int __all_sync(unsigned mask, int p, EMU_HERE) {
+  return emu_vote(mask, p, "__all_sync", line).ballot == mask;
+}
 EMU_INLINE unsigned __reduce_add_sync(unsigned mask, unsigned value, EMU_HERE) {
   return emu_vote(mask, value, "__reduce_add_sync", line).sum;
 }

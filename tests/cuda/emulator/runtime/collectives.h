@@ -56,7 +56,8 @@ static void warp_collective(u32 mask, Answer answer, void* request, const char* 
   Fiber* fiber = run.fiber;
   Warp& warp = warps[fiber->warp];
   const u32 bit = 1u << fiber->lane;
-  if (!(mask & bit)) fail("mask", nullptr, "%s at line %d: lane %u is not in its mask 0x%08x", name, line, fiber->lane, mask);
+  if (!(mask & bit))
+    fail("mask", nullptr, "%s at line %d: lane %u is not in its mask 0x%08x", name, line, fiber->lane, mask);
   if (mask & ~warp.lanes)
     fail("mask", nullptr, "%s at line %d: mask 0x%08x has lanes that do not exist (0x%08x do)", name, line, mask,
          warp.lanes);
@@ -168,7 +169,9 @@ static void answer_load_matrix(void** requests, u32 mask) {
     }
     each_lane<LoadMatrixRequest>(requests, mask, [&](int lane, LoadMatrixRequest& r) {
       const int i = lane / 4, j = lane % 4 * 2;
-      r.result[m] = r.transposed ? values[j][i] | (u32)values[j + 1][i] << 16 : values[i][j] | (u32)values[i][j + 1] << 16;
+      const u32 low = r.transposed ? values[j][i] : values[i][j];
+      const u32 high = r.transposed ? values[j + 1][i] : values[i][j + 1];
+      r.result[m] = low | high << 16;
     });
   }
   make_current(caller);
@@ -183,7 +186,8 @@ static void stamp_shared(Address address, int bytes, u64 stamp) {
 
 static void copy_async(char* shared, const char* source, int bytes, int read, void* place) {
   const Address to = (Address)shared, from = (Address)source;
-  if (to % bytes || (read && from % bytes)) fail("alignment", place, "cp.async of %d bytes to or from an odd address", bytes);
+  if (to % bytes || (read && from % bytes))
+    fail("alignment", place, "cp.async of %d bytes to or from an odd address", bytes);
   if (to - run.dynamic_shared >= DYNAMIC_SHARED && to - run.statics >= run.statics_bytes)
     fail("bounds", place, "cp.async writes to %s", describe(to).c_str());
   if (read) access<false, false>(from, read, place);

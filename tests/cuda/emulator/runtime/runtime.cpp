@@ -96,9 +96,8 @@ void* emu_allocate(u64 bytes, u64 element_bytes, int read_only, int starts_unset
   for (int i = 0; i < MOST_ARRAYS; i++) {
     if (arrays[i].used) continue;
     char* data = run.arena + i * SLOT + HEAD;
-    if (mmap(data, pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
-        MAP_FAILED)
-      return nullptr;
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    if (mmap(data, pages(bytes), PROT_READ | PROT_WRITE, how, -1, 0) == MAP_FAILED) return nullptr;
     const u64 elements = (bytes + element_bytes - 1) / element_bytes;
     u64* stamps = read_only ? nullptr : (u64*)reserve((elements * 2 + 1) * sizeof(u64), PROT_READ | PROT_WRITE);
     arrays[i] = {data, bytes, element_bytes, elements, true, (bool)read_only, (bool)starts_unset,
@@ -168,7 +167,8 @@ static void run_block(u64 index) {
   std::string waiting;
   for (int t = 0; t < run.threads && waiting.size() < 300; t++)
     if (fibers[t].state == IN_WARP_COLLECTIVE || fibers[t].state == IN_BLOCK_BARRIER)
-      waiting += " thread " + std::to_string(t) + " in " + fibers[t].waits_in + " at line " + std::to_string(fibers[t].waits_at_line) + ";";
+      waiting += " thread " + std::to_string(t) + " in " + fibers[t].waits_in + " at line " +
+                 std::to_string(fibers[t].waits_at_line) + ";";
   snprintf(run.error, sizeof run.error, "deadlock|0|%d threads of block (%u,%u,%u) wait for ever:%s", run.alive,
            run.block_index.x, run.block_index.y, run.block_index.z, waiting.c_str());
   run.failed = true;
@@ -185,8 +185,9 @@ int emu_launch(void (*entry)(void**), char* statics, char* statics_end, const Sh
   const u64 threads = (u64)block[0] * block[1] * block[2], blocks = (u64)grid[0] * grid[1] * grid[2];
   if (threads < 1 || threads > MOST_THREADS || blocks < 1 || dynamic_bytes > MOST_SHARED || grid[1] > 65535 ||
       grid[2] > 65535) {
-    snprintf(run.error, sizeof run.error, "config|0|no GPU takes a grid of (%u,%u,%u), a block of %lu threads, %lu bytes",
-             grid[0], grid[1], grid[2], threads, dynamic_bytes);
+    snprintf(run.error, sizeof run.error,
+             "config|0|no GPU takes a grid of (%u,%u,%u), a block of %lu threads, %lu bytes", grid[0], grid[1],
+             grid[2], threads, dynamic_bytes);
     return 1;
   }
   run.threads = threads, run.warp_count = (threads + 31) / 32;
