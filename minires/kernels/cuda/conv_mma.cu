@@ -5,8 +5,9 @@
 // convolutions (a stem with 3 channels) take conv_direct.cu, or come with their channels padded.
 //
 // Launch: tiles of ROWS x COLUMNS results, 64 bytes deep; each warp makes WARP_ROWS x 32 of them with mma.m16n8k16
-// (tf32: m16n8k8). STAGES buffers: while one is multiplied, the next ones are on their way, so that a block
-// waits for memory only at its start. Grid: row tiles, column tiles, groups (times phases of the stride, or splits of the pixels).
+// (tf32: m16n8k8). STAGES buffers: while one is multiplied, the next ones are on their way, so that a block waits for
+// memory only at its start. Grid: row tiles, column tiles, groups (times phases of the stride, or splits of the
+// pixels).
 // Dynamic shared memory: launch.matrix_tiles counts it, up to 75 KB for 128 x 128.
 // Bytes: x once for each COLUMNS outputs, weight once for each ROWS pixels, both mostly from the L2 cache; y once.
 // 1 x 1: with stride 1 and no padding a pixel's only tap is itself, and no bounds are asked (POINTWISE).

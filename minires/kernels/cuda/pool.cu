@@ -1,8 +1,9 @@
 // Maximum, average and adaptive average pooling of [images][height][width][channels], and their gradients.
 //
-// Letters as in kernels/reference/pool.py: the window of output (i, j) begins at input (stride i - pad,
-// stride j - pad). Gradients are gathered: each input place asks the windows that met it, so that no atomics are needed
-// and the order of the additions is fixed. Adaptive windows reach from floor(i H / OH) to ceil((i + 1) H / OH); global is OH = OW = 1.
+// Letters as in kernels/reference/pool.py: the window of output (i, j) begins at input (stride i - pad, stride j -
+// pad). Gradients are gathered: each input place asks the windows that met it, so that no atomics are needed and the
+// order of the additions is fixed. Adaptive windows reach from floor(i H / OH) to ceil((i + 1) H / OH); global is OH =
+// OW = 1.
 //
 // Launch: one thread for V neighbouring channels of one place. Bytes: forward x once (what windows share lies in the
 // cache) and y, and one byte a value for the winner; backward gradient and winner once, dx once.
