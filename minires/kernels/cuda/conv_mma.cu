@@ -8,7 +8,7 @@
 // (tf32: m16n8k8). STAGES buffers: while one is multiplied, the next ones are on their way, so that a block waits for
 // memory only at its start. Grid: row tiles, column tiles, groups (times phases of the stride, or splits of the
 // pixels).
-// Dynamic shared memory: launch.matrix_tiles counts it, up to 75 KB for 128 x 128.
+// Dynamic shared memory: launch.matrix_shared counts it, 68 KB for 128 x 128.
 // Bytes: x once for each COLUMNS outputs, weight once for each ROWS pixels, both mostly from the L2 cache; y once.
 // 1 x 1: with stride 1 and no padding a pixel's only tap is itself, and no bounds are asked (POINTWISE).
 // Fused (forward): bias, scale and shift, residual, ReLU, and each channel's mean and squared deviations.
