@@ -22,7 +22,7 @@ __all__ = [
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "step", "multistep", "plateau", "onecycle", "constant")
-STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf")
+STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf", "adapter")
 LORA_RANK = 8
 LOSSES = ("ce", "bce", "focal", "mse", "l1", "huber")
 EVAL_METRICS = ("top1", "loss", "macro_f1", "balanced_acc")
@@ -69,7 +69,7 @@ class Settings:
                                   open_high=True)  # fmt: skip
     freeze: str = setting("none", "str", 'what stays as it is: none, all-but-head (backbone), or "stem,layer1"')
     strategy: str = setting("full", "str", "what is trained: full, head, lp-ft (the head, then all), gradual (from the "
-                            "head down), bitfit (biases), bn (norms), lora or ssf (adapters)",
+                            "head down), bitfit (biases), bn (norms), lora, ssf or adapter (new parameters)",
                             choices=STRATEGIES)  # fmt: skip
     unfreeze_at: tuple[str, ...] = setting((), "words", "after so many epochs train this stage (or all), too: 3:layer3 "
                                            "...")  # fmt: skip

@@ -10,7 +10,7 @@ from minires import models, nn, optim
 from minires.data import ArrayDataset, DataLoader
 from minires.errors import UsageError
 from minires.finetune import strategies
-from minires.finetune.adapters import lora, ssf
+from minires.finetune.adapters import lora, parallel, ssf
 from minires.finetune.optimizers import make_optimizer, make_schedule
 from minires.finetune.settings import STRATEGIES, Settings
 from minires.finetune.strategies.choosing import MAKERS, choose_strategy, parse_unfreeze
@@ -65,6 +65,7 @@ SMALL = {
     "bitfit": (strategies.bitfit, lambda name: name.endswith(".bias")),
     "bn": (strategies.batch_norm_only, lambda name: "bn" in name or "downsample.1" in name or name.startswith("fc")),
     "lora": (lora, lambda name: "lora_" in name or name.startswith("fc")),
+    "adapter": (parallel, lambda name: name.endswith("adapter") or name.startswith("fc")),
     "ssf": (ssf, lambda name: "ssf_" in name or name.startswith("fc")),
 }
 

@@ -14,7 +14,7 @@ were learnt beside other weights mean nothing.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from minires.backend import move
 from minires.errors import FileFormatError, MiniresError
 from minires.finetune.adapters.base import adapters_of, refuse_adapters, take_out
 from minires.finetune.adapters.lora import LoRA, add_lora
+from minires.finetune.adapters.parallel import ParallelConv2d, add_parallel
 from minires.finetune.adapters.ssf import SSF, add_ssf
 from minires.io import files, safetensors
 from minires.models.heads import build_head, describe_head
@@ -32,6 +33,7 @@ from minires.training.weights import copy_weights, restore_weights
 
 FORMAT_VERSION = 1
 KEY = "minires_delta"
+OWN = (*LoRA.own, *SSF.own, *ParallelConv2d.own)  # the last parts of the names of adapters' parameters
 
 
 class DeltaError(MiniresError):
@@ -86,7 +88,7 @@ def save_delta(
         raise ValueError("these adapters are merged: unmerge(model) first, so that the delta holds them alone")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     buffers = {name for name, _ in model.named_buffers()}
-    own = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] in (*LoRA.own, *SSF.own)}
+    own = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] in OWN}
     kept = {name: array for name, array in _state(model).items()
             if name in trained | buffers | own or _in_head(model, name)}  # fmt: skip
     known = getattr(model, "metadata", {})
@@ -148,17 +150,20 @@ def apply_delta(model: Any, path: files.PathLike, num_classes: int | None = None
     return record
 
 
+PLAIN: dict[str, Callable[[Any], Any]] = {"ssf": add_ssf, "parallel": add_parallel}  # kinds without settings
+
+
 def _put(model: Any, tensors: Mapping[str, np.ndarray], record: dict[str, Any]) -> None:
     head, adapters = record["head"], record["adapters"]
     model.reset_head(build_head(head["head"]) if "head" in head else head["num_classes"])
     if adapters["kind"] == "lora":
         for layer in add_lora(model, adapters["rank"]):
             layer.scaling = float(adapters["scaling"])
-    elif adapters["kind"] == "ssf":
-        add_ssf(model)
+    elif adapters["kind"] in PLAIN:
+        PLAIN[adapters["kind"]](model)
     elif adapters["kind"] != "none":
         raise ValueError(f"adapters of the kind {adapters['kind']!r} are unknown")
-    own = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] in (*LoRA.own, *SSF.own)}
+    own = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] in OWN}
     needed = own | {name for name in model.state_dict() if _in_head(model, name)}
     report = model.load_state_dict({name: Tensor(array) for name, array in tensors.items()}, strict=False)
     lacking = sorted(needed & set(report.missing_keys))
@@ -180,8 +185,8 @@ def _describe(model: Any) -> dict[str, Any]:
     if not layers:
         return {"kind": "none"}
     first = layers[0]
-    if isinstance(first, SSF):
-        return {"kind": "ssf"}
+    if not isinstance(first, LoRA):
+        return {"kind": "ssf" if isinstance(first, SSF) else "parallel"}
     rank = max(layer.lora_A.shape[0] for layer in layers)
     return {"kind": "lora", "rank": rank, "scaling": first.scaling}
 

@@ -7,6 +7,7 @@ from typing import Any
 from minires import random
 from minires.errors import UsageError
 from minires.finetune.adapters.lora import lora
+from minires.finetune.adapters.parallel import parallel
 from minires.finetune.adapters.ssf import ssf
 from minires.finetune.freezing import parse_freeze
 from minires.finetune.settings import LORA_RANK, Settings
@@ -23,8 +24,9 @@ MAKERS: dict[str, Callable[[Any, Settings], Strategy]] = {
     "bitfit": lambda model, settings: bitfit(model),
     "bn": lambda model, settings: batch_norm_only(model),
     "ssf": lambda model, settings: ssf(model),
+    "adapter": lambda model, settings: parallel(model),
 }
-SMALL = ("head", "lora", "bitfit", "bn", "ssf")  # change so little that a delta is worth keeping
+SMALL = ("head", "lora", "bitfit", "bn", "ssf", "adapter")  # change so little that a delta is worth keeping
 
 
 def choose_strategy(model: Any, settings: Settings) -> Strategy:
