@@ -19,6 +19,7 @@ from minires.version import __version__
 COMMANDS = {
     "finetune": "train a pretrained model further on your pictures",
     "train": "train a model from nothing on your pictures",
+    "search": "train with settings drawn from a space, and show which were best",
     "lr-find": "suggest a learning rate: train a little while it grows, and see where the loss falls",
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",

@@ -44,8 +44,10 @@ def run(name: str, words: Sequence[str]) -> int:
     if path is not None:
         from minires.io import files
 
-        content = {".svg": lambda: found.chart().svg(), ".png": lambda: found.chart().png(), ".csv": found.to_csv}
-        files.write_atomic(path, content[os.path.splitext(path)[1]]())
+        kind = os.path.splitext(path)[1]
+        plot = found.chart()
+        content = found.to_csv() if kind == ".csv" else plot.svg() if kind == ".svg" else plot.png()
+        files.write_atomic(path, content)
     if as_json:
         output.result_json(found.to_dict())
         return 0

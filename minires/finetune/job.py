@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from minires.finetune.strategies.choosing import SMALL, choose_strategy
 from minires.finetune.targets import TargetScale
 from minires.finetune.watching import noted
 from minires.io import RunFolder, environment, files, model_directory
+from minires.training import Callback
 from minires.training.weights import copy_weights, restore_weights
 
 Say = Callable[[str], None]
@@ -43,12 +44,15 @@ class Job:
     def __init__(
         self, command: str, settings: Settings, say: Say, progress: bool, *, changes: Changes | None = None,
         checkpoint: str | None = None, accept_data_change: bool = False,
-        last_screen: Callable[[Result], str] | None = None,
+        last_screen: Callable[[Result], str] | None = None, callbacks: Sequence[Callback] = (),
     ) -> None:  # fmt: skip
-        """changes, checkpoint, accept_data_change: of a resumed run. last_screen: what log.txt ends with."""
+        """changes, checkpoint, accept_data_change: of a resumed run. last_screen: what log.txt ends with.
+
+        callbacks: of the Trainer, beside the job's own.
+        """
         self.command, self.settings, self.progress = command, settings, progress
         self.changes, self.checkpoint, self.accept_data_change = changes or {}, checkpoint, accept_data_change
-        self._say, self._last_screen = say, last_screen
+        self._say, self._last_screen, self.callbacks = say, last_screen, callbacks
         self.began = time.monotonic()
         self.folder: RunFolder | None = None
         self.class_order: dict[str, int] | None = None  # of the run that is resumed

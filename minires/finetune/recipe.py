@@ -6,7 +6,7 @@ minires/io/run_folder.py. A run that was interrupted goes on, bit by bit, as if 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minires.errors import UsageError
@@ -17,6 +17,7 @@ from minires.finetune.settings import Settings, flag, make_settings
 from minires.finetune.trial import Trial, try_out
 from minires.io import RunFolder, run_folder
 from minires.io.files import FileAccessError
+from minires.training import Callback
 
 Say = Callable[[str], None]
 
@@ -43,9 +44,12 @@ def train(**arguments: Any) -> Result:
 
 def run_job(
     command: str, arguments: Mapping[str, Any], say: Say | None = None, progress: bool = False,
-    last_screen: Callable[[Result], str] | None = None,
+    last_screen: Callable[[Result], str] | None = None, callbacks: Sequence[Callback] = (),
 ) -> Result:  # fmt: skip
-    """The job that `command`, "finetune" or "train", names. Arguments as in `finetune`."""
+    """The job that `command`, "finetune" or "train", names. Arguments as in `finetune`.
+
+    callbacks: of the Trainer, beside the job's own.
+    """
     values = dict(arguments)
     output, resume, overwrite = (values.pop(name, None) for name in ("output", "resume", "overwrite"))
     accept = bool(values.pop("accept_data_change", False))
@@ -66,11 +70,11 @@ def run_job(
         settings, changes = settings_of_run(command, path, values)
         with RunFolder.resume(path) as folder:
             job = Job(command, settings, say, progress, changes=changes, checkpoint=checkpoint,
-                      accept_data_change=accept, last_screen=last_screen)  # fmt: skip
+                      accept_data_change=accept, last_screen=last_screen, callbacks=callbacks)  # fmt: skip
             return job.resume(folder)
     settings = make_settings(values).check().resolved(command)
     refuse_used_folder(path, command, settings, bool(overwrite))
-    job = Job(command, settings, say, progress, last_screen=last_screen)
+    job = Job(command, settings, say, progress, last_screen=last_screen, callbacks=callbacks)
     job.prepare()
     with open_folder(path, command, settings, bool(overwrite)) as folder:
         folder.write_args({"command": command, **settings.to_dict()})
