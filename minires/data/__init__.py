@@ -3,13 +3,21 @@
 from minires.data import transforms
 from minires.data.arrays import ArrayDataset, Subset
 from minires.data.classes import read_class_map
-from minires.data.collate import collate
+from minires.data.collate import collate, default_collate
+from minires.data.combining import ConcatDataset, TensorDataset, random_split
 from minires.data.digits import load_digits
 from minires.data.files import FileDataset
 from minires.data.fingerprint import differences, fingerprint
 from minires.data.folder import ImageFolder, folder_splits
 from minires.data.images import IMG_EXTENSIONS, MAX_PIXELS, open_image, read_header
 from minires.data.loader import DataLoader, last_batch_size
+from minires.data.samplers import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from minires.data.sampling import BalancedSampler
 from minires.data.scan import ScanReport, scan
 from minires.data.shapes import ShapesDataset
@@ -22,15 +30,23 @@ __all__ = [
     "MAX_PIXELS",
     "ArrayDataset",
     "BalancedSampler",
+    "BatchSampler",
     "CSVDataset",
+    "ConcatDataset",
     "DataLoader",
     "FileDataset",
     "ImageFolder",
     "Preprocessing",
+    "RandomSampler",
     "ScanReport",
+    "SequentialSampler",
     "ShapesDataset",
     "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
     "collate",
+    "default_collate",
     "differences",
     "fingerprint",
     "folder_splits",
@@ -40,6 +56,7 @@ __all__ = [
     "preset_caffe",
     "preset_eval",
     "preset_train",
+    "random_split",
     "read_class_map",
     "read_header",
     "read_splits",

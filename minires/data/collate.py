@@ -1,6 +1,6 @@
 """From single samples to one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,3 +49,40 @@ def collate_column(values: Sequence[Any], names: Sequence[str] | None = None) ->
     for place, array in enumerate(arrays):
         batch[place] = array.transpose(1, 2, 0)
     return Tensor(batch.transpose(0, 3, 1, 2))
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """One batch from samples of any nesting, with PyTorch's types: for DataLoader(collate_fn=default_collate).
+
+    Tensors and arrays are stacked; floats become float64, integers int64, bools bool; texts and bytes stay as they are;
+    a dictionary of each key's batch, a named tuple of each field's, a list of each place's come of such samples.
+    Raises RuntimeError for samples of unequal length or keys, TypeError for anything else, None included.
+    """
+    first = batch[0]
+    if isinstance(first, Tensor | np.ndarray):
+        return collate_column(batch)
+    if isinstance(first, str | bytes):
+        return batch
+    for kind, dtype in _NUMBERS:
+        if isinstance(first, kind):
+            return Tensor(np.array(batch, first.dtype if isinstance(first, np.generic) else dtype))
+    if isinstance(first, Mapping):
+        if any(not isinstance(sample, Mapping) or sample.keys() != first.keys() for sample in batch):
+            raise RuntimeError("each sample of a batch should have the same keys")
+        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+    if isinstance(first, Sequence):
+        if any(not isinstance(sample, Sequence) or len(sample) != len(first) for sample in batch):
+            raise RuntimeError("each element in list of batch should be of equal size")
+        columns = [default_collate(column) for column in zip(*batch, strict=True)]
+        return type(first)(*columns) if hasattr(first, "_fields") else columns
+    raise TypeError(
+        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+        f"found {type(first).__name__}"
+    )
+
+
+_NUMBERS = (
+    ((bool, np.bool_), np.bool_),
+    ((int, np.integer), np.int64),
+    ((float, np.floating), np.float64),
+)

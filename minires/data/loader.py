@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Generator as Coroutine
 from typing import Any
 
@@ -34,6 +34,8 @@ class DataLoader:
 
     `dataset` has `len()` and `dataset[i]`. `shuffle`: a new order every epoch. `sampler`: an iterable of indices
     instead (what it draws, it draws from `minires.random.generator()`; its `set_epoch(e)` is called if it has one).
+    `batch_sampler`: an iterable of lists of indices, one a batch, instead of `batch_size`, `shuffle`, `sampler` and
+    `drop_last`.
     `num_workers`: workers that prepare batches, each up to `prefetch_factor` ahead (0: the caller alone, when asked).
     `drop_last`: leave out a last batch that is not full. `seed`: of the order and of the transforms' draws;
     `manual_seed` does not touch it. `generator`: a `minires.random.Generator` that gives each epoch's seed instead (no
@@ -64,6 +66,7 @@ class DataLoader:
         seed: int = 0, prefetch_factor: int = 2, generator: Generator | None = None, on_bad_image: str = "error",
         timeout: float = 0, worker_type: str = "thread", multiprocessing_context: Any = None,
         persistent_workers: bool = False, worker_init_fn: Callable[[int], Any] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None,
     ) -> None:  # fmt: skip
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0),
                                    ("prefetch_factor", prefetch_factor, 1)):  # fmt: skip
@@ -85,6 +88,8 @@ class DataLoader:
             multiprocessing_context = start_context(multiprocessing_context)
         if sampler is not None and shuffle:
             raise ValueError("shuffle and sampler exclude each other: the sampler gives the order")
+        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+            raise ValueError("batch_sampler excludes batch_size, shuffle, sampler and drop_last: it gives the batches")
         if len(dataset) == 0:
             raise DataError("the data set has no samples", code="data.empty")
         self.dataset, self.batch_size, self.shuffle, self.sampler = dataset, batch_size, shuffle, sampler
@@ -93,6 +98,7 @@ class DataLoader:
         self.on_bad_image, self.timeout = on_bad_image, timeout
         self.worker_type, self.multiprocessing_context = worker_type, multiprocessing_context
         self.persistent_workers, self.worker_init_fn = persistent_workers, worker_init_fn
+        self.batch_sampler = batch_sampler
         self._kept: Any = None  # the pool of persistent workers, and what ends it
         self.skipped: dict[str, str] = {}
         self._epoch, self._position = 0, 0  # of the running, or last, iteration
@@ -100,12 +106,19 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Number of batches in an epoch (before any picture is skipped)."""
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)  # type: ignore[arg-type]
         samples = len(self.dataset) if self.sampler is None else len(self.sampler)  # type: ignore[arg-type]
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     @property
     def last_batch_size(self) -> int:
-        """Samples in the last batch of an epoch; see the function of this name for the reason to ask."""
+        """Samples in the last batch of an epoch; see the function of this name for the reason to ask.
+
+        Raises ValueError under a `batch_sampler`, which alone knows.
+        """
+        if self.batch_sampler is not None:
+            raise ValueError("only the batch_sampler knows how many samples its last batch will have")
         samples = len(self.dataset) if self.sampler is None else len(self.sampler)  # type: ignore[arg-type]
         return last_batch_size(samples, self.batch_size, self.drop_last)
 
@@ -145,25 +158,35 @@ class DataLoader:
 
     def _plan(self, seed: int, epoch: int) -> list[Job]:
         """The jobs of an epoch, one for each batch."""
-        count = len(self.dataset)
-        if self.sampler is not None:
-            set_epoch = getattr(self.sampler, "set_epoch", None)
+        count, times = len(self.dataset), dict[int, int]()
+        jobs = []
+        for batch in self._order(seed, epoch):
+            pairs = []
+            for index in batch:  # a sampler may repeat an index: each time gets numbers of its own
+                repeat = times.get(index, 0)
+                times[index] = repeat + 1
+                pairs.append((index, index + repeat * count))
+            jobs.append(Job(seed, epoch, pairs))
+        return jobs
+
+    def _order(self, seed: int, epoch: int) -> list[list[int]]:
+        """The indices of an epoch, batch by batch."""
+        source: Any = self.sampler if self.batch_sampler is None else self.batch_sampler
+        if source is not None:
+            set_epoch = getattr(source, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
             with address(seed, "shuffle", epoch):
-                order = [int(index) for index in self.sampler]
+                given = list(source)
+            if self.batch_sampler is not None:
+                return [[int(index) for index in batch] for batch in given]
+            order = [int(index) for index in given]
         elif self.shuffle:
-            order = philox(seed, "shuffle", epoch).permutation(count).tolist()
+            order = philox(seed, "shuffle", epoch).permutation(len(self.dataset)).tolist()
         else:
-            order = list(range(count))
-        times: dict[int, int] = {}
-        pairs = []
-        for index in order:  # a sampler may repeat an index: each time gets numbers of its own
-            repeat = times.get(index, 0)
-            times[index] = repeat + 1
-            pairs.append((index, index + repeat * count))
-        full = len(pairs) - len(pairs) % self.batch_size if self.drop_last else len(pairs)
-        return [Job(seed, epoch, pairs[start : start + self.batch_size]) for start in range(0, full, self.batch_size)]
+            order = list(range(len(self.dataset)))
+        full = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
+        return [order[start : start + self.batch_size] for start in range(0, full, self.batch_size)]
 
     def _batches(self, jobs: list[Job]) -> Iterator[Any]:
         """The batches in order; whoever stops early closes the generator, and with it the workers."""
