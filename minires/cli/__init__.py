@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output.prepare_streams()
     try:
         with termination(), output.short_warnings():
-            status = _run(words)
-        sys.stdout.flush()
-        return status
+            return _run(words)
     except BrokenPipeError:  # whoever read our output has closed it (| head -1): that is no fault
         output.drop_stdout()
         return DONE
@@ -68,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        output.flush()
+        return status
     except UsageError as error:
         return output.report_error(error, words, WRONG_USE)
     except MiniresError as error:

@@ -68,7 +68,7 @@ def run(name: str, words: Sequence[str]) -> int:
     given = parser.read(words)
     from minires.finetune import recipe
 
-    values = {**_config(given.pop("config", None), FIELDS), **given}
+    values = {**_config(given.pop("config", None), FIELDS, name), **given}
     shown = {key: bool(values.pop(key, False)) for key in ("json", "quiet", "verbose", "no_progress", "dry_run")}
     progress = not (shown["no_progress"] or shown["quiet"])
     say = (lambda text: None) if shown["quiet"] else output.say
@@ -124,8 +124,8 @@ def show(record: dict[str, Any], text: str, as_json: bool) -> None:
         output.result(text)
 
 
-def _config(path: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a TOML file; "batch-size" and "batch_size" are the same."""
+def _config(path: str | None, known: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The settings in a TOML file; "batch-size" and "batch_size" are the same. Not in another command's args.toml."""
     if path is None:
         return {}
     from minires.errors import FileFormatError
@@ -136,7 +136,10 @@ def _config(path: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
         table = toml.load_file(path)
     except (FileAccessError, FileFormatError) as error:
         raise UsageError(error.message, code="usage.config", file=path) from error
-    table.pop("command", None)
+    begun_by = table.pop("command", command)
+    if begun_by != command and begun_by in TEXT:
+        raise UsageError(f"{path} is of a run of minires {begun_by}", code="run.command", file=path,
+                         hint=f"minires {begun_by} -c {path}, or take its line command out")  # fmt: skip
     found = {}
     for key, value in table.items():
         name = key.replace("-", "_")
@@ -147,6 +150,13 @@ def _config(path: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def best_epoch(result: "Result") -> str:
+    """Which of how many; a run that was paused early has none yet, and its model the weights it was paused with."""
+    if result.epochs_done == 0:
+        return "none is finished yet: the model is as far as the run is"
+    return f"{result.best_epoch} of {result.epochs_done}"
+
+
 def last_screen(result: "Result") -> str:
     """Before and after, the best epoch, where the model is, and what to type next."""
     names = [name for name in ("top1", "top5", "balanced_acc", "loss", "rmse", "mae", "r2") if name in result.after]
@@ -154,7 +164,7 @@ def last_screen(result: "Result") -> str:
     for title, figures in (("before", result.before), ("after", result.after)):
         rows.append([title, *("-" if figures[name] is None else f"{figures[name]:.4f}" for name in names)])
     rows += interval_rows(result.after, names)
-    lines = [result.headline, output.table(rows), f"best epoch: {result.best_epoch} of {result.epochs_done}",
+    lines = [result.headline, output.table(rows), f"best epoch: {best_epoch(result)}",
              f"model:      {result.model_path}"]  # fmt: skip
     if result.resumable:
         lines.append(f"next:       minires {result.command} --resume {result.path}")

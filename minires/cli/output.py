@@ -7,14 +7,20 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from minires.errors import MiniresError
 
 
 def prepare_streams() -> None:
-    """File names may hold bytes that no encoding knows: stdout passes them through, stderr shows them escaped."""
+    """File names may hold bytes that no encoding knows: stdout passes them through, stderr shows them escaped.
+
+    A stream that was closed (`>&-`) leads nowhere; otherwise the next file opened would get its number.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
     for stream, policy in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             universal = (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -29,9 +35,36 @@ def drop_stdout() -> None:
         os.dup2(files.system.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _nowhere() -> TextIO:
+    from minires.io import files
+
+    return os.fdopen(files.system.open(os.devnull, os.O_WRONLY), "w")
+
+
 def result(text: str) -> None:
     """One line or block of results on stdout."""
-    print(text)
+    write(text + "\n")
+
+
+def write(text: str) -> None:
+    """Text on stdout. MiniresError where that is a file on a full disk."""
+    _to_stdout(lambda: sys.stdout.write(text))
+
+
+def flush() -> None:
+    """Hand over what stdout holds back. MiniresError as `write`."""
+    _to_stdout(lambda: sys.stdout.flush())
+
+
+def _to_stdout(act: Callable[[], Any]) -> None:
+    try:
+        act()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_stdout()
+        message = f"cannot write the results to stdout: {error.strerror or error}"
+        raise MiniresError(message, code="file.io") from error
 
 
 def say(text: str) -> None:

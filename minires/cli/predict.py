@@ -83,7 +83,7 @@ def run(name: str, words: Sequence[str]) -> int:
     blocks = _WRITERS[style](kept(), loaded, topk)
     if target is None:
         for block in blocks:
-            sys.stdout.write(block)
+            output.write(block)
     else:
         files.write_atomic(target, "".join(blocks))
         output.say(f"{len(paths) - len(failed)} answers written to {target}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import data
 from minires.data import Preprocessing, ScanReport, transforms
-from minires.data.folder import DEFAULT_FRACTIONS
+from minires.data.folder import DEFAULT_FRACTIONS, TEST_NAMES, VAL_NAMES
 from minires.data.images import convert_mode
 from minires.data.scan import count_classes
 from minires.data.table import read_rows
@@ -34,6 +34,14 @@ def root_of(settings: Settings) -> str:
     """The folder that the names in splits.csv are relative to."""
     source = str(settings.data)
     return os.path.dirname(os.path.abspath(source)) if is_table(source) else source
+
+
+def class_roots(settings: Settings) -> list[str]:
+    """The folders whose folders are classes: the data folder, or those of its splits where it has such."""
+    root = str(settings.data)
+    parts = [settings.train_split, settings.val_split, settings.test_split, *VAL_NAMES, *TEST_NAMES]
+    named = os.path.isdir(os.path.join(root, settings.train_split))
+    return [os.path.join(root, part) for part in parts if isinstance(part, str)] if named else [root]
 
 
 def has_split_column(table: str) -> bool:

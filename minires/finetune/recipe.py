@@ -11,8 +11,9 @@ from typing import Any
 
 from minires.errors import UsageError
 from minires.finetune.job import Job
+from minires.finetune.pictures import class_roots
 from minires.finetune.result import Result
-from minires.finetune.resuming import find_folder, run_of_checkpoint, settings_of_run
+from minires.finetune.resuming import RUNS, find_folder, run_of_checkpoint, settings_of_run
 from minires.finetune.settings import Settings, flag, make_settings
 from minires.finetune.trial import Trial, try_out
 from minires.io import RunFolder, run_folder
@@ -51,13 +52,11 @@ def run_job(
     callbacks: of the Trainer, beside the job's own.
     """
     values = dict(arguments)
+    check_ways(values)
     output, resume, overwrite = (values.pop(name, None) for name in ("output", "resume", "overwrite"))
     accept = bool(values.pop("accept_data_change", False))
     say = values.pop("say", None) or say or (lambda text: None)
     progress = bool(values.pop("progress", progress))
-    for name, value in (("output", output), ("resume", resume)):
-        if not isinstance(value, str | os.PathLike | bool | None):
-            raise UsageError(f"{flag(name)} is the path of a folder, got {value!r}", code="usage.value")
     checkpoint = None
     if isinstance(resume, str | os.PathLike) and os.path.isfile(resume):
         checkpoint = os.fspath(resume)
@@ -86,6 +85,7 @@ def dry_run(
 ) -> Trial:  # fmt: skip
     """What the job would do: data and model are looked at and one batch is tried. Nothing is written."""
     values = dict(arguments)
+    check_ways(values)
     output, resume, overwrite = (values.pop(name, None) for name in ("output", "resume", "overwrite"))
     say = say or (lambda text: None)
     path, resuming = find_folder(output, resume, command)
@@ -99,15 +99,40 @@ def dry_run(
     return try_out(job)
 
 
+def check_ways(values: Mapping[str, Any]) -> None:
+    """UsageError for a value of the wrong type: `overwrite = "no"` in a file of settings is no yes."""
+    for name, value in values.items():
+        if name in ("overwrite", "accept_data_change") and not isinstance(value, bool | None):
+            raise UsageError(f"{flag(name)} takes true or false, got {value!r}", code="usage.value")
+        if name == "output" and not isinstance(value, str | os.PathLike | None):
+            raise UsageError(f"{flag(name)} is the path of a folder, got {value!r}", code="usage.value")
+        if name == "resume" and not isinstance(value, str | os.PathLike | bool | None):
+            raise UsageError(f"{flag(name)} is the path of a folder, got {value!r}", code="usage.value")
+
+
 def refuse_used_folder(path: str | None, command: str, settings: Settings, overwrite: bool) -> None:
-    """Before the pictures are looked at: a folder that holds anything is not one to begin in."""
+    """Before the pictures are looked at: a folder that holds anything, or lies among them, is not one to begin in."""
+    refuse_folder_among_pictures(path, settings)
     if path is not None and not overwrite and run_folder.holds_anything(path):
         with open_folder(path, command, settings, False):  # raises the UsageError that says so
             pass
 
 
+def refuse_folder_among_pictures(path: str | None, settings: Settings) -> None:
+    """UsageError for a run in a folder of pictures: the next one would take it for a class."""
+    if not os.path.isdir(str(settings.data)):
+        return
+    pictures = [os.path.realpath(folder) for folder in class_roots(settings)]
+    place = os.path.realpath(RUNS if path is None else path)
+    if any(place == folder or place.startswith(os.path.join(folder, "")) for folder in pictures):
+        where = f"the folder {RUNS}/ of this run" if path is None else f"--output {path}"
+        raise UsageError(f"{where} is among the pictures of {settings.data}: the next run would take it for a class",
+                         code="usage.output", file=path, hint="choose an --output elsewhere")  # fmt: skip
+
+
 def open_folder(path: str | None, command: str, settings: Settings, overwrite: bool) -> RunFolder:
     """The new run folder. A place that cannot be written is wrong use: nothing has been created."""
+    refuse_folder_among_pictures(path, settings)
     try:
         name = os.path.basename(os.path.normpath(str(settings.model)))  # of a folder, its last part
         return RunFolder.create(path, f"{command}-{name}", overwrite=overwrite)

@@ -63,7 +63,7 @@ class RunFolder:
         """A new run's folder: exactly `path`, or the first free `base`/`name`-N (N = 1, 2, ...).
 
         UsageError (code "run.not_empty") if `path` holds anything, unless `overwrite`: then what a run writes is
-        removed, and nothing else.
+        removed, and nothing else; with other things in it, the folder must be that of a run (it has an args.toml).
         """
         if path is None:
             return cls(_make_numbered(base, name))
@@ -106,12 +106,13 @@ class RunFolder:
         return os.path.join(self.path, *names)
 
     def _clear(self) -> None:
-        for name in _OWN_FILES:
-            files.remove(self.file(name), missing_ok=True)
+        """Remove what a run writes; args.toml, which shows that this is a run's folder, goes last."""
         for folder in (self.file(name) for name in _OWN_FOLDERS):
             for name in files.list_folder(folder) if os.path.isdir(folder) else ():
                 if os.path.isfile(os.path.join(folder, name)):
                     files.remove(os.path.join(folder, name))
+        for name in reversed(_OWN_FILES):
+            files.remove(self.file(name), missing_ok=True)
 
     # ------------------------------------------------------------------------------------------- what describes a run
 
@@ -225,6 +226,19 @@ def _refuse_if_used(path: files.PathLike, overwrite: bool) -> None:
             f"{target} is not empty", code="run.not_empty", file=target,
             hint="go on with --resume, start afresh with --overwrite, or choose another --output",
         )  # fmt: skip
+    if overwrite and not _is_of_a_run(target):
+        raise UsageError(
+            f"{target} is not the folder of a run: --overwrite replaces runs and nothing else", code="run.not_empty",
+            file=target, hint="choose another --output",
+        )  # fmt: skip
+
+
+def _is_of_a_run(path: str) -> bool:
+    """Whether a folder is missing, has a run's args.toml, or holds nothing but what runs write."""
+    if not os.path.isdir(path) or os.path.isfile(os.path.join(path, "args.toml")):
+        return True
+    own = {".lock", *_OWN_FILES, *_OWN_FOLDERS}
+    return all(name in own or files.is_temporary(name) for name in files.list_folder(path))
 
 
 def _make_numbered(base: files.PathLike, name: str) -> str:

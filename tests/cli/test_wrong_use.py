@@ -7,6 +7,9 @@ import stat
 import pytest
 
 from minires import cli
+from minires.errors import UsageError
+from minires.finetune import recipe
+from minires.finetune.settings import Settings
 from tests.cli.helpers import tree
 from tests.data.helpers import make_folder
 from tests.finetune.helpers import make_weights
@@ -132,6 +135,45 @@ def test_output_folders(place, capsys):
     assert "full is not empty" in refused(capsys, *words, "full")
     assert "file is not a folder" in refused(capsys, *words, "file")
     assert "file/run" in refused(capsys, *words, "file/run")
+    assert "--overwrite replaces runs and nothing else" in refused(capsys, *words, "full", "--overwrite")
+    assert tree(place) == before
+
+
+def test_no_run_among_the_pictures(place, capsys, monkeypatch):
+    """Its folders would be classes of the next run. Beside the folders of the splits it is in nobody's way."""
+    before = tree(place)
+    words = ["finetune", "--weights", "none", "--data"]
+    for output in ("photos", "photos/run", "photos/cat/run"):
+        for flags in ([], ["--overwrite"], ["--dry-run"]):
+            expected = f"--output {output} is among the pictures of photos"
+            assert expected in refused(capsys, *words, "photos", "--output", output, *flags)
+    monkeypatch.chdir(place / "photos")
+    assert "the folder runs/ of this run is among the pictures of ." in refused(capsys, *words, ".")
+    assert tree(place) == before
+    split = Settings(data=str(place / "split"))
+    make_folder(place / "split" / "train", {"cat": 1, "dog": 1})
+    recipe.refuse_folder_among_pictures(str(place / "split" / "runs"), split)
+    for folder in ("train", "val/run", "test"):
+        with pytest.raises(UsageError, match="among the pictures"):
+            recipe.refuse_folder_among_pictures(str(place / "split" / folder), split)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('overwrite = "no"', "--overwrite takes true or false, got 'no'"),
+        ("overwrite = 0", "--overwrite takes true or false, got 0"),
+        ('accept_data_change = "no"', "--accept-data-change takes true or false"),
+        ("output = 3", "--output is the path of a folder, got 3"),
+        ("resume = 1", "--resume is the path of a folder, got 1"),
+        ('command = "train"', "run.toml is of a run of minires train"),
+    ],
+)
+def test_where_and_how_in_a_configuration_file(place, capsys, line, expected):
+    (place / "run.toml").write_text(f'data = "photos"\n{line}\n')
+    before = tree(place)
+    assert expected in refused(capsys, "finetune", "-c", "run.toml")
+    assert expected in refused(capsys, "finetune", "-c", "run.toml", "--dry-run")
     assert tree(place) == before
 
 

@@ -116,6 +116,20 @@ def test_a_closed_pipe_is_no_fault(place, tmp_path, words):
     assert b"BrokenPipe" not in err and b"Exception" not in err
 
 
+@pytest.mark.fault("stdout is a full disk, or closed from the start", "one line, exit status 1; closed: no fault")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["doctor", "--json"], ["summary", "resnet20"], ["--help"]], ids=" ".join)
+def test_a_full_or_closed_stdout(words):
+    with open("/dev/full", "wb") as full:
+        answer = subprocess.run(command(*words), stdout=full, stderr=subprocess.PIPE, env=environment(), check=False,
+                                timeout=60)  # fmt: skip
+    assert answer.returncode == 1
+    assert answer.stderr == b"minires: error: cannot write the results to stdout: No space left on device\n"
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command(*words)], stderr=subprocess.PIPE,
+                            env=environment(), check=False, timeout=60)  # fmt: skip
+    assert closed.returncode in ((0, 1) if words[0] == "doctor" else (0,)) and b"Traceback" not in closed.stderr
+
+
 @pytest.mark.fault("file names that are no text", "nothing fails; JSON stays strict")
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
 def test_names_that_are_no_text(place, tmp_path):

@@ -93,6 +93,23 @@ def test_overwrite_removes_what_runs_write_and_nothing_else(tmp_path):
         assert files.read_text(run.file("mine.txt")) == "x"
 
 
+def test_overwrite_needs_a_run(tmp_path):
+    """A folder that merely has a file or folder of such a name is somebody's work."""
+    for name in ("model", "checkpoints"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "thesis.bin").write_bytes(b"mine")
+    (tmp_path / "work" / "data.json").write_text("{}")
+    (tmp_path / "work" / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        RunFolder.create(tmp_path / "work", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    with RunFolder.create(tmp_path / "run") as run:
+        run.write_history([{"epoch": 1}])
+    RunFolder.create(tmp_path / "run", overwrite=True).close()  # killed while it was cleared: args.toml is gone
+    assert not (tmp_path / "run" / "history.csv").exists()
+
+
 def test_resume_needs_a_run(tmp_path):
     with pytest.raises(UsageError, match=r"not a run folder: it has no args\.toml"):
         RunFolder.resume(tmp_path)
