@@ -41,6 +41,7 @@ def base_and_delta(path: str, base: str | os.PathLike[str] | None, load: Load) -
     apply_delta(model, path)
     remove(model)
     model.metadata["preprocessing"] = record["preprocessing"] or preprocessing
-    outputs = model.config["num_classes"]
-    classes = record["classes"] or [str(number) for number in range(outputs)]
+    classes = record["classes"]
+    if classes is None:  # nobody said what they are called
+        classes = [str(number) for number in range(model.config["num_classes"])]
     return model.eval(), {"preprocessing": model.metadata["preprocessing"], "classes": classes, "metrics": {}}

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 from minires.finetune.estimates import show_bytes
 from minires.finetune.fitting import drops_last, steps_in_epoch
 from minires.finetune.setting_checks import class_weight_power
+from minires.finetune.settings import FIELDS, flag, shown
 
 if TYPE_CHECKING:
     from minires.finetune.job import Job
+
+EXTRAS = ("layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "mixup", "cutmix", "drop_path", "aa",
+          "sampler")  # told where they are not as usual  # fmt: skip
 
 
 def first_screen(job: "Job") -> str:
@@ -58,6 +62,10 @@ def _plan(job: "Job") -> list[str]:
     ]  # fmt: skip
     if settings.loss not in (None, "ce", "mse") or class_weight_power(settings.class_weights):
         lines.append(f"         loss {settings.loss}, class weights {settings.class_weights}")
+    extras = [f"{flag(name)}{'' if value is True else f' {shown(value)}'}" for name in EXTRAS
+              if (value := getattr(settings, name)) != FIELDS[name].default]  # fmt: skip
+    if extras:
+        lines.append(f"         also: {', '.join(extras)}")
     if drops_last(samples, settings.step_size):
         lines.append("         each epoch leaves out one picture, another one each time: alone in the last batch it "
                      "would have no variance for batch norm")  # fmt: skip

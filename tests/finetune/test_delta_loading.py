@@ -6,7 +6,8 @@ import pytest
 
 from minires import cli
 from minires.errors import FileFormatError, UsageError
-from minires.finetune import evaluate_model, finetune, load_model, predict
+from minires.finetune import evaluate_model, finetune, load_model, predict, strategies
+from minires.finetune.adapters import Base, save_delta
 from minires.finetune.adapters.delta import DeltaError
 from tests.finetune.helpers import make_photos, make_weights
 
@@ -37,6 +38,24 @@ def test_it_predicts_as_the_model_of_the_run(place, run, base):
     whole = load_model(place / run)
     assert answers(loaded, place) == answers(whole, place)
     assert loaded.classes == whole.classes and loaded.preprocessing == whole.preprocessing
+
+
+def test_numbers_instead_of_classes(place):
+    rows = [f"photos/{name}/{n}.png,{n / 3 + shift}" for shift, name in enumerate(("blue", "red")) for n in range(8)]
+    (place / "table.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    finetune(data=str(place / "table.csv"), task="regression", weights=str(place / "weights"), strategy="bitfit",
+             epochs=2, batch_size=4, output=str(place / "numbers"))  # fmt: skip
+    loaded = load_model(place / "numbers" / "model" / "delta.safetensors", base=place / "weights")
+    assert loaded.task == "regression"
+    assert answers(loaded, place) == answers(load_model(place / "numbers"), place)
+
+
+def test_classes_without_names(place, tmp_path):
+    model = load_model(place / "weights").model
+    base = Base.of(model)
+    model.metadata = {}
+    save_delta(strategies.head(model).model, tmp_path / "delta.safetensors", base)
+    assert load_model(tmp_path / "delta.safetensors", base=place / "weights").classes == ["0", "1", "2", "3", "4"]
 
 
 def test_from_the_command_line(place, capsys):

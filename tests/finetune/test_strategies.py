@@ -97,6 +97,15 @@ def test_head_and_full():
     assert moved_by_epoch(model, strategies.full(model), 1) == [set(everything(model))]
 
 
+def test_the_last_stages():
+    model = make_model()
+    (moved,) = moved_by_epoch(model, strategies.last(model, 2), 1)
+    assert stages_of(moved) == {"layer3", "head"}
+    for wrong in (0, 6):
+        with pytest.raises(ValueError, match="the model has 5 stages"):
+            strategies.last(model, wrong)
+
+
 def test_the_head_first_then_all():
     model = make_model()
     moved = moved_by_epoch(model, strategies.lp_ft(model, EPOCHS))

@@ -72,9 +72,11 @@ def test_the_model_is_a_plain_one_and_its_delta_makes_it_of_the_base(material, t
 
 def test_what_the_first_screen_says(material, tmp_path):
     said = []
-    quick(material, tmp_path / "run", strategy="gradual", epochs=4, say=said.append)
+    more = {"model_ema": True, "mixup": 0.25, "aa": "ta_wide"}
+    quick(material, tmp_path / "run", strategy="gradual", epochs=4, say=said.append, **more)
     text = "\n".join(said)
     assert "parameters are trained in the first epoch" in text
+    assert "also: --model-ema, --mixup 0.25, --aa ta_wide" in text
     assert "strategy gradual: head; from epoch 2: layer2, layer3; from epoch 3: stem, layer1" in text
     assert "on trained, too: " in text and "everything were trained" not in text
     quick(material, tmp_path / "head", strategy="head", epochs=1, say=said.append)

@@ -14,7 +14,7 @@ were learnt beside other weights mean nothing.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -78,11 +78,12 @@ def fingerprint(model: Any) -> str:
 
 def save_delta(
     model: Any, path: files.PathLike, base: Base, preprocessing: Mapping[str, Any] | None = None,
-    classes: Any = (),
+    classes: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write what was trained: parameters that have a gradient now, adapters, buffers, and the head.
 
-    preprocessing, classes: what the model's metadata say unless given. ValueError for adapters that are merged.
+    preprocessing, classes: what the model's metadata say unless given (no classes: its outputs are numbers, and where
+    nobody says, they are classes without names). ValueError for adapters that are merged.
     """
     if any(layer.originals is not None for layer in adapters_of(model)):
         raise ValueError("these adapters are merged: unmerge(model) first, so that the delta holds them alone")
@@ -96,7 +97,7 @@ def save_delta(
         "format_version": FORMAT_VERSION, "base": asdict(base), "adapters": _describe(model),
         "head": describe_head(model.get_submodule(model.head_name), model.num_features),
         "preprocessing": dict(preprocessing or known.get("preprocessing") or {}),
-        "classes": list(classes or known.get("classes") or ()),
+        "classes": list(named) if (named := classes or known.get("classes")) is not None else None,
     }  # fmt: skip
     safetensors.save_file(kept, path, {KEY: json.dumps(record, allow_nan=False)})
 
@@ -169,7 +170,7 @@ def _put(model: Any, tensors: Mapping[str, np.ndarray], record: dict[str, Any]) 
     lacking = sorted(needed & set(report.missing_keys))
     if lacking or report.unexpected_keys:
         raise ValueError(f"it lacks {lacking[:3]} and has {list(report.unexpected_keys)[:3]}")
-    model.metadata = {"preprocessing": record["preprocessing"], "classes": record["classes"]}
+    model.metadata = {"preprocessing": record["preprocessing"], "classes": record["classes"] or []}
 
 
 def _take_back(model: Any, before: Mapping[str, Any], head: Any) -> None:

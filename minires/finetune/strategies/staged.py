@@ -1,4 +1,4 @@
-"""Strategies of whole stages: all at once, only the head, the head first, or from the head down to the input."""
+"""Strategies of whole stages: all at once, only the last, the head first, or from the head down to the input."""
 
 import math
 from typing import Any
@@ -15,6 +15,14 @@ def full(model: Any, bn: str = "auto") -> Strategy:
 def head(model: Any, bn: str = "auto") -> Strategy:
     """Only the head is trained: a linear probe of the pretrained features."""
     return Strategy(model, {HEAD: 0}, bn=bn)
+
+
+def last(model: Any, count: int, bn: str = "auto") -> Strategy:
+    """The last `count` stages are trained, the head among them. ValueError for a number that there is not."""
+    names = list(model.stages())
+    if not 1 <= count <= len(names):
+        raise ValueError(f"the model has {len(names)} stages, {', '.join(names)}: not the last {count}")
+    return Strategy(model, dict.fromkeys(names[-count:], 0), bn=bn)
 
 
 def lp_ft(model: Any, epochs: int, probe_epochs: int | None = None, bn: str = "auto") -> Strategy:
