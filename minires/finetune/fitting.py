@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires.backend import Array, array_module
 from minires.data import BalancedSampler, DataLoader, last_batch_size
+from minires.finetune.batch_size import halve
 from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
 from minires.finetune.resuming import set_newer_aside
@@ -57,10 +58,8 @@ def fit(job: "Job", folder: RunFolder) -> Fit:
     if val is None:
         job.say(f"no validation pictures: the best epoch is the one with the best training {best.monitor.name}")
     go_on(job, folder, trainer, best)
-    assert settings.epochs is not None
     try:
-        trainer.fit(train, val, settings.epochs, max_steps=settings.max_steps, max_time=job.time_left(),
-                    val_interval=settings.val_interval)  # fmt: skip
+        fit_into_memory(job, trainer, train, val)
     except BaseException as error:
         if trainer.status == "paused":  # by a signal, which has taken effect now
             job.say(f"everything is saved: minires {job.command} --resume {folder.path} goes on from here")
@@ -70,6 +69,20 @@ def fit(job: "Job", folder: RunFolder) -> Fit:
         raise
     best.restore(job.model)  # a paused run, too, is measured with its best weights; its newest are in the checkpoint
     return Fit(trainer.status, best.best_epoch, trainer.epoch, trainer.history.rows, trainer.pause_reason)
+
+
+def fit_into_memory(job: "Job", trainer: Trainer, train: DataLoader, val: DataLoader | None) -> None:
+    """Trainer.fit; a step for which there is too little memory is made again in smaller parts, if that is wished."""
+    settings = job.settings
+    assert settings.epochs is not None
+    last = None if settings.max_steps is None else trainer.step + settings.max_steps
+    while True:
+        try:
+            trainer.fit(train, val, settings.epochs, max_steps=None if last is None else last - trainer.step,
+                        max_time=job.time_left(), val_interval=settings.val_interval)  # fmt: skip
+            return
+        except MemoryError as error:
+            halve(job, trainer, error)
 
 
 def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoader | None, best: Any) -> Trainer:

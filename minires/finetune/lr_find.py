@@ -21,6 +21,7 @@ from typing import Any
 
 from minires import optim
 from minires.errors import UsageError
+from minires.finetune.batch_size import with_batch_size
 from minires.finetune.fitting import make_loaders
 from minires.finetune.job import Job
 from minires.finetune.losses import make_losses
@@ -104,7 +105,12 @@ def lr_find(
     for name in ("lr", "lr_base"):
         if settings.get(name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} is what is searched for", code="usage.conflict")
-    job = Job(command, make_settings({**settings, "lr": lowest}).check().resolved(command), say, False)
+    job = Job(
+        command,
+        make_settings({**with_batch_size(command, settings, say), "lr": lowest}).check().resolved(command),
+        say,
+        False,
+    )
     job.prepare()
     optimizer = make_optimizer(job.model, job.settings, job.strategy)
     train, _ = make_loaders(job)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minires.errors import UsageError
+from minires.finetune.batch_size import AUTO, with_batch_size
 from minires.finetune.job import Job
 from minires.finetune.pictures import class_roots
 from minires.finetune.result import Result
@@ -66,12 +67,14 @@ def run_job(
         assert path is not None
         if overwrite:
             raise UsageError("--overwrite and --resume exclude each other", code="usage.conflict")
+        if values.get("batch_size") == AUTO:  # the run has chosen one
+            del values["batch_size"]
         settings, changes = settings_of_run(command, path, values)
         with RunFolder.resume(path) as folder:
             job = Job(command, settings, say, progress, changes=changes, checkpoint=checkpoint,
                       accept_data_change=accept, last_screen=last_screen, callbacks=callbacks)  # fmt: skip
             return job.resume(folder)
-    settings = make_settings(values).check().resolved(command)
+    settings = make_settings(with_batch_size(command, values, say)).check().resolved(command)
     refuse_used_folder(path, command, settings, bool(overwrite))
     job = Job(command, settings, say, progress, last_screen=last_screen, callbacks=callbacks)
     job.prepare()
@@ -91,7 +94,7 @@ def dry_run(
     path, resuming = find_folder(output, resume, command)
     if resuming or values.pop("accept_data_change", False):
         raise UsageError("--dry-run tries a run that is to begin, not one that is resumed", code="usage.conflict")
-    settings = make_settings(values).check().resolved(command)
+    settings = make_settings(with_batch_size(command, values, say)).check().resolved(command)
     refuse_used_folder(path, command, settings, bool(overwrite))
     job = Job(command, settings, say, progress)
     job.prepare()

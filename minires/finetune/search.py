@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minires.errors import MiniresError, NumericalError, UsageError
+from minires.finetune.batch_size import AUTO
 from minires.finetune.fitting import figure_of_merit
 from minires.finetune.settings import Settings, make_settings
 from minires.finetune.space import Dimension, parse_space
@@ -127,7 +128,7 @@ def search(
     if sampler_of_trials == "optuna":
         optuna_package()
     values = {name: value for name, value in settings.items() if value is not None}
-    checked = make_settings(values).check()
+    checked = make_settings({**values, "batch_size": 2} if values.get("batch_size") == AUTO else values).check()
     given = {
         "command": COMMAND,
         "of": command,
@@ -231,7 +232,9 @@ def _run(
     began = time.monotonic()
     try:
         result = run_job(command, {**values, "output": path, **ways}, progress=progress, callbacks=[watch])
-    except (NumericalError, MemoryError) as error:
+    except (NumericalError, MemoryError, MiniresError) as error:
+        if isinstance(error, MiniresError) and error.code not in (NumericalError.code, "memory"):
+            raise
         reason = error.message if isinstance(error, MiniresError) else f"out of memory: {error}"
         return Trial(number, chosen, None, f"failed: {reason}", path, round(time.monotonic() - began, 2))
     scores = best_so_far([row.get(study.metric) for row in result.history], study.larger)

@@ -84,7 +84,8 @@ class Settings:
 
     # optimisation
     epochs: int | None = setting(None, "int", "passes over the training pictures", low=1)
-    batch_size: int = setting(32, "int", "pictures a step", "-b", low=1)
+    batch_size: int = setting(32, "int", 'pictures a step, or "auto": as many as fit into the memory', "-b", low=1)
+    halve_on_oom: bool = setting(False, "bool", "out of memory: go on with half as many pictures at a time (auto does)")
     validation_batch_size: int | None = setting(None, "int", "pictures a batch in evaluation", "-vb", low=1)
     grad_accum_steps: int = setting(1, "int", "batches whose gradients are added up to one step", low=1)
     opt: str | None = setting(None, "str", "optimizer", "--optimizer", choices=OPTIMIZERS)
