@@ -38,7 +38,7 @@ def drop_stdout() -> None:
 def _nowhere() -> TextIO:
     from minires.io import files
 
-    return os.fdopen(files.system.open(os.devnull, os.O_WRONLY), "w")
+    return io.TextIOWrapper(io.FileIO(files.system.open(os.devnull, os.O_WRONLY), "w"), encoding="utf-8")
 
 
 def result(text: str) -> None:

@@ -63,7 +63,7 @@ class RunFolder:
         """A new run's folder: exactly `path`, or the first free `base`/`name`-N (N = 1, 2, ...).
 
         UsageError (code "run.not_empty") if `path` holds anything, unless `overwrite`: then what a run writes is
-        removed, and nothing else; with other things in it, the folder must be that of a run (it has an args.toml).
+        removed, and nothing else; a folder that no run was in is refused.
         """
         if path is None:
             return cls(_make_numbered(base, name))
@@ -106,13 +106,12 @@ class RunFolder:
         return os.path.join(self.path, *names)
 
     def _clear(self) -> None:
-        """Remove what a run writes; args.toml, which shows that this is a run's folder, goes last."""
+        for name in _OWN_FILES:
+            files.remove(self.file(name), missing_ok=True)
         for folder in (self.file(name) for name in _OWN_FOLDERS):
             for name in files.list_folder(folder) if os.path.isdir(folder) else ():
                 if os.path.isfile(os.path.join(folder, name)):
                     files.remove(os.path.join(folder, name))
-        for name in reversed(_OWN_FILES):
-            files.remove(self.file(name), missing_ok=True)
 
     # ------------------------------------------------------------------------------------------- what describes a run
 
@@ -234,11 +233,8 @@ def _refuse_if_used(path: files.PathLike, overwrite: bool) -> None:
 
 
 def _is_of_a_run(path: str) -> bool:
-    """Whether a folder is missing, has a run's args.toml, or holds nothing but what runs write."""
-    if not os.path.isdir(path) or os.path.isfile(os.path.join(path, "args.toml")):
-        return True
-    own = {".lock", *_OWN_FILES, *_OWN_FOLDERS}
-    return all(name in own or files.is_temporary(name) for name in files.list_folder(path))
+    """Whether a folder is empty or missing, or a run was in it: it then has a .lock or, copied, an args.toml."""
+    return not holds_anything(path) or any(os.path.isfile(os.path.join(path, name)) for name in (".lock", "args.toml"))
 
 
 def _make_numbered(base: files.PathLike, name: str) -> str:

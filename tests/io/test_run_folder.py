@@ -106,7 +106,7 @@ def test_overwrite_needs_a_run(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
     with RunFolder.create(tmp_path / "run") as run:
         run.write_history([{"epoch": 1}])
-    RunFolder.create(tmp_path / "run", overwrite=True).close()  # killed while it was cleared: args.toml is gone
+    RunFolder.create(tmp_path / "run", overwrite=True).close()  # it was killed before it had arguments
     assert not (tmp_path / "run" / "history.csv").exists()
 
 
