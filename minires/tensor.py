@@ -18,8 +18,10 @@ from minires.autograd import (
     is_grad_enabled,
     is_inference_mode_enabled,
     nodes_below,
+    refresh,
     run_backward,
     seed_of,
+    write_through,
     youngest,
 )
 from minires.backend import Array, array_module, device_of, is_floating
@@ -79,9 +81,14 @@ class Tensor(Methods, Conversions, Variable):
     itemsize = property(lambda self: self.array.itemsize, doc="Bytes of one element.")
     is_cuda = property(lambda self: self.device.type == "cuda", doc="Whether the array lives on a GPU.")
     is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation made this tensor.")
-    grad_fn = property(lambda self: self.node, doc="The node of the operation that made this tensor, or None.")
     output_nr = property(lambda self: self.output_index, doc="Which result of grad_fn this tensor is.")
     _version = property(lambda self: self.version.value, doc="How often the memory was changed in place.")
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node of the operation that made this tensor, or None."""
+        refresh(self)
+        return self.node
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
@@ -180,6 +187,7 @@ class Tensor(Methods, Conversions, Variable):
 
     def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> HookHandle:
         """Call `hook(gradient)` when this tensor's gradient is known; what it returns, if anything, replaces it."""
+        refresh(self)
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
 
@@ -194,6 +202,7 @@ class Tensor(Methods, Conversions, Variable):
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in its `.grad`, too."""
+        refresh(self)
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on a Tensor that has requires_grad=False")
         if self.node is not None and all(reference() is not self for _, reference in self.node.retained):
@@ -245,26 +254,39 @@ class Tensor(Methods, Conversions, Variable):
 
     def _become(self, compute: Callable[["Tensor"], "Tensor"], name: str) -> "Tensor":
         """Write `compute(self)` into this tensor's own memory, and its place in the graph along with it."""
-        recorded = is_grad_enabled() and self.requires_grad
-        if recorded and self.node is None:
-            raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
-        if recorded and self.is_view:
-            raise RuntimeError(f"{name}: in-place operations on a view that requires grad are not supported; clone it")
+        refresh(self)
+        self._must_be_writable(name)
+        base = None if self.origin is None else self.origin.base
         before = youngest()
         result = compute(self._alias())
         if result.shape != self.shape:
             raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
         if is_floating(result.dtype) and not is_floating(self.dtype):
             raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to {self.dtype}")
-        if result.requires_grad and self.node is None and self.is_view:
-            raise RuntimeError(f"{name}: a view cannot become part of the graph in place; clone it first")
+        if result.requires_grad and self.is_view and base is None:
+            raise RuntimeError(f"{name}: a detached tensor cannot become part of the graph in place; clone it first")
         for node in nodes_below([result], after=before) if result.requires_grad else ():
             node.keep_own(self.version)  # backward needs the old values
         array_module(self.array).copyto(self.array, result.array, casting="same_kind")
         self.version.value += 1
-        if result.requires_grad:
+        if result.requires_grad and base is not None:
+            write_through(self, base, base._alias(), result)
+        elif result.requires_grad:
             self.requires_grad, self.node, self.output_index = True, result.node, result.output_index
         return self
+
+    def _must_be_writable(self, name: str) -> None:
+        """RuntimeError where an in-place operation would go unnoticed by the graph, or write one place twice."""
+        if is_grad_enabled() and self.requires_grad and self.node is None:
+            raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
+        base = None if self.origin is None else self.origin.base
+        if is_grad_enabled() and base is not None and base.requires_grad:
+            if base.node is None:
+                raise RuntimeError(f"{name}: a view of a leaf tensor that requires grad is changed in place")
+            if not self.requires_grad:
+                raise RuntimeError(f"{name}: a view, made while nothing was recorded, of a tensor that requires grad")
+        if isinstance(self.array, np.ndarray) and not self.array.flags.writeable:
+            raise RuntimeError(f"{name}: the memory is read-only, or several elements share one place in it; clone it")
 
     def _alias(self) -> "Tensor":
         """This tensor as it is now: what an in-place operation on it is applied to."""

@@ -7,7 +7,7 @@ forward; the whole of J takes one walk for each element of y. (Baydin et al. 201
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minires.autograd.graph import Variable
+from minires.autograd.graph import Variable, refresh
 from minires.autograd.modes import enable_grad
 from minires.autograd.walk import Wanted, accumulate, seed_of, walk
 from minires.backend import Array, array_module
@@ -126,6 +126,7 @@ def _gradients(
     roots: Sequence[Variable], seeds: Sequence[Array], inputs: Sequence[Variable], retain_graph: bool
 ) -> list[Array | None]:
     for number, x in enumerate(inputs):
+        refresh(x)
         if not x.requires_grad:
             raise RuntimeError(f"input {number}, one of the differentiated tensors, does not require grad")
     wanted = Wanted(roots, inputs)

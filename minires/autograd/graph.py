@@ -35,6 +35,7 @@ class Variable:
     is_view: bool
     is_inference_result: bool
     hooks: "dict[int, Callable[[Array], Array | None]] | None"
+    origin: "Origin | None" = None
 
     def make_result(self, array: Array) -> "Variable":
         """A tensor that holds `array`; needs no gradient yet."""
@@ -167,6 +168,9 @@ class Function:
         tensors = [argument for argument in arguments if isinstance(argument, Variable)]
         if not tensors:
             raise TypeError(f"{cls.__name__} needs at least one Tensor argument")
+        for tensor in tensors:
+            if tensor.origin is not None:
+                refresh(tensor)
         needs = tuple(
             _mode.grad and isinstance(argument, Variable) and argument.requires_grad for argument in arguments
         )
@@ -179,11 +183,56 @@ class Function:
         if _mode.tape is not None:
             _mode.tape.append(Application(cls, arguments, settings, tuple(results)))
         _share_versions(results, tensors)
+        if len(tensors) == 1 and arguments[0] is tensors[0]:
+            _note_origins(results, tensors[0], cls, arguments[1:], settings)
         if any(needs):
             _record(ctx, arguments, tensors, results)
         else:
             ctx.free()
         return tuple(results) if several else results[0]
+
+
+class Step(NamedTuple):
+    """One operation on the way from a tensor to a view of it: function.apply(tensor, *arguments, **settings)."""
+
+    function: type[Function]
+    arguments: tuple[Any, ...]
+    settings: dict[str, Any]
+    place: int  # among several results
+
+
+class Origin(NamedTuple):
+    """Where a view comes from: the tensor whose memory it shares, that tensor's node at the time, and the way."""
+
+    base: Variable
+    node: Node | None
+    steps: tuple[Step, ...]
+
+
+def _note_origins(
+    results: Sequence[Variable], tensor: Variable, function: type[Function], arguments: Any, settings: Any
+) -> None:
+    for place, result in enumerate(results):
+        if result.is_view:
+            known = tensor.origin or Origin(tensor, tensor.node, ())
+            result.origin = known._replace(steps=(*known.steps, Step(function, arguments, settings, place)))
+
+
+def refresh(view: Variable) -> None:
+    """Give a view its place in the graph anew, if the tensor that it looks at was changed in place since.
+
+    In `y = x * 2; v = y[0]; y.mul_(3)` the memory of v has changed along with y's: v is now a part of 3 * (x * 2), and
+    goes the way from y to v again.
+    """
+    origin = view.origin
+    if origin is None or origin.base.node is origin.node or not _mode.grad:
+        return
+    fresh = origin.base
+    for step in origin.steps:
+        outcome = step.function.apply(fresh, *step.arguments, **step.settings)
+        fresh = outcome[step.place] if isinstance(outcome, tuple) else outcome
+    view.requires_grad, view.node, view.output_index = fresh.requires_grad, fresh.node, fresh.output_index
+    view.origin = origin._replace(node=origin.base.node)
 
 
 class Application(NamedTuple):

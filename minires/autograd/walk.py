@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minires import kernels, observe
-from minires.autograd.graph import Edge, Node, Variable
+from minires.autograd.graph import Edge, Node, Variable, refresh
 from minires.autograd.modes import _mode, quiet
 from minires.backend import Array, array_module, memory_owner
 
@@ -72,6 +72,7 @@ def nodes_below(roots: Sequence[Variable], after: int = -1) -> set[Node]:
 
 def seed_of(root: Variable, gradient: Any = None) -> Array:
     """The gradient with which the walk starts, as an array of the root's type: 1 for a single element, if not given."""
+    refresh(root)
     if not root.requires_grad:
         raise RuntimeError("this tensor does not require grad and no recorded operation made it")
     xp = array_module(root.array)

@@ -48,7 +48,10 @@ class GetItem(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, steps: Steps) -> Array:
         ctx.shape, ctx.order, ctx.steps = x.shape, axis_order(x), _kept(ctx, steps)
-        return array_module(x).asarray(_inner(x, steps)[steps[-1]])
+        last = steps[-1]
+        if all(_is_basic(part) for part in last) and ... not in last:
+            last = (*last, ...)  # a view, where NumPy would give a number
+        return array_module(x).asarray(_inner(x, steps)[last])
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:

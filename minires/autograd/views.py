@@ -1,0 +1,63 @@
+"""In-place changes through a view: what is written into `y[0]` becomes a part of y's own history.
+
+A view shares memory with the tensor that it looks at, so that writing into it changes both. In the graph the larger
+tensor then becomes the result of `ViewWritten`, and the view a part of that (see `refresh` in graph.py).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minires.autograd.graph import Function, Node, Variable, refresh
+from minires.backend import Array
+
+
+class Region(NamedTuple):
+    """The elements of a view within the memory of its base, both as NumPy describes arrays: sizes in bytes."""
+
+    base_shape: tuple[int, ...]
+    base_strides: tuple[int, ...]
+    base_start: int  # of the base's first element, from its lowest address
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    start: int  # of the view's first element, from the base's lowest address
+
+
+def region_of(view: np.ndarray, base: np.ndarray) -> Region:
+    """Where `view` lies within `base`."""
+    before = sum(-step * (n - 1) for step, n in zip(base.strides, base.shape, strict=True) if step < 0)
+    start = view.ctypes.data - base.ctypes.data + before
+    return Region(base.shape, base.strides, before, view.shape, view.strides, start)
+
+
+class ViewWritten(Function):
+    """y = x, but for the elements of a view of it, which hold `values`;  dx = dy with 0 there, dvalues = dy there.
+
+    The values are in x's memory already. For the gradient the region is found in a copy of dy with x's strides.
+    """
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, values: Array, region: Region) -> Array:
+        ctx.region = region
+        return x
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        region: Region = ctx.region
+        reach = sum(abs(step) * (n - 1) for step, n in zip(region.base_strides, region.base_shape, strict=True))
+        memory = np.zeros(reach + grad.itemsize, np.uint8)
+        dx = np.ndarray(region.base_shape, grad.dtype, memory, region.base_start, region.base_strides)
+        dx[...] = grad
+        part = np.ndarray(region.shape, grad.dtype, memory, region.start, region.strides)
+        dvalues = part.copy()
+        part[...] = 0
+        return dx, dvalues, None
+
+
+def write_through(view: Any, base: Variable, alias: Variable, result: Variable) -> None:
+    """Make `base` the tensor into which `result` was written where `view` looks; `alias` is the base before that."""
+    if not isinstance(view.array, np.ndarray):
+        raise RuntimeError("in-place operations on a view that requires grad work on the CPU only; clone it first")
+    written = ViewWritten.apply(alias, result, region_of(view.array, base.array))
+    base.requires_grad, base.node, base.output_index = True, written.node, written.output_index
+    refresh(view)
