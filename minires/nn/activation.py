@@ -1,6 +1,7 @@
 """Nonlinearities as layers. They have no parameters."""
 
 from minires import ops
+from minires.nn import functional
 from minires.nn.module import Module
 from minires.tensor import Tensor
 
@@ -54,3 +55,19 @@ class LogSoftmax(Softmax):
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.log_softmax(input, self.dim)
+
+
+class Softmin(Softmax):
+    """y = softmax(-x) along the axis `dim`, which must be given."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.softmin(input, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of pictures (N, C, H, W) or (C, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+        return ops.softmax(input, -3)

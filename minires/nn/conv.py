@@ -10,6 +10,25 @@ from minires.nn.module import Module
 from minires.nn.parameter import Parameter
 from minires.tensor import Tensor
 
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def padded(
+    input: Tensor, padding: Any, kernel_size: tuple[int, ...], dilation: tuple[int, ...], mode: str
+) -> tuple[Tensor, Any]:
+    """The input with the padding of a convolution that is not of zeros, and what padding is left to do (0).
+
+    padding: a number for each axis, "valid" or "same"; where that is odd, the extra place comes after the picture.
+    """
+    if mode == "zeros" or padding == "valid":
+        return input, padding
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+        around = [(width // 2, width - width // 2) for width in total]
+    else:
+        around = [(width, width) for width in padding]
+    return ops.pad(input, tuple(width for sides in reversed(around) for width in sides), mode=mode), 0
+
 
 def pair(value: Any, name: str) -> tuple[int, int]:
     """(value, value) for a number, a tuple for two numbers. ValueError naming the argument for anything else."""
@@ -28,7 +47,7 @@ class Conv2d(Module):
     padding: a number, a pair, "valid" (none) or "same" (as much as keeps H and W; stride 1 only; where that is odd,
     the extra row and column come after the image). Weight and bias start uniform on [-k, k] with
     k = 1 / sqrt(in_channels / groups * kh * kw), as in PyTorch. The weight lies in memory channels-last.
-    padding_mode: "zeros" only, ValueError for any other.
+    padding_mode: "zeros", "reflect", "replicate" or "circular" (see functional.pad), ValueError for any other.
     """
 
     def __init__(
@@ -43,8 +62,8 @@ class Conv2d(Module):
             raise ValueError("in_channels must be divisible by groups")
         if out_channels % groups != 0:
             raise ValueError("out_channels must be divisible by groups")
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode={padding_mode!r} is not supported, only 'zeros' is")
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"padding_mode must be one of {PADDING_MODES}, but got padding_mode={padding_mode!r}")
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -66,8 +85,13 @@ class Conv2d(Module):
             bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0
             init.uniform_(self.bias, -bound, bound)
 
+    def padded(self, input: Tensor) -> tuple[Tensor, Any]:
+        """(input, padding) for the operation, which knows zeros only: any other padding is done here."""
+        return padded(input, self.padding, self.kernel_size, self.dilation, self.padding_mode)
+
     def forward(self, input: Tensor) -> Tensor:
-        return ops.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        input, padding = self.padded(input)
+        return ops.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -77,7 +101,9 @@ class Conv2d(Module):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
-        return text if self.bias is not None else text + ", bias=False"
+        if self.bias is None:
+            text += ", bias=False"
+        return text if self.padding_mode == "zeros" else text + f", padding_mode={self.padding_mode}"
 
 
 class StdConv2d(Conv2d):
@@ -97,7 +123,8 @@ class StdConv2d(Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.standardised()
-        return ops.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        input, padding = self.padded(input)
+        return ops.conv2d(input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, eps={self.eps}"

@@ -225,6 +225,6 @@ def _same_geometry(kind: type[Conv2d], conv: Conv2d, weight: Parameter, bias: Pa
     """A convolution of another class with conv's settings and this weight and bias."""
     with init.without_draws():
         made = kind(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-                    conv.groups, conv.bias is not None)  # fmt: skip
+                    conv.groups, conv.bias is not None, conv.padding_mode)  # fmt: skip
     made.weight, made.bias = weight, bias
     return made

@@ -13,7 +13,8 @@ class FoldedConv2d(Conv2d):
 
     def forward_fused(self, input: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """relu(forward(input) + residual) as one operation; without the residual if None, without relu if False."""
-        return ops.conv2d_act(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
+        input, padding = self.padded(input)
+        return ops.conv2d_act(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
                               residual, relu)  # fmt: skip
 
 

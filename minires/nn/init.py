@@ -196,5 +196,37 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
 
 
+@no_grad()
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution's weight (out, in / groups, ...) that hands on its input: 1 in the middle of window (i, i), else 0.
+
+    With groups, each group of outputs begins again at input 0. ValueError for other than 3 to 5 axes, or groups that do
+    not divide the outputs.
+    """
+    if tensor.dim() not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups != 0:
+        raise ValueError("dim 0 must be divisible by groups")
+    outputs, values = tensor.shape[0] // groups, np.zeros(tensor.shape)
+    middle = tuple(length // 2 for length in tensor.shape[2:])
+    for group in range(groups):
+        for channel in range(min(outputs, tensor.shape[1])):
+            values[(group * outputs + channel, channel, *middle)] = 1
+    return _write(tensor, values)
+
+
+@no_grad()
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """A matrix of normal draws of which ceil(sparsity * rows) in every column are 0 (Martens 2010)."""
+    if tensor.dim() != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    random = draws_from(generator)
+    rows, columns = tensor.shape
+    values = random.normal(0, std, (rows, columns))
+    for column in range(columns):
+        values[random.permutation(rows)[: math.ceil(sparsity * rows)], column] = 0
+    return _write(tensor, values)
+
+
 def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
     return tensor.copy_(Tensor(array_module(tensor.array).asarray(values, dtype=tensor.dtype)))

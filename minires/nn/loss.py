@@ -10,18 +10,22 @@ from minires.tensor import Tensor
 class _Loss(Module):
     """Arguments that PyTorch keeps for old programs, size_average and reduce, are refused by name."""
 
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
+
     def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
             name = "reduce" if size_average is None else "size_average"
             raise ValueError(f"{name} is not supported: use reduction='mean', 'sum' or 'none'")
-        if reduction not in ("mean", "sum", "none"):
+        if reduction not in self.reductions:
             raise ValueError(f"{reduction} is not a valid value for reduction: 'mean', 'sum' or 'none'")
         self.reduction = reduction
 
 
 class CrossEntropyLoss(_Loss):
     """-log softmax(input)[target]; input (N, K) or (N, K, ...), target (N) or (N, ...) of class numbers.
+
+    target may also hold probabilities, of the input's shape; then ignore_index is not allowed to be set.
 
     weight: (K), one a class; the mean is weighted by it. ignore_index: targets that do not count.
     label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al. 2016, section 7).

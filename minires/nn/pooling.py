@@ -10,7 +10,7 @@ from minires.tensor import Tensor
 class MaxPool2d(Module):
     """Largest value of each window; x (N, C, H, W). stride: kernel_size by default.
 
-    return_indices=True is not supported (NotImplementedError).
+    return_indices: also their places, h W + w, for MaxUnpool2d.
     """
 
     def __init__(
@@ -18,13 +18,13 @@ class MaxPool2d(Module):
         return_indices: bool = False, ceil_mode: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if return_indices:
-            raise NotImplementedError("MaxPool2d: return_indices=True is not supported")
+        self.return_indices = return_indices
         self.kernel_size, self.padding, self.dilation, self.ceil_mode = kernel_size, padding, dilation, ceil_mode
         self.stride = kernel_size if stride is None else stride
 
-    def forward(self, input: Tensor) -> Tensor:
-        return ops.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+    def forward(self, input: Tensor) -> Any:
+        return ops.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+                              self.return_indices)  # fmt: skip
 
     def extra_repr(self) -> str:
         return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "

@@ -12,7 +12,7 @@ from minires.backend import Array
 from minires.kernels.shapes import Pair, convolution_sizes, pooling_sizes
 from minires.ops.padding import pad
 from minires.ops.shape import squeeze, unsqueeze
-from minires.tensor import Tensor, register
+from minires.tensor import OPERATIONS, Tensor, register
 
 
 class Conv2d(Function):
@@ -202,13 +202,13 @@ def _pad_same(input: Tensor, kernel: Pair, dilation: Pair) -> tuple[Tensor, Pair
 def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Any:  # fmt: skip
     """The largest value of each window; stride: kernel_size by default. Of equal values the first gets the gradient.
 
-    return_indices=True is not supported (NotImplementedError).
+    return_indices: also their places, h W + w, as int64.
     """
     if return_indices:
-        raise NotImplementedError("max_pool2d: return_indices=True is not supported")
+        return OPERATIONS["max_pool2d_with_indices"](input, kernel_size, stride, padding, dilation, ceil_mode)
     kernel, padding = _positive(kernel_size, "kernel_size"), pair(padding, "padding")
     stride = kernel if stride is None else _positive(stride, "stride")
     dilation = _positive(dilation, "dilation")
