@@ -45,7 +45,7 @@ GROUPS = {
                  "ratio", "hflip", "vflip", "rotate", "color_jitter", "aa",
                  "reprob"),
     "run": ("seed", "eval_metric", "val_interval", "patience", "min_delta", "checkpoint_interval", "checkpoint_hist",
-            "log_interval", "max_steps", "max_time"),
+            "log_interval", "tensorboard", "max_steps", "max_time"),
 }  # fmt: skip
 RUN_KEYS = ("output", "overwrite", "resume", "compare", "folds", "accept_data_change")
 EVERY_STEPS = 10  # the --log-interval of -v

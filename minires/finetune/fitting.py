@@ -14,6 +14,7 @@ from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
 from minires.finetune.strategies import PullToStart
 from minires.finetune.targets import TargetScale
+from minires.finetune.tensorboard import FOLDER, TensorBoard
 from minires.finetune.watching import EventLog, FiniteValidation
 from minires.finetune.workers import loader_workers
 from minires.io import RunFolder
@@ -106,11 +107,17 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         schedule_per="epoch" if settings.sched == "plateau" else "step",
         metrics=metrics_of(settings, job.scale),
         callbacks=[*job.callbacks, job.strategy.callback(), *averages(job, len(train)), *watch, best, checkpoints,
-                   HistoryFile(folder), EventLog(folder, settings.log_interval),
-                   Progress(job.say, None if job.progress else False, settings.log_interval)],
+                   *loggers(job, folder), Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
+
+
+def loggers(job: "Job", folder: RunFolder) -> list[Callback]:
+    """What writes figures down while they are made: history.csv, events.jsonl, and TensorBoard's files if wished."""
+    every = job.settings.log_interval
+    found: list[Callback] = [HistoryFile(folder), EventLog(folder, every)]
+    return [*found, TensorBoard(folder.file(FOLDER), every)] if job.settings.tensorboard else found
 
 
 def averages(job: "Job", steps: int) -> list[Callback]:

@@ -164,6 +164,7 @@ class Settings:
     patience: int = setting(10, "int", "stop after this many epochs without improvement (0: never)", low=0)
     min_delta: float = setting(0.0, "float", "smallest change that counts as improvement", low=0)
     val_interval: int = setting(1, "int", "epochs between validations (always: after the last)", low=1)
+    tensorboard: bool = setting(False, "bool", "write figures for TensorBoard, too, into the run's folder tensorboard")
     log_interval: int | None = setting(None, "int", "steps between lines about the running epoch (else: one a minute)",
                                        "--print-freq", low=1)  # fmt: skip
     checkpoint_interval: int | str | None = setting(None, "cadence", "steps or time (10m) between checkpoints (always: "

@@ -29,6 +29,7 @@ from minires.io.lock import FolderLock
 _OWN_FILES = ("args.toml", "env.json", "data.json", "splits.csv", "log.txt", "history.csv", "events.jsonl",
               "metrics.json", "predictions_val.csv", "predictions_test.csv", "report.html", "review.csv")  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "model", "plots")
+_FOLDERS_OF_LOGGERS = ("tensorboard",)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -108,7 +109,7 @@ class RunFolder:
     def _clear(self) -> None:
         for name in _OWN_FILES:
             files.remove(self.file(name), missing_ok=True)
-        for folder in (self.file(name) for name in _OWN_FOLDERS):
+        for folder in (self.file(name) for name in (*_OWN_FOLDERS, *_FOLDERS_OF_LOGGERS)):
             for name in files.list_folder(folder) if os.path.isdir(folder) else ():
                 if os.path.isfile(os.path.join(folder, name)):
                     files.remove(os.path.join(folder, name))
