@@ -1,6 +1,6 @@
 """Pictures from folders, tables and arrays; their transforms; and the loader that makes batches of them."""
 
-from minires.data import transforms
+from minires.data import datasets, transforms
 from minires.data.arrays import ArrayDataset, Subset
 from minires.data.classes import read_class_map
 from minires.data.collate import collate, default_collate
@@ -46,6 +46,7 @@ __all__ = [
     "TensorDataset",
     "WeightedRandomSampler",
     "collate",
+    "datasets",
     "default_collate",
     "differences",
     "fingerprint",

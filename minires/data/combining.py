@@ -96,8 +96,8 @@ def _counts(samples: int, lengths: Sequence[int | float]) -> list[int]:
             if count == 0:
                 warnings.warn(f"Length of split at index {place} is 0: an empty data set", stacklevel=3)
         return counts
-    for place, count in enumerate(lengths):
-        if not isinstance(count, int) or count < 0:
+    for place, length in enumerate(lengths):
+        if not isinstance(length, int) or length < 0:
             raise ValueError(f"the length at index {place} is neither a whole number nor one of fractions that sum to "
-                             f"1: {count}")  # fmt: skip
+                             f"1: {length}")  # fmt: skip
     return [int(count) for count in lengths]
