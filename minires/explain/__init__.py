@@ -10,12 +10,12 @@ from minires.explain.attribution import enlarge, grad_cam, guided_gradients, occ
 from minires.explain.calibration import Calibration, calibration, temperature
 from minires.explain.classes import class_report, confusion_matrix, most_confused
 from minires.explain.embedding import principal_components
-from minires.explain.flow import LayerFlow, signal_flow
+from minires.explain.flow import LayerFlow, signal_chart, signal_flow
 from minires.explain.intervals import classification_intervals, regression_intervals, wilson
 from minires.explain.labels import Suspect, label_errors, near_duplicates
 
 __all__ = [
     "Calibration", "LayerFlow", "Suspect", "calibration", "class_report", "classification_intervals",
     "confusion_matrix", "enlarge", "grad_cam", "guided_gradients", "label_errors", "most_confused", "near_duplicates",
-    "occlusion", "principal_components", "regression_intervals", "signal_flow", "temperature", "wilson",
+    "occlusion", "principal_components", "regression_intervals", "signal_chart", "signal_flow", "temperature", "wilson",
 ]  # fmt: skip

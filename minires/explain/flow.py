@@ -5,13 +5,14 @@ orders of magnitude, and training is slow; with shortcuts they stay alike (He et
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minires import nn
+from minires.plots import Chart, Panel, Series, draw
 from minires.tensor import Tensor
 from minires.training.gradients import gradient_norm
 from minires.training.weights import copy_buffers, restore_weights
@@ -63,6 +64,29 @@ def signal_flow(
         for parameter, gradient in gradients:
             parameter.grad = gradient
         restore_weights(model, buffers)
+
+
+def signal_chart(flows: Mapping[str, Sequence[LayerFlow]]) -> Chart:
+    """Spread of the outputs and size of the gradients by layer, on logarithmic axes, a line a network.
+
+    flows: name -> what `signal_flow` gave. ValueError if no layer of any has an output that differs from another.
+    """
+    figures = {"log10 of the outputs' standard deviation": "deviation",
+               "log10 of the gradient's root mean square": "gradient"}  # fmt: skip
+    panels = []
+    for title, name in figures.items():
+        lines = [Series(network, list(range(1, len(layers) + 1)), [_log(getattr(layer, name)) for layer in layers])
+                 for network, layers in flows.items()]  # fmt: skip
+        lines = [line for line in lines if line.is_visible]
+        if lines:
+            panels.append(Panel(title, "layer", lines))
+    if not panels:
+        raise ValueError("no layer has an output that differs from another: there is nothing to show")
+    return draw(panels, 420, 300)
+
+
+def _log(value: float | None) -> float | None:
+    return None if value is None or value <= 0 else math.log10(value)
 
 
 def _noting(name: str, found: dict[str, tuple[float, float, float]]) -> Callable[..., None]:

@@ -1,13 +1,12 @@
 """Drawings of a report as SVG inside the page."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from minires.explain.calibration import Calibration
-from minires.explain.flow import LayerFlow
+from minires.explain.flow import LayerFlow, signal_chart
 from minires.plots import COLOURS, INK, Chart, Line, Panel, Series, Words, draw
 from minires.report.markup import Html
 from minires.training.curves import history_chart
@@ -37,14 +36,8 @@ def reliability(found: Calibration) -> Html:
 
 
 def signals(layers: Sequence[LayerFlow]) -> Html:
-    """Spread of the outputs and size of the gradients from the first layer to the last, on logarithmic axes."""
-    numbers = list(range(1, len(layers) + 1))
-    spread = Series("outputs", numbers, [_log(layer.deviation) for layer in layers])
-    gradient = Series("gradients", numbers, [_log(layer.gradient) for layer in layers])
-    panels = [Panel("log10 of the outputs' standard deviation", "layer", [spread])]
-    if gradient.is_visible:
-        panels.append(Panel("log10 of the gradient's root mean square", "layer", [gradient]))
-    return inline(draw([panel for panel in panels if panel.series[0].is_visible], 420, 300))
+    """Outputs and gradients from the first layer to the last."""
+    return inline(signal_chart({"trained model": layers}))
 
 
 def scatter(
@@ -69,7 +62,3 @@ def scatter(
         chart.marks.append(Line([(side + 5, y), (side + 5 + DOT, y)], colour, DOT))
         chart.marks.append(Words(side + 16, y + 4, name if len(name) <= 20 else name[:19] + "…"))
     return inline(chart)
-
-
-def _log(value: float | None) -> float | None:
-    return None if value is None or value <= 0 else math.log10(value)

@@ -1,10 +1,11 @@
 """Signals through a network, with and without shortcuts; and the network as it was before."""
 
 import numpy as np
+import pytest
 
 import minires as mr
 from minires import models, random
-from minires.explain.flow import signal_flow
+from minires.explain.flow import LayerFlow, signal_chart, signal_flow
 
 
 def flow(name):
@@ -37,3 +38,11 @@ def test_without_shortcuts_gradients_differ_more():
         return max(sizes) / min(sizes)
 
     assert ratio(flow("plain56")[1]) > 2 * ratio(flow("resnet56")[1])
+
+
+def test_the_chart_of_two_networks():
+    layers = [LayerFlow("conv1", 0.0, 1.0, 0.5, 0.1), LayerFlow("fc", 0.0, 2.0, 0.5, None)]
+    text = signal_chart({"with shortcuts": layers, "without": layers[:1]}).svg()
+    assert text.count("with shortcuts") == text.count("without<") == 2
+    with pytest.raises(ValueError, match="nothing to show"):
+        signal_chart({"dead": [LayerFlow("conv1", 0.0, 0.0, 1.0, None)]})
