@@ -10,7 +10,8 @@ from minires.errors import UsageError
 
 EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     the run's own test pictures
   minires evaluate runs/finetune-resnet20-1 --split val --json
-  minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg"""
+  minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg
+  minires evaluate resnet50.pth --data imagenet/ --split val --class-map names.txt"""
 
 SETTINGS = ("on_bad_image", "batch_size", "workers", "worker_type")
 
@@ -30,6 +31,9 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--split", metavar="TEXT", help="train, val or test (default: test)")
     parser.add_argument("--tta", metavar="N", help=TTA)
     parser.add_argument("--base", metavar="FILE", help=BASE)
+    parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file, as the folders are "
+                        "called: one name a line, or JSON")  # fmt: skip
+    parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
     for setting in SETTINGS:
         add_setting(parser, FIELDS[setting])
     add_common(parser)
@@ -41,7 +45,8 @@ def run(name: str, words: Sequence[str]) -> int:
         raise UsageError(f"--split is one of train, val, test; got {split!r}", code="usage.value")
     say = (lambda text: None) if given.get("quiet") else output.say
     found = evaluation.evaluate_model(given["model"], given.get("data"), split, say=say, tta=count(given, "tta", 1),
-                                      base=given.get("base"), **checked)  # fmt: skip
+                                      base=given.get("base"), class_map=given.get("class_map"),
+                                      name=given.get("model_name"), **checked)  # fmt: skip
     if given.get("json"):
         output.result_json(found.to_dict())
     else:

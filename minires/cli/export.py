@@ -138,7 +138,7 @@ def _write_pth(loaded: "LoadedModel", path: str) -> dict[str, Any]:
     from minires.io import weights
 
     weights.save(loaded.model, path)
-    return {}
+    return {}  # a torch file that `weights_only=True` reads has no place for more
 
 
 def _write_safetensors(loaded: "LoadedModel", path: str) -> dict[str, Any]:
@@ -166,4 +166,6 @@ def describe(found: dict[str, Any]) -> str:
             lines.append("not compared with the model, since onnxruntime is not installed")
         else:
             lines.append(f"run by onnxruntime: outputs within {found['difference']:.1g} of the model's largest")
+    if found["format"] == "pth":
+        lines[0] += "; tensors alone: class names and preprocessing are in the model's folder, or in a .safetensors"
     return "\n".join(lines)

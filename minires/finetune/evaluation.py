@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minires import data
-from minires.errors import UsageError
+from minires.errors import DataError, UsageError
 from minires.finetune import folds, pictures
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
@@ -37,7 +37,8 @@ class EvaluationReport:
 def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
     batch_size: int = 32, workers: int | str = 0, worker_type: str = "thread", tta: int = 1,
-    base: str | None = None, say: Callable[[str], None] = download.print_line,
+    base: str | None = None, class_map: str | None = None, name: str | None = None,
+    say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
@@ -45,30 +46,36 @@ def evaluate_model(
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
     tta: views of each picture whose answers are averaged (tta.py). base: of a delta, as in `load_model`.
-    path: may be a URL, as in `load_model`; say: where lines about a download go.
+    path: may be a URL, as in `load_model`, or a weights file, whose classes `class_map` names (else 0, 1, 2, ...) and
+    whose model `name`, where it fits several; say: where lines about a download or a weights file go.
     """
-    loaded = load_model(path, base=base, say=say).with_views(tta)
+    loaded = load_model(path, class_map, name, base=base, say=say).with_views(tta)
     path = loaded.path if download.is_url(path) else path
     settings = run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):
         raise UsageError(f"{os.fspath(path)} does not say which pictures it was trained on: give --data",
                          code="usage.missing", hint="--data FOLDER")  # fmt: skip
     own = settings is not None and (source is None or _same_place(source, settings.data))
-    name = str(settings.data if own and settings else source)
+    where = str(settings.data if own and settings else source)
     notes: list[str] = []
     if own and settings:
         dataset = _pick(own_splits(os.fspath(path), settings, loaded), split, str(settings.data))
     else:
-        dataset = _other(name, loaded, split, notes)
+        try:
+            dataset = _other(where, loaded, split, notes)
+        except DataError as error:
+            if error.code == "data.extra_class" and loaded.classes == [str(n) for n in range(len(loaded.classes))]:
+                error.hint = "--class-map FILE says how the classes of a weights file are called"
+            raise
     report = data.scan({split: dataset}, verify=True, duplicates=False)
     report.check(on_bad_image)
     if report.unreadable:
         dataset.exclude(report.unreadable)
     if not len(dataset):
-        raise UsageError(f"no pictures to evaluate in {name}", code="data.empty", file=name)
+        raise UsageError(f"no pictures to evaluate in {where}", code="data.empty", file=where)
     dataset.transform = loaded.preprocessing
     found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type)
-    return EvaluationReport(loaded.path, name, split, found.metrics, report.unreadable, notes)
+    return EvaluationReport(loaded.path, where, split, found.metrics, report.unreadable, notes)
 
 
 def run_settings(path: str) -> Settings | None:

@@ -62,6 +62,7 @@ def load_model(
     """The model in a model directory, a run folder, a file of `minires export`, a run's checkpoint, or a weights file.
 
     path: may be the URL of a file, which is downloaded unless it is in the cache: say, progress are io.download's.
+    `say` is also told what is taken for granted about a weights file.
     A weights file (.pth, .npz, ...) says which model it holds (`name`, where it fits several), and how pictures are
     prepared follows from the table of published weights; its classes are called 0, 1, 2, ... unless the file
     `class_map` names them. The others know all that. A delta (adapters.save_delta) needs its `base`, which may be any
@@ -76,7 +77,9 @@ def load_model(
     elif base is not None:
         raise UsageError(f"{name_of_file} is no delta and has no base", code="usage.conflict", file=name_of_file)
     if alone and found is None:
-        return _load_file(name_of_file, class_map, name)
+        loaded = _load_file(name_of_file, class_map, name)
+        say(what_was_taken(loaded))
+        return loaded
     if class_map is not None or name is not None:
         raise UsageError(f"{name_of_file} knows its classes and its model: class names are for weights files",
                          code="usage.conflict", file=name_of_file)  # fmt: skip
@@ -118,6 +121,20 @@ def _load_file(path: str, class_map: str | os.PathLike[str] | None, name: str | 
             raise UsageError(message, code="data.class_map", file=os.fspath(class_map))
         classes = sorted(order, key=lambda each: order[each])
     return LoadedModel(model, preprocessing, classes, {}, path)
+
+
+def what_was_taken(loaded: LoadedModel) -> str:
+    """One line about a weights file, which says of itself neither how pictures are prepared nor what classes mean."""
+    name, how = loaded.model.config["name"], loaded.preprocessing
+    known = models.recipes.find(name, loaded.path) is not None
+    source = "as published with these weights" if known else f"as is usual for {name}, since these weights are unknown"
+    size = f"resized to {_size(how.resize)}" if how.resize else "of any size"
+    size += f", {_size(how.crop)} cut out" if how.crop else ""
+    return f"{loaded.path}: {name}, {len(loaded.classes)} classes; pictures {size} ({source})"
+
+
+def _size(side: int | tuple[int, int]) -> str:
+    return str(side) if isinstance(side, int) else f"{side[0]} x {side[1]}"
 
 
 def published_preprocessing(config: dict[str, Any], path: str) -> Preprocessing:

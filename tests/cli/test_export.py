@@ -10,6 +10,7 @@ import pytest
 
 import minires as mr
 from minires import cli, models
+from minires.finetune import loading
 from minires.finetune.loading import load_model
 from minires.io import model_directory, weights
 from tests.cli.helpers import minires
@@ -211,3 +212,30 @@ def test_wrong_use_of_embeddings(place, capsys, words, expected):
     status, out, err = run(capsys, "predict", "run", "photos/red", *words)
     assert (status, out) == (2, "") and expected in err
     assert not (place / "e.npz").exists()
+
+
+def test_a_weights_file_says_what_is_taken_for_granted_and_takes_class_names(place, capsys, tmp_path):
+    """A .pth has neither preprocessing nor class names: that is said wherever one is written, used or measured."""
+    file, names = tmp_path / "model.pth", tmp_path / "names.txt"
+    status, out, _ = run(capsys, "export", "run", "--output", file)
+    assert status == 0 and "tensors alone: class names and preprocessing are in the model's folder" in out
+    weights.save(models.create("resnet20", num_classes=3), file)
+    line = f"{file}: resnet20, 3 classes; pictures resized to 32 x 32 (as is usual for resnet20, since these weights"
+    status, out, err = run(capsys, "predict", file, f"photos/{CLASSES[0]}/1.png")
+    assert (status, err[: len(line)]) == (0, line) and len(err.splitlines()) == 1
+    assert run(capsys, "predict", file, f"photos/{CLASSES[0]}/1.png", "--quiet") == (0, out, "")
+    status, _, err = run(capsys, "evaluate", file, "--data", "photos", "-q")
+    assert status == 1 and "--class-map FILE says how the classes" in err
+    names.write_text("\n".join(CLASSES))
+    status, out, err = run(capsys, "evaluate", file, "--data", "photos", "--class-map", names, "--json")
+    assert status == 0 and err.startswith(line) and list(json.loads(out)["metrics"]["per_class"]) == CLASSES
+    status, _, err = run(capsys, "evaluate", file, "--data", "photos", "--model-name", "resnet18", "-q")
+    assert status == 1 and "do not fit the model resnet18" in err
+    status, _, err = run(capsys, "evaluate", "run", "--class-map", names)
+    assert status == 2 and "class names are for weights files" in err
+
+
+def test_published_weights_are_recognised():
+    model, how = models.create("resnet18"), models.preprocessing("resnet18")
+    found = loading.what_was_taken(loading.LoadedModel(model, how, ["a"], {}, "there/resnet18-f37072fd.pth"))
+    assert found.endswith("pictures resized to 256, 224 cut out (as published with these weights)")
