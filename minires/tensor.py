@@ -256,7 +256,7 @@ class Tensor(Methods, Conversions, Variable):
         """Write `compute(self)` into this tensor's own memory, and its place in the graph along with it."""
         refresh(self)
         self._must_be_writable(name)
-        base = None if self.origin is None else self.origin.base
+        base: Any = None if self.origin is None else self.origin.base
         before = youngest()
         result = compute(self._alias())
         if result.shape != self.shape:
@@ -279,7 +279,7 @@ class Tensor(Methods, Conversions, Variable):
         """RuntimeError where an in-place operation would go unnoticed by the graph, or write one place twice."""
         if is_grad_enabled() and self.requires_grad and self.node is None:
             raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
-        base = None if self.origin is None else self.origin.base
+        base: Any = None if self.origin is None else self.origin.base
         if is_grad_enabled() and base is not None and base.requires_grad:
             if base.node is None:
                 raise RuntimeError(f"{name}: a view of a leaf tensor that requires grad is changed in place")

@@ -73,6 +73,8 @@ class Node:
     attributes. `needs_input_grad[i]` says whether the i-th argument of forward wants a gradient.
     """
 
+    recorded_at: str | None = None  # in anomaly mode: the lines of the forward
+
     def __init__(self, function: "type[Function]", needs_input_grad: tuple[bool, ...]) -> None:
         self.function = function
         self.needs_input_grad = needs_input_grad
@@ -83,7 +85,6 @@ class Node:
         self.retained: list[tuple[int, weakref.ref[Variable]]] = []
         self.guards: list[Guard] = []
         self._saved: tuple[Array | None, ...] | Callable[[], tuple[Array | None, ...]] | None = ()
-        self.recorded_at: str | None = None  # in anomaly mode: the lines of the forward
 
     if TYPE_CHECKING:  # forward may keep what it likes as attributes, for backward
 
@@ -169,7 +170,7 @@ class Function:
         if not tensors:
             raise TypeError(f"{cls.__name__} needs at least one Tensor argument")
         for tensor in tensors:
-            if tensor.origin is not None:
+            if tensor.is_view:
                 refresh(tensor)
         needs = tuple(
             _mode.grad and isinstance(argument, Variable) and argument.requires_grad for argument in arguments
@@ -183,7 +184,7 @@ class Function:
         if _mode.tape is not None:
             _mode.tape.append(Application(cls, arguments, settings, tuple(results)))
         _share_versions(results, tensors)
-        if len(tensors) == 1 and arguments[0] is tensors[0]:
+        if results[0].is_view and len(tensors) == 1 and arguments[0] is tensors[0]:
             _note_origins(results, tensors[0], cls, arguments[1:], settings)
         if any(needs):
             _record(ctx, arguments, tensors, results)
@@ -212,10 +213,14 @@ class Origin(NamedTuple):
 def _note_origins(
     results: Sequence[Variable], tensor: Variable, function: type[Function], arguments: Any, settings: Any
 ) -> None:
+    known = tensor.origin
     for place, result in enumerate(results):
         if result.is_view:
-            known = tensor.origin or Origin(tensor, tensor.node, ())
-            result.origin = known._replace(steps=(*known.steps, Step(function, arguments, settings, place)))
+            step = Step(function, arguments, settings, place)
+            if known is None:
+                result.origin = Origin(tensor, tensor.node, (step,))
+            else:
+                result.origin = Origin(known.base, known.node, (*known.steps, step))
 
 
 def refresh(view: Variable) -> None:
@@ -306,7 +311,7 @@ def _record(ctx: Node, arguments: Sequence[Any], tensors: Sequence[Variable], re
         ctx.outputs.append((result.array.shape, result.array.dtype, array_module(result.array)))
         if is_floating(result.array.dtype):
             result.requires_grad, result.node, result.output_index = True, ctx, index
-    for place, saved in enumerate(ctx.saved_arrays):
+    for place, saved in enumerate(ctx._saved or ()):  # type: ignore[arg-type]  # arrays yet: nothing is forgotten
         if saved is None:
             continue
         owner = memory_owner(saved)

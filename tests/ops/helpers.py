@@ -12,6 +12,7 @@ LAYOUTS = ("C", "F", "channels last", "gaps", "reversed")
 ENTRIES = {entry.label: entry for entry in TABLE}
 
 seeds = strategies.integers(0, 2**31 - 1)
+fewer = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 

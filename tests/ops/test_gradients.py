@@ -13,7 +13,7 @@ from minires.kernels import cpu
 from minires.ops import creation
 from minires.ops.table import PLAIN, TABLE, WITHOUT_GRADIENT
 from minires.tensor import OPERATIONS, Tensor
-from tests.ops.helpers import ENTRIES, LAYOUTS, evaluate, few, floats, functions_below, laid_out, seeds
+from tests.ops.helpers import ENTRIES, LAYOUTS, evaluate, few, fewer, floats, functions_below, laid_out, seeds
 
 every_entry = pytest.mark.parametrize("label", list(ENTRIES))
 
@@ -29,7 +29,7 @@ def test_gradients_agree_with_finite_differences(label, seed, layout):
 @every_entry
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 @given(seed=seeds)
-@few
+@fewer
 def test_fast_kernels_agree_with_the_textbook(label, dtype, tolerance, seed):
     fast = evaluate(ENTRIES[label], seed, dtype)
     with kernels.use("reference"):
@@ -39,7 +39,7 @@ def test_fast_kernels_agree_with_the_textbook(label, dtype, tolerance, seed):
 
 @every_entry
 @given(seed=seeds)
-@few
+@fewer
 def test_float32_stays_float32(label, seed):
     for dtype in (np.float32, np.float64):
         results, gradients = evaluate(ENTRIES[label], seed, dtype)
@@ -49,7 +49,7 @@ def test_float32_stays_float32(label, seed):
 
 @every_entry
 @given(seed=seeds)
-@few
+@fewer
 def test_the_memory_order_of_the_inputs_does_not_matter(label, seed):
     expected = evaluate(ENTRIES[label], seed)
     for layout in LAYOUTS[1:]:
