@@ -7,7 +7,8 @@ from typing import Any
 
 from minires.autograd import no_grad
 from minires.backend import array_module
-from minires.ops import cat, norm, stack
+from minires.ops import cat, stack
+from minires.ops.moments import norm
 from minires.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]

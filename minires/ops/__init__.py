@@ -90,7 +90,7 @@ from minires.ops.group_norm import group_norm
 from minires.ops.index import argsort, gather, kthvalue, median, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
-from minires.ops.moments import norm, std, var
+from minires.ops.moments import std, var
 from minires.ops.norm import batch_norm, batch_norm_act
 from minires.ops.padding import pad
 from minires.ops.products import addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
@@ -180,6 +180,9 @@ from minires.ops.trigonometry import (
 )
 from minires.ops.unfold import fold, unfold
 from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool2d
+from minires.tensor import OPERATIONS
+
+norm = OPERATIONS["norm"]  # the function, whose name the file norm.py took when it was imported
 
 # PyTorch's second names
 subtract, multiply, divide, true_divide, negative, absolute, sgn = sub, mul, div, div, neg, abs, sign

@@ -59,6 +59,13 @@ def weighed(first: Callable[..., Any], positives: bool) -> Draw:
     return draw
 
 
+def weighed_pairs(random: Random) -> Arguments:
+    """mse_loss, l1_loss and huber_loss(input, target, weight=), differences away from 0."""
+    sizes = shape(random, 1, 3)
+    x = normal(random, *sizes)
+    return [x, x + nonzero(random, *sizes)], {**_reduction(random), "weight": positive(random, *sizes)}
+
+
 def divergence(random: Random) -> Arguments:
     """kl_div(input, target, reduction=, log_target=); of "mean" torch warns."""
     sizes, log_target = shape(random, 1, 3), bool(random.integers(0, 2))

@@ -176,24 +176,41 @@ def nll_loss(
     return _finish(NegativeLogLikelihood.apply(rows, safe, factor), target, factor, reduction)
 
 
+def weighed(losses: Tensor, weight: Tensor | None, input: Tensor) -> Tensor:
+    """The losses times `weight`, which has the input's shape (ValueError), or as they are."""
+    if weight is not None and weight.shape != input.shape:
+        raise ValueError(f"Weights and input must have the same size, got {weight.shape} and {input.shape}")
+    return losses if weight is None else losses * weight
+
+
+def _weighed_mean(losses: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+    """`reduced`, where the mean of weighed losses is over the sum of the weights."""
+    losses = weighed(losses, weight, input)
+    if weight is None or reduction != "mean":
+        return reduced(losses, reduction)
+    return sum(losses) / sum(weight)
+
+
 @register
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean"
-) -> Tensor:
-    """(input - target)^2."""
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input - target)^2, times `weight`, of the input's shape; the mean is then over the sum of the weights."""
     _refuse_old(size_average, reduce)
     _warn_of_shapes(input, target)
-    return reduced(elementwise.square(elementwise.sub(input, target)), reduction)
+    return _weighed_mean(elementwise.square(elementwise.sub(input, target)), weight, input, reduction)
 
 
 @register
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean"
-) -> Tensor:
-    """|input - target|."""
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """|input - target|, times `weight`, of the input's shape; the mean is then over the sum of the weights."""
     _refuse_old(size_average, reduce)
     _warn_of_shapes(input, target)
-    return reduced(elementwise.abs(elementwise.sub(input, target)), reduction)
+    return _weighed_mean(elementwise.abs(elementwise.sub(input, target)), weight, input, reduction)
 
 
 def _refuse_old(size_average: object, reduce: object) -> None:

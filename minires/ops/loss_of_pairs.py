@@ -11,7 +11,7 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating
 from minires.ops.activation_formulas import sigmoid_of, softplus_of
 from minires.ops.broadcast import common_shape, sum_to_shape
-from minires.ops.loss import _refuse_old, _warn_of_shapes, reduced
+from minires.ops.loss import _refuse_old, _warn_of_shapes, reduced, weighed
 from minires.ops.reduce import sum
 from minires.tensor import OPERATIONS, Tensor, register
 
@@ -145,18 +145,13 @@ def huber_loss(
 ) -> Tensor:
     """Squares for differences up to delta, straight lines beyond. weight: factors of the elements, of input's shape.
 
-    The mean is over all elements, divided by the sum of the weights where there are some. ValueError for delta <= 0.
+    The mean is over all elements, whatever their weights, as in PyTorch. RuntimeError for delta <= 0.
     """
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     _warn_of_shapes(input, target)
     losses = Huber.apply(*_real_pair(input, target, "huber_loss"), delta)
-    if weight is None:
-        return reduced(losses, reduction)
-    if weight.shape != input.shape:
-        raise ValueError(f"Weights and input must have the same size, got {weight.shape} and {input.shape}")
-    losses = losses * weight
-    return sum(losses) / sum(weight) if reduction == "mean" else reduced(losses, reduction)
+    return reduced(weighed(losses, weight, input), reduction)
 
 
 @register

@@ -79,9 +79,9 @@ class MaxUnpool2d(Function):
 @register
 def max_pool2d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = True,
+    return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """(`max_pool2d`, the places of the largest values as int64)."""
+    """(`max_pool2d`, the places of the largest values as int64), whatever return_indices says, as in PyTorch."""
     result = max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
     kernel, around = pair(kernel_size, "kernel_size"), pair(padding, "padding")
     step = kernel if stride is None else pair(stride, "stride")
@@ -113,9 +113,9 @@ def max_pool1d(
 @register
 def max_pool1d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = True,
+    return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """(`max_pool1d`, the places of the largest values along the row, as int64)."""
+    """(`max_pool1d`, the places of the largest values along the row, as int64); see `max_pool2d_with_indices`."""
     geometry, places = _one_axis(kernel_size, stride, padding, dilation), []
 
     def compute(x: Tensor) -> Tensor:

@@ -82,6 +82,9 @@ NETWORK: tuple[Entry, ...] = (
     network("pairwise_distance", losses.distances),
     # losses
     network("cross_entropy", losses.distributions, "probabilities", fixed=("weight",)),
+    network("mse_loss", losses.weighed_pairs, "weight"),
+    network("l1_loss", losses.weighed_pairs, "weight"),
+    network("huber_loss", losses.weighed_pairs, "weight"),
     network("huber_loss", losses.robust("delta")),
     network("smooth_l1_loss", losses.robust("beta")),
     network("binary_cross_entropy", losses.weighed(losses.probability, positives=False), fixed=("weight",)),
