@@ -19,7 +19,11 @@ from minires.training.weights import copy_weights, restore_weights
 
 
 class WeightAverage(Callback):
-    """Keeps `average` (None: there is none yet), name -> array, and puts it into the model where it is measured."""
+    """Keeps `average` (None: there is none yet), name -> array, and puts it into the model where it is measured.
+
+    A fit that has ended leaves the average in the model. To train on from the training's own weights, resume from the
+    newest checkpoint.
+    """
 
     order = 2
 
