@@ -1,5 +1,6 @@
 """`minires finetune` and `minires train`: settings from flags and a TOML file, first screen, the job, last screen."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -169,5 +170,6 @@ def last_screen(result: "Result") -> str:
     if result.resumable:
         lines.append(f"next:       minires {result.command} --resume {result.path}")
     else:
+        lines.append(f"report:     {os.path.join(result.path, 'report.html')}")
         lines.append(f"next:       minires predict {result.path} PICTURE...")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ th { font-weight: 600 }
 .matrix td { text-align: center; min-width: 2rem; border: 1px solid #eee }
 .wide { overflow-x: auto }
 .gallery { display: flex; flex-wrap: wrap; gap: .8rem }
-figure { margin: 0; max-width: 15rem } .pair { display: flex; gap: .2rem }
+figure { margin: 0; width: min-content } .pair { display: flex; gap: .2rem }
 figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere }
 .crisp { image-rendering: pixelated }
 svg { max-width: none } details summary { cursor: pointer; margin: .5rem 0 }
