@@ -36,7 +36,9 @@ OTHER_NAMES = {
     "--start-epoch": "--resume, which knows the epoch", "--dataset": "--data", "--num-workers": "--workers",
     "--nesterov": "--opt sgd, which is Nesterov's", "--hue": "--color-jitter", "--accumulate": "--grad-accum-steps",
     "--gradient-accumulation-steps": "--grad-accum-steps", "--learning-rate": "--lr", "--max-epochs": "--epochs",
-    "--channels": "--in-chans",
+    "--channels": "--in-chans", "--gpu": "--device", "--gpus": "--device", "--validation-split": "--val-split",
+    "--val": "--val-split", "--drop-rate": "--head-dropout", "--drop-path-rate": "--drop-path",
+    "--checkpoint": "--weights, and for evaluate and predict the model without a flag",
 }  # fmt: skip
 
 # Flags that say what is so anyway.
@@ -46,5 +48,6 @@ NOT_NEEDED = {
     "--cache-dataset": "the folder is listed quickly", "--native-amp": "the CPU computes in float32",
     "--use-v2": "the transforms are torchvision's", "--backend": "Pillow reads the pictures",
     "--fuser": "layers are fused as they are", "--torchcompile": "nothing is compiled",
-    "--torchscript": "nothing is compiled", "--recount": "there are no recounted samples",
+    "--torchscript": "nothing is compiled", "--gp": "the last features are averaged over the picture",
+    "--recount": "there are no recounted samples",
 }  # fmt: skip

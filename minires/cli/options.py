@@ -35,13 +35,12 @@ class Parser(argparse.ArgumentParser):
         """The flags that were given, by name."""
         found, rest = self.parse_known_args(list(words))
         if rest:
-            raise self.unknown(rest[0].partition("=")[0])
+            raise self.unknown(rest[0].partition("=")[0]) if rest[0].startswith("-") else self.unexpected(rest[0])
         return vars(found)
 
     def unknown(self, word: str) -> UsageError:
         """The answer to a flag that is not one of ours."""
-        if not word.startswith("-"):
-            return UsageError(f"unexpected argument {word!r}", code="usage.arguments", hint=f"{self.prog} --help")
+        word = word.replace("_", "-")
         if word in NOT_BUILT:
             reason = f" ({NOT_BUILT[word]})" if NOT_BUILT[word] else ""
             return UsageError(f"{word} is not built yet in minires{reason}", code="usage.not_built")
@@ -49,9 +48,21 @@ class Parser(argparse.ArgumentParser):
             return UsageError(f"{word} is not needed: {NOT_NEEDED[word]}", code="usage.unknown")
         if word in OTHER_NAMES:
             return UsageError(f"no flag {word}: here it is {OTHER_NAMES[word]}", code="usage.unknown")
-        known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-        return UsageError(f"no flag {word}{nearest(word, known)}", code="usage.unknown",
+        return UsageError(f"no flag {word}{nearest(word, self._flags())}", code="usage.unknown",
                           hint=f"{self.prog} --help")  # fmt: skip
+
+    def unexpected(self, word: str) -> UsageError:
+        """The answer to a word without a flag: the folder of pictures, as for timm, or Ultralytics's epochs=3."""
+        name, sign, value = word.partition("=")
+        flag = "--" + name.replace("_", "-")
+        if sign and flag not in self._flags():
+            return self.unknown(flag)
+        wish = f"{flag} {value}" if sign else f"--data {word}"
+        hint = f"; did you mean {wish}?" if sign or "--data" in self._flags() else ""
+        return UsageError(f"unexpected argument {word!r}{hint}", code="usage.arguments", hint=f"{self.prog} --help")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
 
 
 def add_common(parser: argparse.ArgumentParser, json_too: bool = True) -> None:

@@ -17,6 +17,9 @@ from minires.finetune.settings import Settings, unknown_name
 from minires.io import download, model_directory
 from minires.tensor import Tensor
 
+WHERE_FROM = ("published weights do not come with minires: give the path or the URL of a file, such as "
+              "https://download.pytorch.org/models/resnet50-11ad3fa6.pth")  # fmt: skip
+
 
 @dataclass
 class Start:
@@ -48,7 +51,7 @@ def _find(settings: Settings, say: Callable[[str], None], progress: bool | None)
     if weights is not None and os.path.isfile(weights):
         return _of_file(weights, settings)
     if settings.model is None:
-        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
+        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights, hint=WHERE_FROM)
     name = settings.model
     if name not in models.list_models():
         if weights in (None, "none") and os.path.isdir(name):
@@ -60,7 +63,7 @@ def _find(settings: Settings, say: Callable[[str], None], progress: bool | None)
     if os.path.isdir(weights):
         return _of_folder(weights)
     if os.sep in weights or "." in weights:
-        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights)
+        raise UsageError(f"no weights file {weights}", code="weights.missing", file=weights, hint=WHERE_FROM)
     tensors = {key: tensor.array for key, tensor in models.registry.read_weights(name, weights).items()}
     info = models.embedded_info(name, weights)
     preprocessing = Preprocessing.from_config(info["preprocessing"])
@@ -97,6 +100,10 @@ def adapt_channels(start: Start, channels: int) -> Start:
 
 def _check_name(name: str | None) -> None:
     known = models.list_models()
+    plain = (name or "").rpartition("/")[2].partition(".")[0]  # timm/resnet50.a1_in1k
+    if name is not None and name not in known and plain in known:
+        raise UsageError(f"no model {name!r}: here it is {plain}, and its weights are a file of their own",
+                         code="usage.unknown", hint=f"--model {plain} --weights FILE")  # fmt: skip
     if name is not None and name not in known:
         raise unknown_name(name, known, f"no model {name!r} among {', '.join(known)}")
 

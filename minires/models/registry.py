@@ -114,7 +114,7 @@ def read_weights(name: str, source: Any) -> dict[str, Tensor]:
     embedded = os.path.join(_FOLDER, f"{name}_{path}.safetensors")
     if os.sep not in path and "." not in path:  # a name; a folder that happens to be called so does not count
         if not os.path.exists(embedded):
-            raise UsageError(f"there are no weights {path!r} for {name}: give the path of a weights file",
+            raise UsageError(f"there are no weights {path!r} for {name}: give the path or URL of a weights file",
                              code="weights.unknown", hint=f"with minires come: {_embedded_names()}")  # fmt: skip
         path = embedded
     return weight_files.load(path)
