@@ -17,6 +17,7 @@ import numpy as np
 
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating
+from minires.ops.memory import axis_order
 from minires.ops.pooling import adaptive_avg_pool1d
 from minires.ops.window import adaptive_avg_pool2d
 from minires.tensor import Tensor, register
@@ -50,19 +51,20 @@ class Taps:
 
 
 def apply_taps(x: Array, taps: Taps, axis: int) -> Array:
-    """The sum over the taps, along one axis, in x's own type."""
-    xp = array_module(x)
+    """The sum over the taps, along one axis, in x's own type; the result lies in memory as x does."""
+    xp, order = array_module(x), axis_order(x)
+    x, axis = x.transpose(order), order.index(axis)
     shape = (len(taps.places), *(1 for _ in x.shape[axis + 1 :]))
-    if taps.places.shape[1] == 0:
-        return xp.take(x, xp.zeros(len(taps.places), int), axis) * 0
     total: Any = None
+    if taps.places.shape[1] == 0:
+        total = xp.take(x, xp.zeros(len(taps.places), int), axis) * 0
     for number in range(taps.places.shape[1]):
         part = xp.take(x, xp.asarray(taps.places[:, number]), axis)
         weight = taps.weights[:, number]
         if not (weight == 1).all():
             part *= xp.asarray(weight.reshape(shape), x.dtype)
         total = part if total is None else total + part
-    return total
+    return total.transpose([order.index(place) for place in range(len(order))])
 
 
 class Resample(Function):

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from minires import nn
+from minires import compile_inference, nn, optim
 from minires.tensor import Tensor
 
 torch = pytest.importorskip("torch")
@@ -297,3 +297,48 @@ def test_dice_loss_by_its_formula():
     assert nn.functional.dice_loss(Tensor(t), Tensor(t), smooth=0.0).item() == pytest.approx(0)
     with pytest.raises(ValueError, match="both be"):
         nn.functional.dice_loss(Tensor(p), Tensor(t[:, :1]))
+
+
+# --------------------------------------------------------------------------------------------------- in a whole model
+
+
+class Mixed(nn.Module):
+    """Layers of many kinds, as a user's own model might have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
+        self.depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.excite = nn.SqueezeExcitation(8, 4, scale_activation=nn.Hardsigmoid)
+        self.up = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, 2), nn.InstanceNorm2d(4, affine=True), nn.PReLU(4))
+        self.resize = nn.Sequential(nn.MaxPool2d(2), nn.GELU(), nn.Upsample(scale_factor=2, mode="bilinear"))
+        self.head = nn.Sequential(nn.StochasticDepth(0.2, "row"), nn.LayerNorm(4), nn.Linear(4, 5))
+
+    def forward(self, x):
+        x = self.resize(self.up(self.excite(self.depthwise(self.stem(x)))))
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_mixed_model_learns_and_is_compiled():
+    random = np.random.default_rng(0)
+    model, x = Mixed(), Tensor(random.standard_normal((8, 3, 16, 16)).astype(np.float32))
+    target, optimizer = Tensor(random.integers(0, 5, 8)), optim.RAdam(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    plain = model.eval()(x).array
+    assert np.allclose(compile_inference(model, x)(x).array, plain, atol=1e-4 * abs(plain).max())
+
+
+def test_resized_pictures_stay_channels_last():
+    pictures = nn.Conv2d(3, 8, 3)(Tensor(np.ones((2, 3, 8, 8), np.float32)))
+    for mode in ("nearest", "bilinear", "bicubic"):
+        larger = nn.functional.interpolate(pictures, scale_factor=2, mode=mode)
+        assert larger.array.transpose(0, 2, 3, 1).flags.c_contiguous
