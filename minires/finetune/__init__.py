@@ -9,6 +9,9 @@ pictures    data sets from what --data names        start       the model that a
 optimizers  optimizer and schedule                  targets     numbers as labels
 loading     a trained model from a file or folder   inference   predict, evaluate
 evaluation  a model on a split of its run, or of other data
+reporting   report.html and review.csv of a run     review      what somebody decided about single pictures
+lr_find, search, folds   which rate, which settings, and how sure: several trainings
+batch_size  batches that fit into the memory        tensorboard   figures for TensorBoard
 """
 
 from minires.finetune.evaluation import EvaluationReport, evaluate_model

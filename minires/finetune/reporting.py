@@ -5,10 +5,8 @@ Of a large data set a part is looked at, and the report says which.
 """
 
 import copy
-import csv
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +27,7 @@ from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model
 from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
-from minires.finetune.review import HEADER
+from minires.finetune.review import review_table
 from minires.finetune.settings import Settings
 from minires.finetune.workers import loader_workers
 from minires.io import RunFolder, files
@@ -59,12 +57,16 @@ class Material:
 
 @dataclass
 class Outputs:
-    """A split, or a part of it, through the model: the data set, scores (N, K), targets (N,), features (N, F)."""
+    """A split, or a part of it, through the model: the data set, scores (N, K), targets (N,).
+
+    features: (M, F), of the pictures at the places `kept` (M,): of a large data set not all.
+    """
 
     dataset: Any
     scores: np.ndarray
     targets: np.ndarray
     features: np.ndarray
+    kept: np.ndarray
 
 
 def report_run(path: str, say: Callable[[str], None] = lambda text: None) -> str:
@@ -106,7 +108,7 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
         title=f"{result.command}: {os.path.basename(os.path.abspath(folder.path))}", status=result.headline,
         split=result.split, classes=material.classes, before=result.before, after=result.after,
         best_epoch=result.best_epoch, epochs=result.epochs_done, seed=material.settings.seed, history=result.history,
-        counts=record["scan"]["counts"], notes=_notes(material, measured),
+        counts=record["scan"]["counts"], notes=_notes(material),
         augmented=augmented(material), model=_model(material),
         settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
         versions=_versions(folder.read_json("env.json")),
@@ -122,7 +124,7 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
     facts.temperature = _temperature(found)
     places, shares = principal_components(measured.features)
     shown = random.philox(material.settings.seed, "report", 2).permutation(len(places))[:MOST_POINTS]
-    facts.embedding = (places[shown], measured.targets[shown], shares)
+    facts.embedding = (places[shown], measured.targets[measured.kept][shown], shares)
     facts.review = suspicious(material, found)
     facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
     facts.signals = _signals(material)
@@ -136,11 +138,16 @@ def run_split(material: Material, dataset: Any) -> Outputs:
     plain.transform, plain.target_transform = material.preprocessing, None
     size = settings.validation_batch_size or settings.batch_size
     workers = loader_workers(settings.workers, settings.worker_type, plain)
+    kept = _drawn(len(plain), settings.seed)
     rows: list[tuple[np.ndarray, ...]] = []
+    done = 0
     for images, targets in DataLoader(plain, size, **workers):
         scores, features = forward_with_features(material.model, images)
-        rows.append((scores, np.asarray(targets.numpy()), features))
-    return Outputs(plain, *(np.concatenate(column) for column in zip(*rows, strict=True)))
+        own = kept[(kept >= done) & (kept < done + len(scores))] - done
+        rows.append((scores, np.asarray(targets.numpy()), features[own]))
+        done += len(scores)
+    scores, targets, features = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Outputs(plain, scores, targets, features, kept)
 
 
 def augmented(material: Material) -> list[Sample]:
@@ -194,8 +201,8 @@ def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]
         rows += [Review(name_of(part.dataset, one.index), material.classes[one.label], material.classes[one.suggestion],
                         f"label ({name}): the model is {one.margin:.0%} surer of the other class")
                  for one in label_errors(softmax(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
-    every = [(name, part.dataset, index) for name, part in found.items() for index in range(len(part.targets))]
-    targets = np.concatenate([part.targets for part in found.values()])
+    every = [(name, part.dataset, index) for name, part in found.items() for index in part.kept.tolist()]
+    targets = np.concatenate([part.targets[part.kept] for part in found.values()])
     pairs = near_duplicates(np.concatenate([part.features for part in found.values()]))
     for first, second, alike in pairs[:MOST_REVIEWED]:
         (one_split, one, i), (other_split, other, j) = every[first], every[second]
@@ -204,18 +211,6 @@ def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]
         rows.append(Review(name_of(one, i), material.classes[targets[first]], name_of(other, j),
                            f"duplicate: features alike to {alike:.4f}{where}{labels}"))  # fmt: skip
     return rows
-
-
-def review_table(rows: Sequence[Review]) -> str:
-    """The text of review.csv. Its column action is empty: it is the user's to fill in."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for row in rows:
-        suggestion = row.suggestion if row.reason.startswith("label") else ""
-        reason = row.reason if suggestion else f"{row.reason}: {row.suggestion}"
-        writer.writerow([row.path, row.label, suggestion, "", reason])
-    return text.getvalue()
 
 
 def name_of(dataset: Any, index: int) -> str:
@@ -234,8 +229,12 @@ def _parts(material: Material, split: str) -> dict[str, Any]:
 
 
 def _some(dataset: Any, seed: int) -> Any:
-    chosen = random.philox(seed, "report").permutation(len(dataset))[:MOST_PICTURES]
-    return dataset.take(sorted(chosen.tolist()))
+    return dataset.take(_drawn(len(dataset), seed).tolist())
+
+
+def _drawn(count: int, seed: int) -> np.ndarray:
+    """The places of at most MOST_PICTURES of `count` pictures, in order."""
+    return np.sort(random.philox(seed, "report").permutation(count)[:MOST_PICTURES])
 
 
 def _temperature(found: Mapping[str, Outputs]) -> tuple[float, float, float, str] | None:
@@ -258,14 +257,14 @@ def _signals(material: Material) -> list[Any]:
         return signal_flow(material.model, *inputs_and_targets(batch, "cpu"))
 
 
-def _notes(material: Material, measured: Outputs) -> list[str]:
+def _notes(material: Material) -> list[str]:
     settings = material.settings
     lines = [f"data: {settings.data}"]
     if settings.samples_per_class:
         count = len(material.splits["train"])
         lines.append(f"trained on {count} pictures: at most {settings.samples_per_class} of each class")
     for name, part in material.splits.items():
-        if len(part) > MOST_PICTURES and len(part) != len(measured.targets):
+        if len(part) > MOST_PICTURES:
             lines.append(f"{name}: {MOST_PICTURES} of {len(part)} pictures were looked at for features and duplicates")
     return lines
 

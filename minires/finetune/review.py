@@ -5,17 +5,32 @@ and action. action is empty or "keep" (nothing happens), "delete" (the picture i
 gets the class in the column suggestion). The pictures themselves are not touched. A picture stays in its split.
 """
 
+import csv
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minires.data import FileDataset
 from minires.data.table import read_rows
 from minires.errors import DataError, UsageError
+from minires.report.facts import Review
 
 HEADER = ("path", "label", "suggestion", "action", "reason")
 ACTIONS = ("", "keep", "delete", "relabel")
 Decision = tuple[str, str]  # action, class
+
+
+def review_table(rows: Sequence[Review]) -> str:
+    """The text of review.csv. Its column action is empty: it is the user's to fill in."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        suggestion = row.suggestion if row.reason.startswith("label") else ""
+        reason = row.reason if suggestion else f"{row.reason}: {row.suggestion}"
+        writer.writerow([row.path, row.label, suggestion, "", reason])
+    return text.getvalue()
 
 
 def read_review(path: str) -> dict[str, Decision]:

@@ -94,6 +94,18 @@ def test_a_missing_table_a_missing_column_and_pictures_without_files(place, tmp_
         finetune(data="digits", review=str(tmp_path / "review.csv"), output=str(tmp_path / "run"))
 
 
+def test_of_a_large_data_set_a_part_is_looked_at(place, monkeypatch):
+    monkeypatch.setattr(reporting, "MOST_PICTURES", 5)
+    page = place / "run" / "report.html"
+    before = page.read_text("utf-8")
+    reporting.report_run(str(place / "run"))
+    after = page.read_text("utf-8")
+    page.write_text(before, "utf-8")
+    assert "train: 5 of" in after and "for 5 test pictures" in after and "train: 5 of" not in before
+    matrix = before[before.index('class="matrix"') : before.index("Most frequent")]
+    assert matrix in after, "figures are of all pictures"
+
+
 def test_regression_and_runs_that_have_not_ended(place, tmp_path):
     photos = place / "photos"
     rows = [f"{path.relative_to(photos)},{len(path.parent.name)}.5" for path in sorted(photos.rglob("*.png"))]
