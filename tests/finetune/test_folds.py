@@ -100,3 +100,12 @@ def test_the_command(place, tmp_path, capsys):
     assert cli.main([*words, "--folds", "2", "--output", str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["folds"] == 2
     assert cli.main([*words, "--folds", "two"]) == 2 and cli.main([*words, "--folds", "2", "--dry-run"]) == 2
+
+
+def test_folds_of_numbers(place, tmp_path):
+    photos = sorted((place / "photos").rglob("*.png"))
+    lines = [f"{path},{len(path.parent.name)}" for path in photos]
+    (tmp_path / "table.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    wishes = {"data": str(tmp_path / "table.csv"), "weights": str(place / "weights"), "task": "regression"}
+    found = cross_validate(2, output=str(tmp_path / "cv"), epochs=1, batch_size=8, **wishes)
+    assert found.pictures == 21 and found.right is None and set(found.figures) == {"loss", "rmse", "mae", "r2"}

@@ -171,3 +171,16 @@ def test_the_command(place, tmp_path, capsys):
     assert cli.main([*words, "--space", "lr=1e-3..1e-1", "--output", str(tmp_path / "s"), "--resume", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["trials"]) == 2
     assert cli.main(words) == 2 and "--space is missing" in capsys.readouterr().err
+
+
+def test_a_search_stops_what_is_hopeless(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TO_PRUNE", 1)
+    monkeypatch.setattr(module, "draw_random", lambda study, seed, number: {"lr": 0.02 if number < 3 else 1e-7})
+    wishes = given_settings(place, epochs=4, patience=0)
+    found = search(["lr=1e-7..1e-1"], 3, output=str(tmp_path / "s"), **wishes)
+    assert [trial.status for trial in found.trials[:2]] == ["done", "done"] and found.trials[2].status == "pruned"
+    assert (
+        len(found.trials[2].scores) < 4 and "pruned after epoch" in (tmp_path / "s" / "trial-3" / "log.txt").read_text()
+    )
+    kept = search(["lr=1e-7..1e-1"], 3, output=str(tmp_path / "t"), prune=False, **wishes)
+    assert [trial.status for trial in kept.trials] == ["done"] * 3 and len(kept.trials[2].scores) == 4
