@@ -48,6 +48,9 @@ class Parser(argparse.ArgumentParser):
             return UsageError(f"{word} is not needed: {NOT_NEEDED[word]}", code="usage.unknown")
         if word in OTHER_NAMES:
             return UsageError(f"no flag {word}: here it is {OTHER_NAMES[word]}", code="usage.unknown")
+        if word == "--model" and any(action.dest == "model" for action in self._actions):
+            return UsageError("no flag --model: here the model comes first, without a flag", code="usage.unknown",
+                              hint=f"{self.prog} MODEL ...")  # fmt: skip
         return UsageError(f"no flag {word}{nearest(word, self._flags())}", code="usage.unknown",
                           hint=f"{self.prog} --help")  # fmt: skip
 

@@ -15,6 +15,7 @@ from minires.nn import init
 EXAMPLES = """  minires summary resnet50                       for one picture of 224 x 224
   minires summary resnet50 --img-size 320 --num-classes 10
   minires summary runs/finetune-resnet20-1       a trained model
+  minires summary resnet50.pth                   what a weights file holds
   minires summary resnet50 --json | jq .multiply_adds
   minires summary                                the names of the models"""
 
@@ -22,7 +23,8 @@ EXAMPLES = """  minires summary resnet50                       for one picture o
 def run(name: str, words: Sequence[str]) -> int:
     """The command."""
     parser = Parser(name, "Show a model's layers: output shapes, parameters, multiply-adds, memory.", EXAMPLES)
-    parser.add_argument("model", metavar="NAME", nargs="?", help="a model's name, or a run or model folder")
+    parser.add_argument("model", metavar="NAME", nargs="?", help="a model's name, a run or model folder, or a "
+                        "weights file")  # fmt: skip
     parser.add_argument("--img-size", type=int, metavar="N", help="side of the picture (default: the model's usual)")
     parser.add_argument("--num-classes", type=int, metavar="N", help="outputs (default: the model's usual)")
     add_common(parser)
@@ -34,7 +36,7 @@ def run(name: str, words: Sequence[str]) -> int:
     for flag in ("img_size", "num_classes"):
         if given.get(flag, 1) < 1:
             raise UsageError(f"--{flag.replace('_', '-')} must be at least 1, got {given[flag]}", code="usage.value")
-    model, preprocessing = find_model(given["model"], given.get("num_classes"))
+    model, preprocessing = find_model(given["model"], given.get("num_classes"), given.get("quiet", False))
     height, width = (given["img_size"],) * 2 if "img_size" in given else picture_size(preprocessing)
     shape = (1, model.config.get("in_channels", 3), height, width)
     try:
@@ -49,10 +51,15 @@ def run(name: str, words: Sequence[str]) -> int:
     return 0
 
 
-def find_model(name: str, num_classes: int | None) -> tuple[models.ImageModel, Preprocessing]:
-    """The model of this name or in this folder, and how it is given pictures. UsageError for an unknown name."""
-    if os.path.isdir(name):
-        loaded = load_model(name)
+def find_model(
+    name: str, num_classes: int | None, quiet: bool = False
+) -> tuple[models.ImageModel, Preprocessing]:  # fmt: skip
+    """The model of this name, or in this folder or file, and how it is given pictures.
+
+    UsageError for an unknown name. quiet: say nothing about a weights file.
+    """
+    if os.path.isdir(name) or os.path.isfile(name):
+        loaded = load_model(name, say=(lambda text: None) if quiet else output.say)
         if num_classes is not None:
             loaded.model.reset_head(num_classes)
         return loaded.model, loaded.preprocessing

@@ -6,7 +6,7 @@ import pytest
 
 from minires import cli, models
 from minires.data import preset_eval
-from minires.io import model_directory
+from minires.io import model_directory, weights
 
 
 def run(capsys, *words):
@@ -67,3 +67,18 @@ def test_a_model_folder(capsys, tmp_path):
 def test_wrong_use_is_said(capsys, words, told):
     status, out, err = run(capsys, *words)
     assert (status, out) == (2, "") and told in err and err.count("\n") == 1
+
+
+def test_a_weights_file(tmp_path, capsys):
+    """What it holds is found out, as for predict, and said."""
+    file = tmp_path / "mine.pth"
+    weights.save(models.create("resnet20", num_classes=7), file)
+    assert cli.main(["summary", str(file), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["parameters"] == sum(
+        p.numel() for p in models.create("resnet20", num_classes=7).parameters()
+    )
+    assert err.startswith(f"{file}: resnet20, 7 classes")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert cli.main(["summary", str(tmp_path / "notes.txt")]) == 2
+    assert ".txt is not one of" in capsys.readouterr().err

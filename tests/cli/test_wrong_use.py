@@ -54,6 +54,7 @@ def refused(capsys, *words: str) -> str:
         (["finetune", "--batch_size", "3"], "did you mean --batch-size?"),
         (["finetune", "--learning_rate", "3"], "here it is --lr"),
         (["finetune", "--gpu", "0"], "here it is --device"),
+        (["evaluate", "--model", "run"], "here the model comes first, without a flag (minires evaluate MODEL"),
         (["finetune", "--epochs"], "--epochs: expected one argument"),
         (["finetune"], "no data given"),
         (["predict"], "required: MODEL, INPUT"),
