@@ -8,7 +8,6 @@ from typing import Any
 from minires import models
 from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
-from minires.finetune.delta_loading import base_and_delta, is_delta
 from minires.finetune.tta import TestTimeAugmentation
 from minires.io import download, model_directory
 from minires.nn import compile_inference
@@ -70,6 +69,8 @@ def load_model(
     """
     path = download.local(os.fspath(path), say, progress)
     name_of_file = os.fspath(path)
+    from minires.finetune.delta_loading import base_and_delta, is_delta  # adapters and all: for those who load models
+
     alone = os.path.isfile(path) and not _inside_model_directory(path)
     found = model_directory.load_file(path) if alone else None
     if alone and found is None and is_delta(name_of_file):

@@ -7,20 +7,22 @@ minires/io/run_folder.py. A run that was interrupted goes on, bit by bit, as if 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minires.errors import UsageError
 from minires.finetune.batch_size import AUTO, with_batch_size
-from minires.finetune.job import Job
 from minires.finetune.pictures import class_roots
 from minires.finetune.result import Result
 from minires.finetune.resuming import RUNS, find_folder, run_of_checkpoint, settings_of_run
 from minires.finetune.settings import Settings, flag, make_settings
-from minires.finetune.trial import Trial, try_out
 from minires.io import RunFolder, run_folder
 from minires.io.files import FileAccessError
 from minires.training import Callback
 
+if TYPE_CHECKING:
+    from minires.finetune.trial import Trial
+
+# What a job is made of is imported where one begins, so that `import minires` need not load it all.
 Say = Callable[[str], None]
 
 
@@ -62,6 +64,8 @@ def run_job(
     if isinstance(resume, str | os.PathLike) and os.path.isfile(resume):
         checkpoint = os.fspath(resume)
         resume = run_of_checkpoint(checkpoint)
+    from minires.finetune.job import Job
+
     path, resuming = find_folder(output, resume, command)
     if resuming:
         assert path is not None
@@ -85,7 +89,7 @@ def run_job(
 
 def dry_run(
     command: str, arguments: Mapping[str, Any], say: Say | None = None, progress: bool = False
-) -> Trial:  # fmt: skip
+) -> "Trial":  # fmt: skip
     """What the job would do: data and model are looked at and one batch is tried. Nothing is written."""
     values = dict(arguments)
     check_ways(values)
@@ -96,6 +100,9 @@ def dry_run(
         raise UsageError("--dry-run tries a run that is to begin, not one that is resumed", code="usage.conflict")
     settings = make_settings(with_batch_size(command, values, say)).check().resolved(command)
     refuse_used_folder(path, command, settings, bool(overwrite))
+    from minires.finetune.job import Job
+    from minires.finetune.trial import try_out
+
     job = Job(command, settings, say, progress)
     job.prepare()
     say(job.describe())
