@@ -5,6 +5,7 @@ asks for a GPU, so that `import minires` neither needs it nor wakes a driver.
 """
 
 import sys
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -65,15 +66,80 @@ def device_of(array: Array) -> device:
     return cpu if array_module(array) is np else device(f"cuda:{array.device.id}")
 
 
-def move(array: Array, target: "str | device") -> Array:
-    """`array` on the device `target`; the same array where it is there already.
+def gpu_module() -> ModuleType:
+    """CuPy. Raises RuntimeError, in one line, where it is not installed or finds no GPU."""
+    try:
+        import cupy
+    except ImportError:
+        raise RuntimeError(
+            "CUDA needs CuPy: pip install 'minires[cuda12]', or 'minires[cuda13]' for a driver of CUDA 13"
+        ) from None
+    if not cupy.cuda.is_available():
+        raise RuntimeError("CUDA needs an NVIDIA GPU and its driver: CuPy is installed but finds none")
+    return cupy
 
-    Raises RuntimeError for a GPU: this version of minires computes on the CPU only.
+
+def in_memory_order(array: Array) -> tuple[Array, tuple[int, ...]]:
+    """(the array with its axes as they lie in memory, the slowest first; the axes that undo it)."""
+    order = sorted(range(array.ndim), key=lambda axis: (-abs(array.strides[axis]), axis))
+    return array.transpose(order), tuple(order.index(axis) for axis in range(array.ndim))
+
+
+def move(array: Array, target: "str | device", non_blocking: bool = False) -> Array:
+    """`array` on the device `target`, in the same memory order; the same array where it is there already.
+
+    non_blocking: do not wait for the copy. To the GPU that is a copy behind Python's back only from pinned memory
+    (`Tensor.pin_memory`), which must not be written to before it is done; a copy to the CPU is always waited for.
+    Raises RuntimeError without CuPy or a GPU, and for a GPU that is not there.
     """
     target = device(target)
     if target == device_of(array):
         return array
-    raise RuntimeError(f"cannot move an array to {target}: this version of minires computes on the CPU only")
+    ordered, back = in_memory_order(array)
+    if target.type == "cpu":
+        return ordered.get().transpose(back)
+    cupy = gpu_module()
+    count = cupy.cuda.runtime.getDeviceCount()
+    if target.index >= count:
+        raise RuntimeError(f"there is no device {target}: this machine has {count} GPU{'s' if count > 1 else ''}")
+    with cupy.cuda.Device(target.index):
+        if isinstance(array, np.ndarray):
+            moved = cupy.asarray(np.ascontiguousarray(ordered))
+            if not non_blocking:
+                cupy.cuda.get_current_stream().synchronize()
+        else:
+            moved = cupy.ascontiguousarray(ordered).copy()
+        return moved.reshape(ordered.shape).transpose(back)
+
+
+_pinned: "weakref.WeakValueDictionary[int, Array]" = weakref.WeakValueDictionary()  # address -> the whole array
+
+
+def pinned(array: Array) -> Array:
+    """A copy of a NumPy array in page-locked memory, in the same memory order. RuntimeError for an array on a GPU."""
+    if not isinstance(array, np.ndarray):
+        raise RuntimeError(f"only arrays on the CPU can be pinned, not one on {device_of(array)}")
+    gpu_module()
+    import cupyx
+
+    ordered, back = in_memory_order(array)
+    made = cupyx.empty_pinned(ordered.shape, ordered.dtype)
+    made[...] = ordered
+    owner = memory_owner(made)
+    _pinned[owner.ctypes.data] = owner
+    return made.transpose(back)
+
+
+def is_pinned(array: Array) -> bool:
+    """Whether the memory of this array came from `pinned`."""
+    owner = memory_owner(array)
+    return isinstance(owner, np.ndarray) and _pinned.get(owner.ctypes.data) is owner
+
+
+def is_capturing() -> bool:
+    """Whether the work of this thread's stream is being captured for a CUDA graph, when nobody may wait for results."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and bool(cupy.cuda.is_available() and cupy.cuda.get_current_stream().is_capturing())
 
 
 def is_floating(dtype: np.dtype) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from minires import backend
 from minires.autograd import Variable, look
-from minires.backend import Array, array_module, device, is_floating
+from minires.backend import Array, array_module, is_floating
 from minires.methods import OPERATIONS
 
 
@@ -82,10 +82,13 @@ class Conversions:
 
     # ------------------------------------------------------------------------------------------- copies, conversions
 
-    def to(self, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Any:
+    def to(
+        self, *target: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+    ) -> Any:
         """This tensor with another type or on another device; itself where nothing changes.
 
-        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken.
+        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken. non_blocking: a copy
+        from pinned memory (`pin_memory`) to a GPU is not waited for. RuntimeError for a GPU that is not there.
         """
         for value in target:
             if isinstance(value, Variable):
@@ -94,7 +97,7 @@ class Conversions:
                 device = value
             else:
                 dtype = np.dtype(value)
-        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy)
+        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy, non_blocking=non_blocking)
 
     def type(self, dtype: Any = None) -> Any:
         """The name of the type, or this tensor converted to another."""
@@ -144,6 +147,18 @@ class Conversions:
         """On the CPU."""
         return self.to("cpu")
 
-    def cuda(self, index: "int | None" = None) -> Any:  # type: ignore[valid-type]
-        """On a GPU."""
-        return self.to(device("cuda" if index is None else f"cuda:{index}"))
+    def cuda(self, device: Any = None, non_blocking: "bool" = False) -> Any:  # type: ignore[valid-type]
+        """On a GPU: its number, or a device; the first one unless said otherwise."""
+        where = "cuda" if device is None else device if isinstance(device, backend.device) else f"cuda:{device}"
+        return self.to(backend.device(where), non_blocking=non_blocking)
+
+    def pin_memory(self) -> Any:
+        """A copy in page-locked memory of the CPU, from which `to("cuda", non_blocking=True)` copies behind our back.
+
+        RuntimeError without CuPy or a GPU, and for a tensor that is on a GPU.
+        """
+        return type(self)(backend.pinned(self.array))  # type: ignore[call-arg]
+
+    def is_pinned(self) -> "bool":  # type: ignore[valid-type]
+        """Whether this tensor is the result of `pin_memory`, or a view of one."""
+        return backend.is_pinned(self.array)

@@ -120,7 +120,7 @@ def describe(facts: dict[str, Any]) -> str:
         rows.append((f"[{name}]", f"{EXTRAS[name][0]}: {there or missing}"))
     devices = "; ".join(card["devices"]) or card.get("error") or "none seen by a driver"
     cupy = "there" if card["cupy"] else "not installed"
-    rows.append(("GPU", f"{devices}; driver {card['driver'] or 'none'}; CuPy {cupy}; this version computes on the CPU"))
+    rows.append(("GPU", f"{devices}; driver {card['driver'] or 'none'}; CuPy {cupy}"))
     rows.append(("cache", facts["cache_folder"]))
     lines = [f"{name:<13}{value}" for name, value in rows]
     lines += [f"problem: {text}" for text in facts["problems"]] + [f"note: {text}" for text in facts["notes"]]

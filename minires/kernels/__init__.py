@@ -4,7 +4,7 @@ Every kernel exists in up to three sets with the same name and the same signatur
 
     reference   the textbook version: plain, slow, computed in float64. The oracle of every test
     cpu         the fast NumPy version, for float32 and float64; what it lacks, and other types, use the reference
-    cuda        to come: a third set in `SETS`, chosen for arrays that live on a GPU
+    cuda        CuPy arrays: hand-written kernels behind kernels/cuda/adapters, for float32 and float16
 
 `TABLE` says which name has which implementation. Nothing here knows of the bookkeeping of gradients: a backward kernel
 is a function like any other, called by the operation that needs it.
@@ -22,11 +22,13 @@ from typing import Any
 
 from minires import backend, observe
 from minires.kernels import cpu, reference
+from minires.kernels.cuda import adapters
 
 Kernel = Callable[..., Any]
 
 FAST_TYPES = (backend.float32, backend.float64)
-SETS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+SETS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": adapters}
+HOSTS = ("reference", "cpu")  # the sets for NumPy's arrays
 
 
 def _collect() -> dict[str, dict[str, Kernel]]:
@@ -48,10 +50,10 @@ _forced = threading.local()
 def use(set_name: str) -> Iterator[None]:
     """Within this block, and in this thread only, every kernel comes from the named set, "reference" or "cpu".
 
-    Raises ValueError for another name.
+    Raises ValueError for another name; a kernel that is given an array on a GPU inside the block raises TypeError.
     """
-    if set_name not in SETS:
-        raise ValueError(f"expected one of the kernel sets {', '.join(SETS)}, got {set_name!r}")
+    if set_name not in HOSTS:
+        raise ValueError(f"expected one of the kernel sets {', '.join(HOSTS)}, got {set_name!r}")
     before = getattr(_forced, "set_name", None)
     _forced.set_name = set_name
     try:
@@ -78,7 +80,10 @@ def _dispatcher(kernel_name: str) -> Kernel:
 
     @functools.wraps(TABLE[kernel_name]["reference"])
     def call(array: backend.Array, *arguments: Any, **named: Any) -> Any:
-        set_name = getattr(_forced, "set_name", None) or backend.device_of(array).type
+        device = backend.device_of(array).type
+        set_name = getattr(_forced, "set_name", None) or device
+        if device == "cuda" and set_name != "cuda":
+            raise TypeError(f"{kernel_name}: the kernel set {set_name} is for arrays on the CPU, not on a GPU")
         if set_name == "cpu" and array.dtype not in FAST_TYPES:
             set_name = "reference"
         return observe.call("kernel", kernel_name, implementation(kernel_name, set_name), array, *arguments, **named)

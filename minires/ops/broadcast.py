@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minires import kernels
-from minires.backend import Array, array_module, result_type
+from minires.backend import Array, array_module, device_of, result_type
 from minires.tensor import OPERATIONS, Tensor
 
 
@@ -43,10 +43,23 @@ def operands(first: Any, second: Any) -> tuple[Any, Any]:
     one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         common_shape(one.shape, two.shape)
+        first, second = _on_one_device(first, second)
         if one.dtype == two.dtype:
             return first, second
     dtype = result_type(one, two)
     return _cast(first, dtype), _cast(second, dtype)
+
+
+def _on_one_device(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, where they lie on one device; a number without axes on the CPU is taken along to the other's device."""
+    here, there = device_of(first.array), device_of(second.array)
+    if here == there:
+        return first, second
+    if second.ndim == 0 and there.type == "cpu":
+        return first, OPERATIONS["convert"](second, device=here)
+    if first.ndim == 0 and here.type == "cpu":
+        return OPERATIONS["convert"](first, device=there), second
+    raise RuntimeError(f"expected all tensors to be on the same device, but found {here} and {there}")
 
 
 def _as_operand(value: Any) -> Any:

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from minires import backend
-from minires.backend import Array, array_module, float64, int64, move
+from minires.backend import Array, array_module, device_of, float64, gpu_module, int64, move
 from minires.ops.dims import shape_of
 from minires.random import Generator
 from minires.random import generator as draws_from
 from minires.tensor import Tensor, register
 
+CUDA_OF_DLPACK = 2  # kDLCUDA
+
 
 def _finish(array: Array, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    array = np.asarray(array) if dtype is None else np.asarray(array, np.dtype(dtype))
+    array = array_module(array).asarray(array, None if dtype is None else np.dtype(dtype))
     return Tensor(array if device is None else move(array, device), requires_grad)
 
 
@@ -44,7 +46,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     Python floats give float32, integers int64, booleans bool; arrays keep their type.
     """
     array = _from_data(data)
-    return _finish(np.array(array, order="K"), dtype, device, requires_grad)
+    return _finish(array.copy(order="K") if array.ndim else array.copy(), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -150,6 +152,8 @@ def logspace(
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor on the memory of another library's (torch, CuPy, JAX, ...), through the DLPack protocol."""
+    if hasattr(ext_tensor, "__dlpack_device__") and int(ext_tensor.__dlpack_device__()[0]) == CUDA_OF_DLPACK:
+        return Tensor(gpu_module().from_dlpack(ext_tensor))
     return Tensor(np.from_dlpack(ext_tensor))
 
 
@@ -239,7 +243,7 @@ def rand_like(
 ) -> Tensor:
     """Uniform on [0, 1), in the shape and type of `input`."""
     dtype = input.dtype if dtype is None else dtype
-    return rand(input.shape, generator=generator, dtype=dtype, requires_grad=requires_grad)
+    return rand(input.shape, generator=generator, dtype=dtype, device=input.device, requires_grad=requires_grad)
 
 
 def randn_like(
@@ -247,7 +251,7 @@ def randn_like(
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1, in the shape and type of `input`."""
     dtype = input.dtype if dtype is None else dtype
-    return randn(input.shape, generator=generator, dtype=dtype, requires_grad=requires_grad)
+    return randn(input.shape, generator=generator, dtype=dtype, device=input.device, requires_grad=requires_grad)
 
 
 def randint_like(
@@ -257,26 +261,28 @@ def randint_like(
     """Whole numbers from low up to but not including high (from 0 below low), in the shape and type of `input`."""
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, input.shape, generator=generator, dtype=input.dtype if dtype is None else dtype,
-                   requires_grad=requires_grad)  # fmt: skip
+                   device=input.device, requires_grad=requires_grad)  # fmt: skip
 
 
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Normal draws, each with its own mean and standard deviation (tensors), or `size` of them (numbers)."""
-    first, second = (value.array if isinstance(value, Tensor) else value for value in (mean, std))
+    where = next((value.device for value in (mean, std) if isinstance(value, Tensor)), "cpu")
+    first, second = (move(value.array, "cpu") if isinstance(value, Tensor) else value for value in (mean, std))
     if (size is None) == (not isinstance(mean, Tensor) and not isinstance(std, Tensor)):
         raise TypeError("normal: give a size with two numbers, and none with a tensor")
     if np.any(np.asarray(second) < 0):
         raise RuntimeError("normal expects all elements of std >= 0.0")
     shape = np.broadcast_shapes(np.shape(first), np.shape(second)) if size is None else shape_of((size,))
     dtype = next((value.dtype for value in (mean, std) if isinstance(value, Tensor)), backend.default_dtype)
-    return Tensor((first + second * draws_from(generator).standard_normal(shape)).astype(dtype))
+    return Tensor(move((first + second * draws_from(generator).standard_normal(shape)).astype(dtype), where))
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probability that each element says, zeros otherwise."""
     if input.numel() and not 0 <= input.array.min() <= input.array.max() <= 1:
         raise RuntimeError("bernoulli expects probabilities between 0 and 1")
-    return Tensor((draws_from(generator).random(input.shape) < input.array).astype(input.dtype))
+    draws = array_module(input.array).asarray(draws_from(generator).random(input.shape))
+    return Tensor((draws < input.array).astype(input.dtype))
 
 
 def multinomial(
@@ -286,7 +292,7 @@ def multinomial(
 
     Without replacement no column is drawn twice; RuntimeError if there are too few with a weight above 0.
     """
-    weights = np.asarray(input.array, float64)
+    weights = move(input.array, "cpu").astype(float64)
     if weights.ndim not in (1, 2) or (weights < 0).any() or not np.isfinite(weights).all():
         raise RuntimeError("multinomial: expected a vector or a matrix of finite weights from 0 up")
     rows = weights.reshape(-1, weights.shape[-1])
@@ -294,4 +300,5 @@ def multinomial(
         raise RuntimeError(f"multinomial: cannot draw {num_samples} of rows with too few weights above 0")
     random = draws_from(generator)
     picked = [random.choice(len(row), num_samples, replacement, row / row.sum()) for row in rows]
-    return Tensor(np.array(picked, int64).reshape(*weights.shape[:-1], num_samples))
+    columns = np.array(picked, int64).reshape(*weights.shape[:-1], num_samples)
+    return Tensor(move(columns, device_of(input.array)))

@@ -7,7 +7,7 @@ import numpy as np
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, int64
 from minires.ops.dims import axis_of
-from minires.ops.memory import axis_order, new_array
+from minires.ops.memory import axis_order, new_array, own_places
 from minires.ops.pointwise import kept_where
 from minires.ops.reduce import sum
 from minires.tensor import Tensor, register
@@ -60,7 +60,7 @@ class Triangle(Function):
 
     @staticmethod
     def forward(ctx: Node, x: Array, k: int, upper: bool) -> Array:
-        rows, columns = array_module(x).indices(x.shape[-2:], sparse=True)
+        rows, columns = own_places(x, x.shape[-2:])
         ctx.mask = columns - rows >= k if upper else columns - rows <= k
         return kept_where(ctx.mask, x)
 

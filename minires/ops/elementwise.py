@@ -202,6 +202,19 @@ class Convert(Function):
         return grad, None
 
 
+class Move(Function):
+    """y = x on another device;  dx = dy on the device of x."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, target: Any, non_blocking: bool) -> Array:
+        ctx.source = device_of(x)
+        return move(x, target, non_blocking)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        return move(grad, ctx.source), None, None
+
+
 # ------------------------------------------------------------------------------------------- the functions users call
 
 
@@ -302,10 +315,15 @@ def reciprocal(input: Tensor) -> Tensor:
 
 
 @register
-def convert(input: Tensor, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
-    """`input` with another type or on another device; itself where nothing changes and no copy is asked for."""
+def convert(
+    input: Tensor, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+) -> Tensor:
+    """`input` with another type or on another device; itself where nothing changes and no copy is asked for.
+
+    non_blocking: a copy from pinned memory to a GPU is not waited for.
+    """
     if device is not None and device_of(input.array) != device:
-        return Tensor(move(input.array, device))
+        input, copy = Move.apply(input, device, non_blocking), False
     dtype = input.dtype if dtype is None else dtype
     if dtype == input.dtype and not copy:
         return input

@@ -9,7 +9,7 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module, int64
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import axis_of
-from minires.ops.memory import axis_order, new_array
+from minires.ops.memory import axis_order, new_array, own_places
 from minires.tensor import Tensor, register
 
 
@@ -124,7 +124,7 @@ class Gather(Function):
 
 def _places(index: Array, axis: int) -> tuple[Array, ...]:
     """The full index of each place: the given one along `axis`, its own along the others."""
-    places = list(array_module(index).indices(index.shape, sparse=True))
+    places = own_places(index, index.shape)
     places[axis] = index
     return tuple(places)
 

@@ -21,6 +21,12 @@ def new_array(like: Array, shape: tuple[int, ...], order: tuple[int, ...], fill:
     return flat.transpose([order.index(axis) for axis in range(len(shape))])
 
 
+def own_places(like: Array, shape: tuple[int, ...]) -> list[Array]:
+    """For each axis of `shape` the place along it, an array that broadcasts to `shape`, in the library of `like`."""
+    xp = array_module(like)
+    return [xp.arange(n).reshape(-1, *[1] * (len(shape) - 1 - axis)) for axis, n in enumerate(shape)]
+
+
 def at_least_float32(x: Array) -> Array:
     """float16 as float32, whose sums it has no room for; all else as it is."""
     return x if x.dtype.itemsize >= float32.itemsize else x.astype(float32)

@@ -10,7 +10,7 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module, int64
 from minires.kernels.shapes import Pair, adaptive_windows, pooling_sizes
 from minires.ops.conv_transpose import as_picture, numbers
-from minires.ops.memory import axis_order, new_array
+from minires.ops.memory import axis_order, new_array, own_places
 from minires.ops.shape import squeeze, unsqueeze
 from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, max_pool2d, pair
 from minires.tensor import OPERATIONS, Tensor, register
@@ -52,7 +52,7 @@ def _first_largest(rows: Array) -> Array:
 
 def _at(places: Array, width: int) -> tuple[Array, ...]:
     """The full index of places (N, C, OH, OW) in an array (N, C, H, width)."""
-    pictures, channels, _, _ = array_module(places).indices(places.shape, sparse=True)
+    pictures, channels, _, _ = own_places(places, places.shape)
     return pictures, channels, places // width, places % width
 
 

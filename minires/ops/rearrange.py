@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, device_of, move
 from minires.ops.broadcast import common_shape
 from minires.ops.dims import axes_of, axis_of, shape_of
 from minires.ops.index import getitem
@@ -73,10 +73,11 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     if dim is None:
         input, dim = reshape(input, -1), 0
     axis = axis_of(dim, input.ndim)
-    counts = repeats.array if isinstance(repeats, Tensor) else np.asarray(repeats)
+    counts = move(repeats.array, "cpu") if isinstance(repeats, Tensor) else np.asarray(repeats)
     if counts.ndim > 1 or (counts.size and counts.min() < 0) or counts.size not in (1, input.shape[axis]):
         raise RuntimeError(f"repeat_interleave: repeats must be one number from 0 up, or {input.shape[axis]} of them")
-    return index_select(input, axis, Tensor(np.repeat(np.arange(input.shape[axis]), counts)))
+    places = np.repeat(np.arange(input.shape[axis]), counts)
+    return index_select(input, axis, Tensor(move(places, device_of(input.array))))
 
 
 @register

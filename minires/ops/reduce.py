@@ -90,8 +90,7 @@ class LogSumExp(Function):
         xp = array_module(x)
         largest = x.max(axis=axes, keepdims=True)
         largest = xp.where(xp.isfinite(largest), largest, xp.zeros((), x.dtype))
-        with xp.errstate(divide="ignore"):  # the logarithm of nothing at all is -inf, as in PyTorch
-            y = xp.log(kernels.sum_over(xp.exp(x - largest), axes, True)) + largest
+        y = xp.log(kernels.sum_over(xp.exp(x - largest), axes, True)) + largest  # -inf for nothing, as in PyTorch
         ctx.axes = axes
         ctx.save_for_backward(x, y)
         return y if keepdim else y.squeeze(axes)

@@ -148,7 +148,11 @@ def _divided(input: Any, other: Any, name: str) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one type. Real numbers divided by 0 are inf or NaN; whole numbers know neither."""
     first, second = operands(input, other)
     dtype = next(value.dtype for value in (first, second) if isinstance(value, Tensor))
-    one, two = (value if isinstance(value, Tensor) else Tensor(dtype.type(value)) for value in (first, second))
+    like = next(value.array for value in (first, second) if isinstance(value, Tensor))
+    one, two = (
+        value if isinstance(value, Tensor) else Tensor(array_module(like).asarray(value, dtype))
+        for value in (first, second)
+    )
     if not is_floating(dtype) and not two.array.all():
         raise RuntimeError(f"ZeroDivisionError: {name} of whole numbers by 0")
     return one, two

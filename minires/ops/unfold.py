@@ -97,7 +97,9 @@ class Windows(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, axis: int, size: int, step: int) -> Array:
         ctx.shape, ctx.order, ctx.axis, ctx.step = x.shape, axis_order(x), axis, step
-        windows = np.lib.stride_tricks.sliding_window_view(x, size, axis, writeable=x.flags.writeable and step >= size)
+        windows = array_module(x).lib.stride_tricks.sliding_window_view(
+            x, size, axis, writeable=(not isinstance(x, np.ndarray) or x.flags.writeable) and step >= size
+        )
         return windows[(slice(None),) * axis + (slice(None, None, step),)]
 
     @staticmethod

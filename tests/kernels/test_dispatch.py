@@ -14,11 +14,16 @@ def test_every_kernel_has_a_reference_version():
     assert [name for name, versions in kernels.TABLE.items() if "reference" not in versions] == []
 
 
+def arguments_of(function):
+    """Names and defaults; the types differ, NumPy's arrays here and any library's there."""
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
 def test_all_versions_of_a_kernel_take_the_same_arguments():
     for name, versions in kernels.TABLE.items():
-        expected = inspect.signature(versions["reference"])
+        expected = arguments_of(versions["reference"])
         for set_name, version in versions.items():
-            assert inspect.signature(version) == expected, f"{name} of {set_name}"
+            assert arguments_of(version) == expected, f"{name} of {set_name}"
             assert version.__doc__, f"{name} of {set_name} says nothing about itself"
 
 

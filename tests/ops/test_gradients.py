@@ -100,7 +100,8 @@ def test_every_function_class_is_reached_from_the_table():
                 reached |= functions_below(y)
     assert len(defined) > 30
     made_into_others = {base for kind in defined for base in kind.__bases__}
-    assert {kind.__name__ for kind in defined - reached - made_into_others} == set()
+    elsewhere = {"Move"}  # between devices: tests/cuda/test_devices.py
+    assert {kind.__name__ for kind in defined - reached - made_into_others} == elsewhere
 
 
 @pytest.mark.parametrize("entry", PLAIN, ids=lambda entry: entry.label)

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from minires import backend
 from minires.kernels.cuda import source, table
 from minires.kernels.cuda.launch import template_arguments
 from minires.kernels.cuda.types import Array, Outputs
@@ -21,15 +22,7 @@ NUMBERS = {"int": "int32", "float": "float32", "long long": "int64", "unsigned":
 
 def cupy_module() -> Any:
     """CuPy. Raises RuntimeError, in one line, where it is not installed or finds no GPU."""
-    try:
-        import cupy
-    except ImportError:
-        raise RuntimeError(
-            "CUDA needs CuPy: pip install 'minires[cuda12]', or 'minires[cuda13]' for a driver of CUDA 13"
-        ) from None
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CUDA needs an NVIDIA GPU and its driver: CuPy is installed but finds none")
-    return cupy
+    return backend.gpu_module()
 
 
 @functools.cache
@@ -54,6 +47,11 @@ def expressions(file: str, capability: int) -> list[str]:
         if kernel.file == file and kernel.capability <= capability
         for instance in kernel.instances
     ]
+
+
+def compute_capability() -> int:
+    """Of the present device: 90 for 9.0."""
+    return int(cupy_module().cuda.Device().compute_capability)
 
 
 @functools.cache

@@ -1,0 +1,139 @@
+"""Optimisers on a GPU: one launch for one parameter, or for all of a group (`sgd_together`, `adam_together`).
+
+float32 parameters with float32 state are the kernels'; others are computed by the reference's expressions, in CuPy.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from minires import backend
+from minires.kernels.cuda import optims
+from minires.kernels.cuda.adapters.arrays import run, suits
+from minires.kernels.cuda.loader import cupy_module
+from minires.kernels.cuda.types import Array, cpp_type
+from minires.kernels.reference import optim as expressions
+
+__all__ = ["adam_step", "sgd_step"]
+
+
+def is_dense(array: Array) -> bool:
+    """Whether the elements fill a stretch of memory, in whatever order of the axes."""
+    return backend.in_memory_order(array)[0].flags.c_contiguous
+
+
+def fits(parameters: Sequence[Array], grads: Sequence[Array], *states: Sequence[Array]) -> bool:
+    """Whether the kernels can update these: float32, dense, of one order with their state, gradients of one type."""
+    same = all(
+        p.dtype == backend.float32 == s.dtype and p.strides == s.strides
+        for state in states for p, s in zip(parameters, state, strict=True)
+    )  # fmt: skip
+    return same and all(p.dtype == backend.float32 and is_dense(p) and p.size for p in parameters) and all(
+        suits(g) and g.dtype == grads[0].dtype for g in grads
+    )  # fmt: skip
+
+
+def like(grad: Array, parameter: Array) -> Array:
+    """The gradient in the memory order of its parameter; a copy where it lies otherwise."""
+    if grad.strides == tuple(step // 4 * grad.itemsize for step in parameter.strides):
+        return grad
+    made = cupy_module().empty_like(parameter, dtype=grad.dtype)
+    if made.strides != tuple(step // 4 * grad.itemsize for step in parameter.strides):
+        ordered, back = backend.in_memory_order(parameter)
+        made = cupy_module().empty(ordered.shape, grad.dtype).transpose(back)
+    made[...] = grad
+    return made
+
+
+@functools.lru_cache(maxsize=64)
+def chunks(device: int, addresses: tuple[tuple[int, ...], ...], sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The kernels' lists, on the GPU; the same arrays are asked for at every step."""
+    cupy = cupy_module()
+    lists = optims.chunks_of(addresses, sizes).arguments()
+    return {name: value if isinstance(value, int) else cupy.asarray(value) for name, value in lists.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def rates_on_gpu(device: int, rates: tuple[float, ...]) -> Array:
+    """Learning rate and corrections, where the kernels read them."""
+    return cupy_module().asarray(list(rates), dtype=backend.float32)
+
+
+def launch(name: str, parameters: Sequence[Array], grads: Sequence[Array], states: Sequence[Sequence[Array] | None],
+           rates: Iterable[float], **numbers: Any) -> None:  # fmt: skip
+    """One launch for all parameters. states: by the kernel's order, None for one that is missing."""
+    device = cupy_module().cuda.runtime.getDevice()
+    grads = [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
+    nothing = (0,) * len(parameters)
+    kinds = [tuple(a.data.ptr for a in arrays) if arrays else nothing for arrays in (parameters, grads, *states, None)]
+    lists = chunks(device, tuple(kinds), tuple(p.size for p in parameters))
+    rates = rates_on_gpu(device, tuple(float(rate) for rate in rates))
+    run(name, cpp_type(grads[0]), {**lists, "rates": rates, **numbers}, {})
+
+
+def sgd_together(
+    parameters: Sequence[Array], grads: Sequence[Array], buffers: Sequence[Array] | None, first: bool, lr: float,
+    momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool,
+) -> None:  # fmt: skip
+    """`sgd_step` for many parameters in one launch; `fits` must hold."""
+    launch("sgd_step", parameters, grads, [buffers], optims.sgd_rates(lr), first=int(first), momentum=momentum,
+           dampening=dampening, weight_decay=weight_decay, nesterov=int(nesterov), maximize=int(maximize))  # fmt: skip
+
+
+def adam_together(
+    parameters: Sequence[Array], grads: Sequence[Array], averages: Sequence[Sequence[Array] | None], step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, maximize: bool,
+) -> None:  # fmt: skip
+    """`adam_step` for many parameters of one `step` in one launch; averages: m, v and the largest v, or None."""
+    if backend.is_capturing():
+        raise RuntimeError("Adam's corrections change from step to step and cannot be captured in a CUDA graph: "
+                           "capture forward and backward, and step outside of it")  # fmt: skip
+    rates = optims.adam_rates(lr, beta1, beta2, step)
+    launch("adam_step", parameters, grads, averages, rates, beta1=beta1, beta2=beta2, eps=eps,
+           weight_decay=weight_decay, decoupled=int(decoupled), maximize=int(maximize))  # fmt: skip
+
+
+def sgd_step(
+    parameter: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """As the reference."""
+    buffers = [] if momentum_buffer is None else [momentum_buffer]
+    settings = (first, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    if fits([parameter], [grad], *([buffers] if buffers else [])):
+        sgd_together([parameter], [grad], buffers or None, *settings)
+    elif parameter.size:
+        expressions.sgd_step(parameter, grad, momentum_buffer, *settings)
+
+
+def adam_step(
+    parameter: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """As the reference."""
+    largest = None if max_exp_avg_sq is None else [max_exp_avg_sq]
+    averages = [[exp_avg], [exp_avg_sq], largest]
+    settings = (step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
+    if fits([parameter], [grad], *(state for state in averages if state is not None)):
+        adam_together([parameter], [grad], averages, *settings)
+    elif parameter.size:
+        expressions.adam_step(parameter, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, *settings)

@@ -1,0 +1,390 @@
+"""A stand-in for CuPy: NumPy arrays that say they live on a GPU, and kernels that the emulator runs.
+
+It is as strict as CuPy where minires could go wrong without one: arrays of NumPy and of the stand-in do not mix,
+nothing becomes a NumPy array unasked, reductions give arrays without axes, and what CuPy lacks is missing here as well
+(read off CuPy 14). It is no proof that the real one agrees; that is what `pytest -m gpu` is for.
+"""
+
+import contextlib
+import types
+import weakref
+
+import numpy as np
+
+from minires.backend import memory_owner
+from minires.kernels.cuda import table
+from tests.cuda import harness
+
+MISSING = {"errstate", "block", "insert", "einsum_path", "geomspace", "nditer", "ndenumerate", "memmap", "spacing",
+           "histogram_bin_edges", "vecdot", "unstack", "nanpercentile", "nanquantile", "isnat", "seterr"}  # fmt: skip
+owners = weakref.WeakValueDictionary()  # id of the NumPy array that owns memory -> the array of the stand-in
+
+
+def unwrapped(value):
+    """NumPy's value of an argument; TypeError for an array of NumPy, as CuPy says."""
+    if isinstance(value, ndarray):
+        return value.held
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, list | tuple):
+        return type(value)(map(unwrapped, value))
+    return value
+
+
+def wrapped(value):
+    if isinstance(value, np.ndarray | np.generic):
+        return ndarray(np.asarray(value))
+    return type(value)(map(wrapped, value)) if type(value) in (list, tuple) else value
+
+
+def lifted(function):
+    """A function of NumPy for arrays of the stand-in."""
+
+    def call(*arguments, **named):
+        return wrapped(function(*unwrapped(arguments), **{key: unwrapped(value) for key, value in named.items()}))
+
+    return call
+
+
+def method(name):
+    return lambda self, *arguments, **named: lifted(getattr(self.held, name))(*arguments, **named)
+
+
+def operator(name):
+    def call(self, *others):
+        if any(isinstance(other, np.ndarray) for other in others):
+            raise TypeError(f"Unsupported type {np.ndarray}")
+        if others and not isinstance(others[0], ndarray | int | float | bool | np.generic):
+            return NotImplemented
+        outcome = getattr(self.held, name)(*unwrapped(others))
+        return self if outcome is self.held else outcome if outcome is NotImplemented else wrapped(outcome)
+
+    return call
+
+
+class ndarray:
+    """What `cupy.ndarray` is to minires."""
+
+    __array_priority__ = 100
+    __hash__ = None
+
+    def __init__(self, held):
+        self.held = held
+        root = memory_owner(held)
+        self.base = None if root is held else owners.get(id(root))
+        if root is held:
+            owners[id(held)] = self
+
+    shape = property(lambda self: self.held.shape)
+    ndim = property(lambda self: self.held.ndim)
+    size = property(lambda self: self.held.size)
+    dtype = property(lambda self: self.held.dtype)
+    nbytes = property(lambda self: self.held.nbytes)
+    itemsize = property(lambda self: self.held.itemsize)
+    strides = property(lambda self: self.held.strides)
+    flags = property(lambda self: self.held.flags)
+    T = property(lambda self: ndarray(self.held.T))
+    device = property(lambda self: types.SimpleNamespace(id=0))
+    data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data))
+
+    def get(self):
+        return self.held.copy(order="K")
+
+    def set(self, array):
+        self.held[...] = array
+
+    def astype(self, dtype, order="K", copy=True):
+        made = self.held.astype(dtype, order=order, copy=copy)
+        return self if made is self.held else ndarray(made)
+
+    def item(self, *place):
+        return self.held.item(*place)
+
+    def diagonal(self, *places):
+        """As CuPy's, a view that may be written to where the whole may."""
+        view = self.held.diagonal(*places)
+        view.flags.writeable = self.held.flags.writeable
+        return ndarray(view)
+
+    def tolist(self):
+        return self.held.tolist()
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_function__(self, function, _, arguments, named):
+        return getattr(MODULE, function.__name__)(*arguments, **named)
+
+    def __array_ufunc__(self, function, how, *arguments, **named):
+        if how != "__call__" or any(isinstance(a, np.ndarray) for a in arguments):
+            return NotImplemented
+        return getattr(MODULE, function.__name__)(*arguments, **named)
+
+    def __getitem__(self, index):
+        return wrapped(self.held[unwrapped(index)])
+
+    def __setitem__(self, index, value):
+        self.held[unwrapped(index)] = unwrapped(value)
+
+    def __len__(self):
+        return len(self.held)
+
+    def __iter__(self):
+        return (self[place] for place in range(len(self)))
+
+    def __bool__(self):
+        return bool(self.held)
+
+    def __float__(self):
+        return float(self.held)
+
+    def __int__(self):
+        return int(self.held)
+
+    def __index__(self):
+        return self.held.__index__()
+
+    def __dlpack__(self, **settings):
+        return self.held.__dlpack__(**settings)
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+
+METHODS = """sum mean prod max min argmax argmin any all reshape ravel transpose swapaxes copy squeeze argsort clip
+dot cumsum cumprod flatten nonzero repeat round take var std view trace"""
+OPERATORS = """add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod rmod pow rpow
+matmul rmatmul neg pos abs invert and rand or ror xor rxor iand ior lshift rshift lt le gt ge eq ne"""
+for _name in METHODS.split():
+    setattr(ndarray, _name, method(_name))
+for _name in OPERATORS.split():
+    setattr(ndarray, f"__{_name}__", operator(f"__{_name}__"))
+
+
+class Ufunc:
+    """A ufunc that can be called; of the others' methods CuPy has `at`."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *arguments, **named):
+        return lifted(self.function)(*arguments, **named)
+
+    def at(self, target, places, values):
+        self.function.at(target.held, unwrapped(places), unwrapped(values))
+
+
+class Function:
+    """One kernel of a RawModule: its arguments are copied into the emulator's memory, its outputs back."""
+
+    shared_size_bytes = 0
+
+    def __init__(self, expression):
+        self.name, _, rest = expression.partition("<")
+        self.kernel, self.instance = table.KERNELS[self.name], rest.removesuffix(">")
+        self.launches = 0
+
+    def __call__(self, grid, block, arguments, shared_mem):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        held, values, moved = [], [], []
+        try:
+            for argument, value in zip(self.kernel.arguments, arguments, strict=True):
+                if argument.direction is None:
+                    values.append(harness.number(argument, value))
+                    continue
+                if argument.name == "addresses":
+                    moved = [place_for(int(address)) for address in value.held.reshape(-1)]
+                    held += [array for _, array in moved if array]
+                    places = [array.address if array else 0 for _, array in moved]
+                    value = ndarray(np.array(places, np.uint64).reshape(value.shape))
+                array = None if value is None else harness.Array.holding(value.held, argument.name, argument.direction)
+                values.append(array)
+                held += [array] if array else []
+                if array and argument.direction != "in":
+                    moved.append((value, array))
+            harness.module_of(self.name, self.instance).launch(
+                self.kernel.expression(self.instance), grid, block[0], values, shared_mem, seed=1
+            )
+            MODULE.launched.append(self.kernel.expression(self.instance))
+            for ours, array in moved:
+                if array:
+                    if array.role == "out":
+                        array.check_written()
+                    ours.held[...] = array.values
+        finally:
+            for array in held:
+                array.free()
+
+
+def place_for(address):
+    """(array of the stand-in at this address, emulated memory with its values); (None, None) for 0."""
+    if not address:
+        return None, None
+    ours = next(array for array in list(owners.values()) if array.held.ctypes.data == address)
+    return ours, harness.Array.holding(ours.held, f"memory at {address:#x}", "inout")
+
+
+class Stream:
+    """Does all at once; notes what is asked of it."""
+
+    capturing = False
+
+    def __init__(self, null=False, non_blocking=False, ptds=False):
+        self.ptr = 0 if null else id(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def begin_capture(self, mode=None):
+        Stream.capturing = True
+
+    def end_capture(self):
+        Stream.capturing = False
+        return types.SimpleNamespace(launch=lambda stream=None: MODULE.replayed.append(stream))
+
+    def is_capturing(self):
+        return Stream.capturing
+
+    def synchronize(self):
+        assert not Stream.capturing, "operation not permitted when stream is capturing"
+
+    def record(self, event=None):
+        return event or Event()
+
+    def wait_event(self, event):
+        pass
+
+
+class Event:
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.done = True
+
+    def record(self, stream=None):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+class Pool:
+    def used_bytes(self):
+        return sum(array.nbytes for array in list(owners.values()))
+
+    def total_bytes(self):
+        return 2 * self.used_bytes()
+
+    def free_all_blocks(self):
+        pass
+
+
+class Device:
+    compute_capability = "90"
+    attributes = {"MaxSharedMemoryPerBlockOptin": 232448}  # noqa: RUF012
+    mem_info = (70 << 30, 80 << 30)
+
+    def __init__(self, number=0):
+        if number not in (0, None):
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self.id = 0
+
+    __enter__, __exit__ = Stream.__enter__, Stream.__exit__
+
+    def synchronize(self):
+        pass
+
+
+class Module:
+    """The module itself: NumPy's functions, lifted, but for those that CuPy lacks."""
+
+    __name__ = "cupy"
+    ndarray, dtype = ndarray, np.dtype
+
+    def __init__(self):
+        self.launched, self.replayed = [], []
+        pool = Pool()
+        properties = {"name": b"stand-in", "totalGlobalMem": 80 << 30, "multiProcessorCount": 132, "major": 9,
+                      "minor": 0}  # fmt: skip
+        runtime = types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, setDevice=lambda number: None,
+                                        getDeviceProperties=lambda number: properties)  # fmt: skip
+        stream = Stream(null=True)
+        self.cuda = types.SimpleNamespace(
+            is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, runtime=runtime,
+            get_current_stream=lambda: stream, get_elapsed_time=lambda first, last: 1.0,
+        )  # fmt: skip
+        windows = lifted(np.lib.stride_tricks.sliding_window_view)
+        self.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))
+        self.get_default_memory_pool = lambda: pool
+        self.get_default_pinned_memory_pool = lambda: pool
+
+    def __getattr__(self, name):
+        if name in MISSING or name.startswith("__"):
+            raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+        found = getattr(np, name)
+        if isinstance(found, np.ufunc):
+            return Ufunc(found)
+        return found if isinstance(found, type) or not callable(found) else lifted(found)
+
+    @staticmethod
+    def RawModule(code, options, name_expressions):
+        assert "__global__" in code
+        return types.SimpleNamespace(get_function=lambda name: Function(name_expressions[name_expressions.index(name)]))
+
+    @staticmethod
+    def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
+        if isinstance(a, ndarray) and dtype in (None, a.dtype):
+            return a
+        return ndarray(np.array(a.held if isinstance(a, ndarray) else unwrapped_list(a), dtype))
+
+    array = asarray
+
+    @staticmethod
+    def asnumpy(a):
+        return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+    @staticmethod
+    def ascontiguousarray(a):
+        return a if a.held.flags.c_contiguous else ndarray(np.ascontiguousarray(a.held))
+
+    @staticmethod
+    def indices(dimensions, dtype=int):
+        return ndarray(np.indices(dimensions, dtype))
+
+    @staticmethod
+    def from_dlpack(other):
+        return other if isinstance(other, ndarray) else ndarray(np.from_dlpack(other))
+
+    @staticmethod
+    def get_array_module(*_):
+        return MODULE
+
+
+def unwrapped_list(value):
+    return [unwrapped_list(part) for part in value] if isinstance(value, list) else unwrapped(value) if isinstance(
+        value, ndarray) else value  # fmt: skip
+
+
+MODULE = Module()
+
+
+@contextlib.contextmanager
+def in_place(monkeypatch):
+    """Within the block `import cupy` gives the stand-in, and nothing compiled before is used."""
+    import sys
+
+    from minires.kernels.cuda import loader
+
+    pinned = types.SimpleNamespace(empty_pinned=np.empty)
+    monkeypatch.setitem(sys.modules, "cupy", MODULE)
+    monkeypatch.setitem(sys.modules, "cupyx", pinned)
+    MODULE.launched.clear()
+    MODULE.replayed.clear()
+    for cached in (loader.module, loader.function):
+        cached.cache_clear()
+    try:
+        yield MODULE
+    finally:
+        for cached in (loader.module, loader.function):
+            cached.cache_clear()
