@@ -113,8 +113,10 @@ def compile_inference(model: Module, example: Tensor | None = None, plan: bool =
     return InferenceModel(copied, plan)
 
 
-def fuse_conv_bn_eval(conv: Any, bn: Any) -> Conv2d:
-    """A new Conv2d that computes bn(conv(x)); as torch.nn.utils.fusion has it. Both must be in eval mode.
+def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Any:
+    """A new convolution that computes bn(conv(x)); as torch.nn.utils.fusion has it. Both must be in eval mode.
+
+    transpose: whether it is a transposed one (without groups), whose weight has its output channels second.
 
     RuntimeError for a module in training mode (other than PyTorch's AssertionError), or a norm without statistics.
     """
@@ -124,19 +126,21 @@ def fuse_conv_bn_eval(conv: Any, bn: Any) -> Conv2d:
         raise RuntimeError("fuse_conv_bn_eval: the batch norm was made with track_running_stats=False")
     fused = copy.deepcopy(conv)
     statistics = bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
-    fused.weight, fused.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+    fused.weight, fused.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose)
     return fused
 
 
 def fuse_conv_bn_weights(
     conv_w: Tensor, conv_b: Tensor | None, bn_rm: Tensor, bn_rv: Tensor, bn_eps: float,
-    bn_w: Tensor | None, bn_b: Tensor | None,
+    bn_w: Tensor | None, bn_b: Tensor | None, transpose: bool = False,
 ) -> tuple[Parameter, Parameter]:  # fmt: skip
     """(weight, bias) of the convolution with the norm folded in: worked out in float64, of conv_w's type."""
-    channels = conv_w.shape[0]
+    axis = 1 if transpose else 0
+    channels = conv_w.shape[axis]
     factor = _wide(bn_w, channels, 1) / np.sqrt(_wide(bn_rv, channels, 1) + bn_eps)
     bias = (_wide(conv_b, channels, 0) - _wide(bn_rm, channels, 0)) * factor + _wide(bn_b, channels, 0)
-    weight = conv_w.array.astype(np.float64) * factor.reshape(-1, 1, 1, 1)  # both keep the order in memory
+    ahead = factor.reshape(-1, *(1 for _ in conv_w.shape[axis + 1 :]))
+    weight = conv_w.array.astype(np.float64) * ahead  # both keep the order in memory
     made = (weight.astype(conv_w.dtype), bias.astype(conv_w.dtype))
     return Parameter(made[0], conv_w.requires_grad), Parameter(made[1], conv_w.requires_grad)
 

@@ -94,6 +94,21 @@ def test_a_norm_is_folded_into_a_convolution_with_another_padding(padding_mode):
     assert np.allclose(mr.compile_inference(model, x)(x).array, expected.array, atol=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "norm", "shape"), [
+    ("Conv1d", "BatchNorm1d", (2, 3, 7)), ("ConvTranspose1d", "BatchNorm1d", (2, 3, 7)),
+    ("ConvTranspose2d", "BatchNorm2d", (2, 3, 5, 4)),
+])  # fmt: skip
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_norm_is_folded_into_other_convolutions(kind, norm, shape, bias):
+    conv, bn = getattr(nn, kind)(3, 4, 3, bias=bias).eval(), getattr(nn, norm)(4).eval()
+    bn.running_mean.array[...], bn.running_var.array[...] = [0.3, -0.2, 0.1, 0.5], [1.5, 0.5, 2.0, 1.0]
+    bn.weight.array[...], bn.bias.array[...] = [1.5, -0.5, 2.0, 1.0], [0.1, 0.2, 0.3, 0.4]
+    x = Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    fused = utils.fuse_conv_bn_eval(conv, bn, transpose="Transpose" in kind)
+    assert type(fused) is type(conv) and fused is not conv
+    assert np.allclose(fused(x).array, bn(conv(x)).array, atol=1e-5)
+
+
 # ----------------------------------------------------------------------------------------------------------- nn.init
 
 
