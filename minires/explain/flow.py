@@ -91,8 +91,9 @@ def _log(value: float | None) -> float | None:
 
 def _noting(name: str, found: dict[str, tuple[float, float, float]]) -> Callable[..., None]:
     def note(module: Any, arguments: Any, output: Tensor) -> None:
-        values = np.asarray(output.array, np.float64)
-        found[name] = float(values.mean()), float(values.std()), float((values <= 0).mean())
+        values = np.asarray(output.array)
+        mean = float(values.mean(dtype=np.float64))
+        found[name] = mean, float(values.std(dtype=np.float64)), float((values <= 0).mean())
 
     return note
 

@@ -39,6 +39,7 @@ from minires.training.batches import inputs_and_targets
 from minires.training.evaluation import eval_mode
 
 AUGMENTED, MISTAKES = 12, 12  # pictures shown
+AT_ONCE = 32  # pictures that go through the model together: a report must not need more memory than the training
 MOST_PICTURES = 2000  # of a split that are looked at for features, duplicates and labels
 MOST_POINTS = 1500  # of the features in the plane
 MOST_REVIEWED = 500  # rows of review.csv of each kind
@@ -136,7 +137,7 @@ def run_split(material: Material, dataset: Any) -> Outputs:
     settings = material.settings
     plain = copy.copy(dataset)
     plain.transform, plain.target_transform = material.preprocessing, None
-    size = settings.validation_batch_size or settings.batch_size
+    size = min(settings.validation_batch_size or settings.batch_size, AT_ONCE)
     workers = loader_workers(settings.workers, settings.worker_type, plain)
     kept = _drawn(len(plain), settings.seed)
     rows: list[tuple[np.ndarray, ...]] = []
@@ -251,8 +252,8 @@ def _signals(material: Material) -> list[Any]:
     plain = copy.copy(material.splits["train"])
     plain.transform, plain.target_transform = material.preprocessing, None
     order = random.philox(material.settings.seed, "report", 1).permutation(len(plain))
-    batch = next(iter(DataLoader(plain.take(order[: material.settings.batch_size].tolist()),
-                                 material.settings.batch_size)))  # fmt: skip
+    count = min(material.settings.batch_size, AT_ONCE)
+    batch = next(iter(DataLoader(plain.take(order[:count].tolist()), count)))
     with eval_mode(material.model):
         return signal_flow(material.model, *inputs_and_targets(batch, "cpu"))
 

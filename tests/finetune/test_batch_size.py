@@ -1,6 +1,8 @@
 """--batch-size auto, and steps for which there is too little memory."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from minires.finetune import batch_size, finetune, lr_find
 from minires.finetune.batch_size import power_of_two
 from minires.io import memory
 from minires.models.base import ImageModel
+from tests.cli.helpers import environment
 from tests.finetune.helpers import make_photos, make_weights
 
 
@@ -130,3 +133,50 @@ def test_other_commands_take_auto_too(place, capsys):
     assert "one batch of 2 pictures" in capsys.readouterr().out
     found = lr_find.lr_find(data=str(place / "photos"), weights=str(place / "weights"), batch_size="auto", steps=10)
     assert len(found.losses) == 10
+
+
+LIMITED = """
+import resource, sys
+from minires import cli
+from minires.finetune import fitting
+
+plain = fitting.fit_into_memory
+
+
+def limited(*arguments):
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 120_000_000, -1))
+    return plain(*arguments)
+
+
+fitting.fit_into_memory = limited
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is read from /proc")
+@pytest.mark.fault("a limit on the process's memory (ulimit -v)", "as above: rc 1 and a size to try, or it goes on")
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_real_limit(tmp_path, halved):
+    """A batch of 128 takes some 270 MB, and 120 MB are left."""
+    words = [
+        "finetune",
+        "--data",
+        "digits",
+        "--samples-per-class",
+        "20",
+        "-b",
+        "128",
+        "--epochs",
+        "1",
+        "--output",
+        "run",
+    ]
+    words += ["--halve-on-oom"] if halved else []
+    answer = subprocess.run([sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, cwd=tmp_path,
+                            env=environment(), timeout=200, check=False)  # fmt: skip
+    assert answer.returncode == (0 if halved else 1), answer.stderr
+    expected = "out of memory in step 1: from here on" if halved else "--batch-size 64 --grad-accum-steps 2"
+    assert expected in answer.stderr
+    assert (tmp_path / "run" / "report.html").exists() == halved
