@@ -20,30 +20,16 @@ The floors of the house, each built on those before it:
 7  cli                       the command `minires`
 """
 
+import importlib as _importlib
+import typing as _typing
+
 from minires import processor
 
 with processor.prepare():  # before anything else: OpenBLAS chooses its kernels when NumPy is first imported
     import numpy as _numpy
 
 # Names that shadow Python's builtins inside this namespace are PyTorch's: minires.sum, minires.int.
-from minires import (
-    autograd,
-    backend,
-    backends,
-    data,
-    errors,
-    finetune,
-    io,
-    models,
-    nn,
-    onnx,
-    ops,
-    optim,
-    profiler,
-    random,
-    training,
-    utils,
-)
+from minires import autograd, backend, data, errors, io, models, nn, ops, optim, random
 from minires.autograd import (
     enable_grad,
     inference_mode,
@@ -301,3 +287,18 @@ bool = backend.boolean
 dtype, Size = _numpy.dtype, tuple
 pi, inf, nan, e, newaxis = _numpy.pi, _numpy.inf, _numpy.nan, _numpy.e, None
 finfo, iinfo, promote_types = _numpy.finfo, _numpy.iinfo, _numpy.promote_types
+
+# Not everybody needs these: each is imported when it is first named, so that `import minires` stays quick.
+_LATER = ("backends", "explain", "finetune", "onnx", "profiler", "training", "utils")
+if _typing.TYPE_CHECKING:
+    from minires import backends, explain, finetune, onnx, profiler, training, utils
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _LATER:
+        return _importlib.import_module(f"minires.{name}")
+    raise AttributeError(f"module 'minires' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
