@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, is_floating
+from minires.backend import Array, array_module, is_floating, result_type
 from minires.ops.activation_formulas import sigmoid_of, softplus_of
 from minires.ops.broadcast import common_shape, sum_to_shape
 from minires.ops.loss import _refuse_old, _warn_of_shapes, reduced, weighed
@@ -128,15 +128,24 @@ class SoftMargin(PairLoss):
 # ------------------------------------------------------------------------------------------- the functions users call
 
 
+REAL_TARGETS = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div")  # others take integers, too
+TYPE_OF_THE_INPUT = ("huber_loss", "soft_margin_loss")  # others promote both to the wider type
+
+
 def _real_pair(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Both of one real type, shapes that broadcast."""
+    """Both of one real type, by PyTorch's rules for this loss, and of shapes that broadcast."""
     for word, value in (("input", input), ("target", target)):
         if not isinstance(value, Tensor):
             raise TypeError(f"{name}: the {word} must be a Tensor, got {type(value).__name__}")
     if not is_floating(input.dtype):
         raise RuntimeError(f"{name}: the input must hold real numbers, got {input.dtype}")
+    if name in REAL_TARGETS and not is_floating(target.dtype):
+        raise RuntimeError(f"{name}: the target must hold real numbers, got {target.dtype}")
+    if name == "binary_cross_entropy" and target.dtype != input.dtype:
+        raise RuntimeError(f"{name}: the input is {input.dtype}, the target {target.dtype}: they should be the same")
     common_shape(input.shape, target.shape)
-    return input, target.to(input.dtype)
+    dtype = input.dtype if name in TYPE_OF_THE_INPUT else result_type(input.array, target.array)
+    return input.to(dtype), target.to(dtype)
 
 
 @register

@@ -188,6 +188,21 @@ def test_extreme_values_as_in_torch(name, dtype):
     assert np.allclose(ours.array[known], theirs[known], rtol=1e-5, equal_nan=True), (ours.array, theirs)
 
 
+@pytest.mark.parametrize("name", ["binary_cross_entropy", "binary_cross_entropy_with_logits", "smooth_l1_loss",
+                                  "huber_loss", "kl_div", "soft_margin_loss", "mse_loss", "l1_loss", "poisson_nll_loss",
+                                  "hinge_embedding_loss"])  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_targets_of_other_types_as_in_torch(name, dtype):
+    x, target = np.array([0.2, 0.7, 0.4], np.float32), np.array([1, 0, 1], dtype)
+    theirs = raised_by(lambda lib, f: getattr(f, name)(lib.tensor(x), lib.tensor(target)), torch, T)
+    ours = raised_by(lambda lib, f: getattr(f, name)(lib.tensor(x), lib.tensor(target)), mr, F)
+    if isinstance(theirs, Exception):
+        assert isinstance(ours, RuntimeError) and name in str(ours)
+    else:
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
 def test_losses_of_certain_and_wrong_predictions_are_finite():
     x = np.array([0.0, 1.0, 1e-30])
     pairs = (F, mr.tensor), (T, torch.tensor)
