@@ -345,8 +345,8 @@ def test_normalize_refuses_nonsense():
         T.Normalize([0, 0], [1, 1, 1])(image)
     with pytest.raises(TypeError, match="put ToTensor before Normalize"):
         T.Normalize([0], [1])(noise(2, 2))
-    with pytest.raises(TypeError, match="put this before ToTensor"):
-        T.RandomHorizontalFlip(1.0)(image)
+    with pytest.raises(TypeError, match="expected a Pillow picture"):
+        T.RandomHorizontalFlip(1.0)(image.numpy())
 
 
 def test_random_erasing():

@@ -38,11 +38,11 @@ class CocoDetection(AnnotatedPictures):
         self.categories = {number: entry.get("name", str(number)) for number, entry in categories.items()}
         self.annotations: dict[int, list[dict[str, Any]]] = {number: [] for number in self.ids}
         for number, annotation in _by_number(self.path, found, "annotations").items():
-            image = annotation.get("image_id")
-            if type(image) is not int or image not in self.annotations:
-                raise FileFormatError(self.path, None, f"annotation {number} is of the unknown picture {image!r}")
+            picture = annotation.get("image_id")
+            if type(picture) is not int or picture not in self.annotations:
+                raise FileFormatError(self.path, None, f"annotation {number} is of the unknown picture {picture!r}"[:300])
             _check_box(self.path, number, annotation)
-            self.annotations[image].append(annotation)
+            self.annotations[picture].append(annotation)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,13 +3,13 @@
     transform = Compose([RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor(), Normalize(mean, std)])
 
 The random ones draw from `minires.random.generator()` and from nowhere else: under a DataLoader that is the address of
-the sample (seed, epoch, index), so that neither workers nor a resume can change a bit. Pillow pictures go in; ToTensor
-turns them into tensors (C, H, W) for what follows.
+the sample (seed, epoch, index), so that neither workers nor a resume can change a bit. Pillow pictures or tensors
+(..., C, H, W) go in; ToTensor makes the one of the other.
 """
 
 from minires.data.transforms import functional
 from minires.data.transforms.colour import ColorJitter, Grayscale
-from minires.data.transforms.compose import Compose, Lambda, RandomApply
+from minires.data.transforms.compose import Compose, Lambda, RandomApply, RandomChoice, RandomOrder
 from minires.data.transforms.geometry import (
     CenterCrop,
     Pad,
@@ -33,6 +33,7 @@ from minires.data.transforms.presets import (
 )
 from minires.data.transforms.tensors import (
     ConvertImageDtype,
+    LinearTransformation,
     Normalize,
     PILToTensor,
     PixelValues,
@@ -40,6 +41,23 @@ from minires.data.transforms.tensors import (
     ReverseChannels,
     ToPILImage,
     ToTensor,
+)
+from minires.data.transforms.tones import (
+    GaussianBlur,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomGrayscale,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+)
+from minires.data.transforms.warps import (
+    ElasticTransform,
+    FiveCrop,
+    RandomAffine,
+    RandomPerspective,
+    TenCrop,
 )
 
 __all__ = [
@@ -50,24 +68,40 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "ConvertImageDtype",
+    "ElasticTransform",
+    "FiveCrop",
+    "GaussianBlur",
     "Grayscale",
     "InterpolationMode",
     "Lambda",
+    "LinearTransformation",
     "Normalize",
     "PILToTensor",
     "Pad",
     "PixelValues",
     "Preprocessing",
     "RandAugment",
+    "RandomAdjustSharpness",
+    "RandomAffine",
     "RandomApply",
+    "RandomAutocontrast",
+    "RandomChoice",
     "RandomCrop",
+    "RandomEqualize",
     "RandomErasing",
+    "RandomGrayscale",
     "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomOrder",
+    "RandomPerspective",
+    "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
     "ReverseChannels",
+    "TenCrop",
     "ToPILImage",
     "ToTensor",
     "TrivialAugmentWide",

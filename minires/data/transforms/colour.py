@@ -1,8 +1,7 @@
-"""Transforms of colour. They take and give Pillow pictures."""
+"""Transforms of colour. They take and give Pillow pictures or image tensors (..., C, H, W)."""
 
 from collections.abc import Sequence
-
-from PIL import Image
+from typing import Any
 
 from minires.data.transforms import functional
 from minires.random import generator
@@ -26,7 +25,7 @@ class ColorJitter:
         self.saturation = _factor_range("saturation", saturation)
         self.hue = _factor_range("hue", hue, middle=0.0, lowest=-0.5, highest=0.5)
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         steps = (
             (functional.adjust_brightness, self.brightness),
             (functional.adjust_contrast, self.contrast),
@@ -74,7 +73,7 @@ class Grayscale:
             raise ValueError(f"num_output_channels must be 1 or 3, got {num_output_channels}")
         self.num_output_channels = num_output_channels
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         return functional.to_grayscale(img, self.num_output_channels)
 
     def __repr__(self) -> str:

@@ -66,3 +66,36 @@ class RandomApply:
 
     def __repr__(self) -> str:
         return _lines(self, [f"p={self.p}", *self.transforms])
+
+
+class RandomChoice:
+    """One of `transforms`, drawn with the probabilities `p` (default: all alike)."""
+
+    def __init__(self, transforms: Sequence[Transform], p: Sequence[float] | None = None) -> None:
+        if not transforms:
+            raise ValueError("transforms must not be empty")
+        if p is not None and (len(p) != len(transforms) or min(p) < 0 or not 0 < sum(p) < float("inf")):
+            raise ValueError(f"p needs a probability for each of {len(transforms)} transforms, got {p!r}")
+        self.transforms, self.p = transforms, p
+
+    def __call__(self, img: Any) -> Any:
+        shares = None if self.p is None else [share / sum(self.p) for share in self.p]
+        return self.transforms[int(generator().choice(len(self.transforms), p=shares))](img)
+
+    def __repr__(self) -> str:
+        return f"{_lines(self, self.transforms)}(p={self.p})"
+
+
+class RandomOrder:
+    """All of `transforms`, in a random order."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, img: Any) -> Any:
+        for place in generator().permutation(len(self.transforms)):
+            img = self.transforms[place](img)
+        return img
+
+    def __repr__(self) -> str:
+        return _lines(self, self.transforms)

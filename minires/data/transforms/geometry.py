@@ -1,11 +1,10 @@
-"""Transforms that move pixels: sizes, crops, flips, rotation. They take and give Pillow pictures."""
+"""Sizes, crops, flips, rotation. They take and give Pillow pictures or image tensors (..., C, H, W)."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from minires.data.transforms import functional
 from minires.data.transforms.compose import check_probability
@@ -18,7 +17,7 @@ CROP_ATTEMPTS = 10  # torchvision's number, for RandomResizedCrop and RandomEras
 class Resize:
     """The picture in the size (height, width), or with its shorter side `size` and its proportions kept.
 
-    `antialias` is only accepted: Pillow always smooths when it makes a picture smaller, as torchvision says there.
+    `antialias`: smooth before shrinking; for tensors, as Pillow always does.
     """
 
     def __init__(
@@ -31,8 +30,8 @@ class Resize:
         self.max_size = max_size
         self.antialias = antialias
 
-    def __call__(self, img: Image.Image) -> Image.Image:
-        return functional.resize(img, self.size, self.interpolation, self.max_size)
+    def __call__(self, img: Any) -> Any:
+        return functional.resize(img, self.size, self.interpolation, self.max_size, self.antialias)
 
     def __repr__(self) -> str:
         detail = f"interpolation={self.interpolation}, max_size={self.max_size}, antialias={self.antialias}"
@@ -45,7 +44,7 @@ class CenterCrop:
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = pair(size)
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         return functional.center_crop(img, self.size)
 
     def __repr__(self) -> str:
@@ -61,7 +60,7 @@ class Pad:
             raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
         self.padding, self.fill, self.padding_mode = padding, fill, padding_mode
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         return functional.pad(img, self.padding, self.fill, self.padding_mode)
 
     def __repr__(self) -> str:
@@ -83,26 +82,28 @@ class RandomCrop:
         self.fill, self.padding_mode = fill, padding_mode
 
     @staticmethod
-    def get_params(img: Image.Image, output_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def get_params(img: Any, output_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part."""
         height, width = output_size
-        if img.height < height or img.width < width:
-            sizes = f"{output_size} is larger than input image size {(img.height, img.width)}"
+        _, rows, columns = functional.get_dimensions(img)
+        if rows < height or columns < width:
+            sizes = f"{output_size} is larger than input image size {(rows, columns)}"
             raise ValueError(f"Required crop size {sizes}")
-        if img.size == (width, height):
+        if (rows, columns) == (height, width):
             return 0, 0, height, width
         rng = generator()
-        top = int(rng.integers(0, img.height - height + 1))
-        return top, int(rng.integers(0, img.width - width + 1)), height, width
+        top = int(rng.integers(0, rows - height + 1))
+        return top, int(rng.integers(0, columns - width + 1)), height, width
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         if self.padding is not None:
             img = functional.pad(img, self.padding, self.fill, self.padding_mode)
         height, width = self.size
-        if self.pad_if_needed and img.width < width:
-            img = functional.pad(img, (width - img.width, 0), self.fill, self.padding_mode)
-        if self.pad_if_needed and img.height < height:
-            img = functional.pad(img, (0, height - img.height), self.fill, self.padding_mode)
+        _, rows, columns = functional.get_dimensions(img)
+        if self.pad_if_needed and columns < width:
+            img = functional.pad(img, (width - columns, 0), self.fill, self.padding_mode)
+        if self.pad_if_needed and rows < height:
+            img = functional.pad(img, (0, height - rows), self.fill, self.padding_mode)
         return functional.crop(img, *self.get_params(img, self.size))
 
     def __repr__(self) -> str:
@@ -130,9 +131,9 @@ class RandomResizedCrop:
         self.antialias = antialias
 
     @staticmethod
-    def get_params(img: Image.Image, scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, int, int, int]:
+    def get_params(img: Any, scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part."""
-        width, height = img.size
+        width, height = functional.get_image_size(img)
         rng = generator()
         for _ in range(CROP_ATTEMPTS):
             part_width, part_height = random_rectangle(rng, width * height, scale, ratio)
@@ -146,9 +147,9 @@ class RandomResizedCrop:
             part_width = round(height * max(ratio))
         return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         top, left, height, width = self.get_params(img, self.scale, self.ratio)
-        return functional.resized_crop(img, top, left, height, width, self.size, self.interpolation)
+        return functional.resized_crop(img, top, left, height, width, self.size, self.interpolation, self.antialias)
 
     def __repr__(self) -> str:
         scale, ratio = (tuple(round(value, 4) for value in values) for values in (self.scale, self.ratio))
@@ -171,7 +172,7 @@ class RandomHorizontalFlip:
     def __init__(self, p: float = 0.5) -> None:
         self.p = check_probability(p)
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         return functional.hflip(img) if generator().random() < self.p else img
 
     def __repr__(self) -> str:
@@ -184,7 +185,7 @@ class RandomVerticalFlip:
     def __init__(self, p: float = 0.5) -> None:
         self.p = check_probability(p)
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         return functional.vflip(img) if generator().random() < self.p else img
 
     def __repr__(self) -> str:
@@ -214,7 +215,7 @@ class RandomRotation:
         """The angle."""
         return float(generator().uniform(degrees[0], degrees[1]))
 
-    def __call__(self, img: Image.Image) -> Image.Image:
+    def __call__(self, img: Any) -> Any:
         angle = self.get_params(self.degrees)
         return functional.rotate(img, angle, self.interpolation, self.expand, self.center, self.fill)
 

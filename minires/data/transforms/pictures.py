@@ -49,10 +49,12 @@ def resize(
     size: int | Sequence[int],
     interpolation: "str | InterpolationMode" = InterpolationMode.BILINEAR,
     max_size: int | None = None,
+    antialias: bool | None = True,
 ) -> Image.Image:
     """`size` = (height, width), or one number for the shorter side; the longer one is then int(size * long / short).
 
-    `max_size` bounds the longer side. Pillow widens its filter when it makes a picture smaller (antialiasing, always).
+    `max_size` bounds the longer side. Pillow widens its filter when it makes a picture smaller: `antialias` is for
+    tensors, and only accepted here.
     """
     check_picture(img)
     if isinstance(size, int) or len(size) == 1:
@@ -101,7 +103,7 @@ def center_crop(img: Image.Image, output_size: int | Sequence[int]) -> Image.Ima
 
 def resized_crop(
     img: Image.Image, top: int, left: int, height: int, width: int, size: int | Sequence[int],
-    interpolation: "str | InterpolationMode" = InterpolationMode.BILINEAR,
+    interpolation: "str | InterpolationMode" = InterpolationMode.BILINEAR, antialias: bool | None = True,
 ) -> Image.Image:  # fmt: skip
     """`crop`, then `resize`."""
     return resize(crop(img, top, left, height, width), size, interpolation)

@@ -26,10 +26,10 @@ def _shifted(img: Picture, matrix: tuple[float, ...]) -> Picture:
 
 
 def _enhanced(kind: Any) -> Callable[[Picture, float], Picture]:
-    return lambda img, strength: _colours(img, lambda part: kind(part).enhance(1 + strength))
+    return lambda img, strength: colours(img, lambda part: kind(part).enhance(1 + strength))
 
 
-def _colours(img: Picture, change: Callable[[Picture], Picture]) -> Picture:
+def colours(img: Picture, change: Callable[[Picture], Picture]) -> Picture:
     """The change applied to the colours; transparency stays."""
     if img.mode != "RGBA":
         return change(img)
@@ -49,10 +49,10 @@ OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "Color": _enhanced(ImageEnhance.Color),
     "Contrast": _enhanced(ImageEnhance.Contrast),
     "Sharpness": _enhanced(ImageEnhance.Sharpness),
-    "Posterize": lambda img, bits: _colours(img, lambda part: ImageOps.posterize(part, int(bits))),
-    "Solarize": lambda img, least: _colours(img, lambda part: ImageOps.solarize(part, math.ceil(least))),
-    "AutoContrast": lambda img, strength: _colours(img, ImageOps.autocontrast),
-    "Equalize": lambda img, strength: _colours(img, ImageOps.equalize),
+    "Posterize": lambda img, bits: colours(img, lambda part: ImageOps.posterize(part, int(bits))),
+    "Solarize": lambda img, least: colours(img, lambda part: ImageOps.solarize(part, math.ceil(least))),
+    "AutoContrast": lambda img, strength: colours(img, ImageOps.autocontrast),
+    "Equalize": lambda img, strength: colours(img, ImageOps.equalize),
 }
 
 

@@ -1,5 +1,6 @@
 """Transforms from pictures to tensors and of image tensors (C, H, W)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,28 @@ class Normalize:
 
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean}, std={self.std})"
+
+
+class LinearTransformation:
+    """(flattened tensor - `mean_vector`) times `transformation_matrix` (D, D), D = C * H * W: whitening, say."""
+
+    def __init__(self, transformation_matrix: Tensor, mean_vector: Tensor) -> None:
+        rows, mean = transformation_matrix.shape, mean_vector.shape
+        if len(rows) != 2 or rows[0] != rows[1] or mean != rows[:1]:
+            raise ValueError(f"transformation_matrix should be square and mean_vector as long, got {rows} and {mean}")
+        self.transformation_matrix, self.mean_vector = transformation_matrix, mean_vector
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        size = math.prod(tensor.shape[-3:])
+        if size != len(self.mean_vector):
+            raise ValueError("Input tensor and transformation matrix have incompatible shape: "
+                             f"{tensor.shape[-3:]} are {size} values, not {len(self.mean_vector)}")  # fmt: skip
+        rows = tensor.array.reshape(-1, size) - self.mean_vector.array
+        return Tensor((rows @ self.transformation_matrix.array.astype(rows.dtype)).reshape(tensor.shape))
+
+    def __repr__(self) -> str:
+        matrix, mean = self.transformation_matrix.tolist(), self.mean_vector.tolist()
+        return f"LinearTransformation(transformation_matrix={matrix}, mean_vector={mean})"
 
 
 class RandomErasing:
