@@ -20,7 +20,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = ROOT / "docs" / "reliability.md"
-FOLDERS = ("tests/faults", "tests/io", "tests/training", "tests/cli")
+FOLDERS = ("tests/faults", "tests/io", "tests/training", "tests/cli", "tests/finetune")
 HEADER = ["| fault | promise | test | last figures |", "| --- | --- | --- | --- |"]
 
 

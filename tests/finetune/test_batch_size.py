@@ -84,7 +84,7 @@ def test_auto_that_cannot_be(place, tmp_path, monkeypatch, room, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.fault("no memory for a step", "the error names a batch size to try; the weights are as before the step")
+@pytest.mark.fault("no memory for a step", "the error names a batch size to try; rc 1")
 def test_without_memory_the_error_says_what_to_try(place, tmp_path, little_memory):
     little_memory(4)
     with pytest.raises(MiniresError, match="out of memory in step 1 with 8 pictures at a time") as caught:
