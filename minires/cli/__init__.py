@@ -1,11 +1,12 @@
 """The command line: `minires finetune|train|evaluate|predict|export|...`, a thin shell over the API.
 
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed at run time, 2 wrong use (nothing has
-been created), 3 partly done, 130 interrupted, 143 terminated. An error is one line; with --json also an object on
-stdout.
+been created), 3 partly done, 130 interrupted, 143 terminated, 129 hung up. An error is one line; with --json also an
+object on stdout.
 A command's module is imported only when it is called, so that `minires --help` answers at once.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -31,7 +32,7 @@ COMMANDS = {
     "gradcheck": "check the derivatives of every operation on this machine",
 }
 
-DONE, FAILED, WRONG_USE, PARTLY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+DONE, FAILED, WRONG_USE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
 HELP = """usage: minires COMMAND ...
 
@@ -60,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except KeyboardInterrupt:
         return _give_up("interrupted", INTERRUPTED)
-    except Terminated:
-        return _give_up("terminated", TERMINATED)
+    except Terminated as signal:
+        return _give_up(signal.word, signal.status)
 
 
 def _run(words: list[str]) -> int:
@@ -108,5 +109,6 @@ def _give_up(word: str, status: int) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         output.drop_stdout()
-    os.write(2, f"minires: {word}\n".encode())
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is what a hang-up says
+        os.write(2, f"minires: {word}\n".encode())
     return status

@@ -29,7 +29,7 @@ OTHER_NAMES = {
     "--results-file": "--output", "--fliplr": "--hflip", "--flipud": "--vflip", "--dropout": "--head-dropout",
     "--source": "the pictures without a flag", "--conf": "--topk", "--cfg": "--config", "--bce-loss": "--loss bce",
     "--patience-epochs": "--decay-epochs with --sched plateau", "--time": "--max-time", "--cls-pw": "--class-weights",
-    "--lr-warmup-decay": "--warmup-lr", "--lr-warmup-method": "--warmup-lr (the warm-up is linear)",
+    "--lr-warmup-decay": "--warmup-lr",
     "--decay-milestone": "--decay-milestones", "--cos-lr": "--sched cosine",
     "--random-erase-prob": "--reprob", "--val-check-interval": "--val-interval", "--fast-dev-run": "--dry-run",
     "--ckpt-path": "--resume", "--no-resume-opt": "--weights RUN, which takes the weights alone",

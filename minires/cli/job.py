@@ -73,7 +73,8 @@ def run(name: str, words: Sequence[str]) -> int:
     shown = {key: bool(values.pop(key, False)) for key in ("json", "quiet", "verbose", "no_progress", "dry_run")}
     progress = not (shown["no_progress"] or shown["quiet"])
     say = (lambda text: None) if shown["quiet"] else output.say
-    values.pop("debug", None)
+    for unneeded in ("debug", "lr_warmup_method"):
+        values.pop(unneeded, None)
     if shown["verbose"]:
         values.setdefault("log_interval", EVERY_STEPS)
     if values.pop("use_deterministic_algorithms", False):
@@ -112,6 +113,7 @@ def add_run_flags(group: Any, name: str) -> None:
                        help="look at the data and the model and try one batch; nothing is kept")  # fmt: skip
     group.add_argument("--use-deterministic-algorithms", action="store_true",
                        help="accepted: every run is deterministic")  # fmt: skip
+    group.add_argument("--lr-warmup-method", choices=["linear"], help="accepted: every warm-up is linear")
     if name == "finetune":
         group.add_argument("--compare", metavar="SEEDS", nargs="?", const="", help="train from scratch, only the "
                            "head, and everything, with so many seeds each (3), and print one table")  # fmt: skip

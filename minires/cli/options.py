@@ -19,6 +19,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of ending the process; shortens no flag."""
 
@@ -35,8 +43,19 @@ class Parser(argparse.ArgumentParser):
         """The flags that were given, by name."""
         found, rest = self.parse_known_args(list(words))
         if rest:
-            raise self.unknown(rest[0].partition("=")[0]) if rest[0].startswith("-") else self.unexpected(rest[0])
+            raise self.together(rest)
         return vars(found)
+
+    def together(self, rest: Sequence[str]) -> UsageError:
+        """One answer to all that was not understood: whoever pastes a recipe sees the whole of what to change."""
+        flags = [word for word in rest if word.startswith("-") and not _is_number(word)]
+        if not flags:
+            return self.unexpected(rest[0])
+        if rest[0] not in flags:
+            return self.unexpected(rest[0])
+        errors = [self.unknown(flag) for flag in dict.fromkeys(word.partition("=")[0] for word in flags)]
+        message = "; ".join(error.message for error in errors)
+        return UsageError(message, code=errors[0].code, hint=errors[0].hint)
 
     def unknown(self, word: str) -> UsageError:
         """The answer to a flag that is not one of ours."""

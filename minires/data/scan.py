@@ -76,6 +76,8 @@ class ScanReport:
             if split in self.missing_classes:
                 line += f", none of {_few(self.missing_classes[split], most=10)}"
             lines.append(line)
+        if self.empty_classes:
+            lines.append(f"warning: no picture at all of {_few(self.empty_classes, most=10)}, which cannot be learned")
         if self.sizes:
             small, middle, large = (f"{w} x {h}" for w, h in (self.sizes[k] for k in ("smallest", "median", "largest")))
             extent = f"sizes {small} to {large}, median {middle}"

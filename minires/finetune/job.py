@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import data
 from minires.errors import UsageError
-from minires.finetune import data_changes, folds, pictures
+from minires.finetune import data_changes, folds, pictures, same_machine
 from minires.finetune.adapters import remove
 from minires.finetune.adapters.delta import base_of, save_delta
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
@@ -179,7 +179,11 @@ class Job:
             if self.changes:
                 self.say(f"changed  {describe_changes(self.changes)}")
                 record_changes(folder, self.command, self.settings, self.changes)
-            folder.event("resume", checkpoint=self.checkpoint)
+            other = same_machine.differences(folder)
+            if other:
+                self.say(f"note: computed with {', '.join(other)}: the last digits will not be those of a run that "
+                         "went on undisturbed")  # fmt: skip
+            folder.event("resume", checkpoint=self.checkpoint, computed_with=other)
             if done is not None:
                 folder.write_json("metrics.json", {"status": "running", "split": done.split, "before": done.before})
             return self._run(folder)

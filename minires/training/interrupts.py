@@ -1,4 +1,4 @@
-"""Signals that wait: Ctrl-C and SIGTERM take effect between two steps, when everything can be saved."""
+"""Signals that wait: Ctrl-C, SIGTERM and SIGHUP take effect between two steps, when everything can be saved."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = ("SIGINT", "SIGTERM")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class Interrupts:
@@ -27,9 +27,9 @@ class Interrupts:
 
     def _install(self) -> None:
         for name in SIGNALS:
-            number = getattr(signal, name)
-            handler = signal.getsignal(number)
-            if handler not in (None, signal.SIG_IGN):  # what is ignored stays ignored; None was not set by Python
+            number = getattr(signal, name, None)
+            handler = None if number is None else signal.getsignal(number)
+            if number is not None and handler not in (None, signal.SIG_IGN):  # what is ignored stays ignored
                 self.handlers[number] = handler
                 signal.signal(number, self._arrive)
 

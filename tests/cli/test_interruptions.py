@@ -46,7 +46,7 @@ def stop(place, folder, number: int, checkpoints: int = 2) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 def test_resume_gives_the_same_bits(finished, uninterrupted, tmp_path, number, status):
     place, _ = finished
@@ -58,6 +58,7 @@ def test_resume_gives_the_same_bits(finished, uninterrupted, tmp_path, number, s
     assert not (folder / "model" / "model.safetensors").exists()
     answer = minires("finetune", "--resume", folder, "--no-progress", cwd=place)
     assert answer.returncode == 0 and b"(resumed)" in answer.stderr, answer.stderr
+    assert b"computed with" not in answer.stderr
     assert contents(folder, *SAME_IN_EQUAL_RUNS) == uninterrupted
     assert not list(folder.rglob("*.tmp"))
 
@@ -102,3 +103,14 @@ def test_a_loss_that_explodes(finished, tmp_path):
     assert saved.state["step"] == event["step"] - 1
     weights = [name for name in saved.tensors if name.startswith("model.") and name.endswith(("weight", "bias"))]
     assert weights and all(np.isfinite(saved.tensors[name]).all() for name in weights)
+
+
+def test_other_threads_are_said_and_recorded(finished, tmp_path):
+    place, _ = finished
+    words = ("--data", "photos", "--weights", "weights", "--epochs", 2, "--no-progress", "--output", tmp_path / "run")
+    assert minires("finetune", *words, "--max-steps", 1, cwd=place).returncode == 0
+    answer = minires("finetune", "--resume", tmp_path / "run", cwd=place, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    assert answer.returncode == 0, answer.stderr
+    assert b"note: computed with 2 BLAS threads instead of 1 BLAS thread: the last digits" in answer.stderr
+    (event,) = [line for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines() if '"resume"' in line]
+    assert "2 BLAS threads instead of 1 BLAS thread" in event
