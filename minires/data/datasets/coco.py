@@ -15,8 +15,8 @@ class CocoDetection(AnnotatedPictures):
     """Pictures of the folder `root` and their annotations in `annFile`: sample i is (picture, [annotation, ...]).
 
     An annotation is the dictionary of the file: "bbox" (x, y, width, height), "category_id", "segmentation", ...; see
-    `detection_target` for boxes and labels that `transforms.v2` understands. `ids`: numbers of the pictures, sorted;
-    `categories`: names by "category_id".
+    `transforms.v2.coco_target` for boxes and labels that `transforms.v2` understands. `ids`: numbers of the pictures,
+    sorted; `categories`: names by "category_id".
 
     Raises FileFormatError that names the file and the byte, or the entry, for what is no JSON or not COCO's: missing
     keys, numbers used twice, annotations of unknown pictures, boxes that are not four finite numbers, file names that
@@ -40,7 +40,8 @@ class CocoDetection(AnnotatedPictures):
         for number, annotation in _by_number(self.path, found, "annotations").items():
             picture = annotation.get("image_id")
             if type(picture) is not int or picture not in self.annotations:
-                raise FileFormatError(self.path, None, f"annotation {number} is of the unknown picture {picture!r}"[:300])
+                reason = f"annotation {number} is of the unknown picture {picture!r}"[:300]
+                raise FileFormatError(self.path, None, reason)
             _check_box(self.path, number, annotation)
             self.annotations[picture].append(annotation)
 

@@ -53,7 +53,7 @@ class VOCDetection(_VOC):
     """Pictures of root/VOCdevkit/VOC{year} and what is on them: sample i is (picture, {"annotation": {...}}).
 
     The dictionary has torchvision's form: text under each element's name, "object" always a list. See
-    `detection_target` for boxes and labels that `transforms.v2` understands.
+    `transforms.v2.voc_target` for boxes and labels that `transforms.v2` understands.
     Raises DataError for missing files, FileFormatError naming file and byte for broken lists and XML.
     """
 

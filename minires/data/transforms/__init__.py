@@ -7,7 +7,7 @@ the sample (seed, epoch, index), so that neither workers nor a resume can change
 (..., C, H, W) go in; ToTensor makes the one of the other.
 """
 
-from minires.data.transforms import functional
+from minires.data.transforms import functional, v2
 from minires.data.transforms.colour import ColorJitter, Grayscale
 from minires.data.transforms.compose import Compose, Lambda, RandomApply, RandomChoice, RandomOrder
 from minires.data.transforms.geometry import (
@@ -109,4 +109,5 @@ __all__ = [
     "preset_caffe",
     "preset_eval",
     "preset_train",
+    "v2",
 ]

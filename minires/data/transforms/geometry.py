@@ -84,8 +84,13 @@ class RandomCrop:
     @staticmethod
     def get_params(img: Any, output_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part."""
-        height, width = output_size
         _, rows, columns = functional.get_dimensions(img)
+        return RandomCrop.place((rows, columns), output_size)
+
+    @staticmethod
+    def place(size: tuple[int, int], output_size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """As `get_params`, for pictures of the size (height, width)."""
+        (rows, columns), (height, width) = size, output_size
         if rows < height or columns < width:
             sizes = f"{output_size} is larger than input image size {(rows, columns)}"
             raise ValueError(f"Required crop size {sizes}")
@@ -133,7 +138,13 @@ class RandomResizedCrop:
     @staticmethod
     def get_params(img: Any, scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part."""
-        width, height = functional.get_image_size(img)
+        _, height, width = functional.get_dimensions(img)
+        return RandomResizedCrop.place((height, width), scale, ratio)
+
+    @staticmethod
+    def place(size: tuple[int, int], scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, int, int, int]:
+        """As `get_params`, for pictures of the size (height, width)."""
+        height, width = size
         rng = generator()
         for _ in range(CROP_ATTEMPTS):
             part_width, part_height = random_rectangle(rng, width * height, scale, ratio)

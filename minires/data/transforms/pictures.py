@@ -17,9 +17,10 @@ class InterpolationMode(StrEnum):
     BOX = "box"
     HAMMING = "hamming"
     LANCZOS = "lanczos"
+    NEAREST_EXACT = "nearest-exact"  # as Pillow's NEAREST; PyTorch's own "nearest" for tensors is half a pixel off
 
 
-_RESAMPLING = {mode: Image.Resampling[mode.name] for mode in InterpolationMode}
+_RESAMPLING = {mode: Image.Resampling[mode.name.removesuffix("_EXACT")] for mode in InterpolationMode}
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 

@@ -14,7 +14,7 @@ from minires.ops.grid import grid_sample
 from minires.ops.interpolate import interpolate
 from minires.tensor import Tensor
 
-_RESIZING = ("nearest", "bilinear", "bicubic")
+_RESIZING = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 
 def _size(img: Tensor) -> tuple[int, int]:
@@ -27,7 +27,8 @@ def _size(img: Tensor) -> tuple[int, int]:
 def in_floats(img: Tensor, change: Callable[[Tensor], Tensor], clip: bool = False) -> Tensor:
     """`change` applied to (N, C, H, W) in floats; whole numbers are rounded afterwards, and clipped if `clip`."""
     floating = img.dtype in (np.float32, np.float64)
-    values = np.ascontiguousarray(img.array if floating else img.array.astype(np.float32))
+    exact = np.float32 if img.array.itemsize <= 2 else np.float64  # holds all of the whole numbers
+    values = np.ascontiguousarray(img.array if floating else img.array.astype(exact))
     result = change(Tensor(values.reshape(-1, *((1,) * (3 - img.ndim)), *img.shape[-3:]))).array
     result = result.reshape(*img.shape[:-2], *result.shape[-2:])
     if img.dtype.kind in "iu":
@@ -112,7 +113,7 @@ def resize(
         height, width = size
     if (height, width) == (rows, columns):
         return img
-    smooth = bool(antialias) and mode != "nearest"
+    smooth = bool(antialias) and mode in ("bilinear", "bicubic")
     return in_floats(
         img, lambda x: interpolate(x, (height, width), mode=mode, antialias=smooth), clip=mode == "bicubic"
     )
@@ -190,7 +191,7 @@ def affine_places(matrix: Sequence[float], rows: int, columns: int, height: int,
 
 def sample(img: Tensor, places: np.ndarray, interpolation: Any, fill: Any) -> Tensor:
     """The image at `places` (H', W', 2); beyond its edge `fill`: None for zeros, a number, or one a channel."""
-    mode = str(interpolation_mode(interpolation))
+    mode = str(interpolation_mode(interpolation)).removesuffix("-exact")
     if mode not in ("nearest", "bilinear"):
         raise ValueError(f"a tensor is warped by nearest or bilinear, got {mode!r}")
 
