@@ -13,9 +13,9 @@ The floors of the house, each built on those before it:
 0  processor, backend, random, errors   arrays and where they live; random numbers as addresses
 1  kernels                   numbers in, numbers out: reference (the textbook) and cpu (fast)
 2  tensor, autograd, gradcheck   the tensor, the graph, the walk back
-3  ops                       differentiable operations, one family a file
+3  ops, cuda                 differentiable operations, one family a file; GPUs, streams, graphs
 4  nn, optim                 layers; optimizers and schedules
-5  models, data, io, onnx    ResNets; pictures to batches; files; models for other programs
+5  models, data, io, onnx, amp   ResNets; pictures to batches; files; models for other programs; mixed precision
 6  training, finetune, profiler  the loop; a trained model made to do a new job; where the time goes
 7  cli                       the command `minires`
 """
@@ -289,9 +289,9 @@ pi, inf, nan, e, newaxis = _numpy.pi, _numpy.inf, _numpy.nan, _numpy.e, None
 finfo, iinfo, promote_types = _numpy.finfo, _numpy.iinfo, _numpy.promote_types
 
 # Not everybody needs these: each is imported when it is first named, so that `import minires` stays quick.
-_LATER = ("backends", "explain", "finetune", "onnx", "profiler", "training", "utils")
+_LATER = ("amp", "backends", "cuda", "explain", "finetune", "onnx", "profiler", "training", "utils")
 if _typing.TYPE_CHECKING:
-    from minires import backends, explain, finetune, onnx, profiler, training, utils
+    from minires import amp, backends, cuda, explain, finetune, onnx, profiler, training, utils
 
 
 def __getattr__(name: str) -> _typing.Any:

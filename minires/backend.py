@@ -102,6 +102,8 @@ def move(array: Array, target: "str | device", non_blocking: bool = False) -> Ar
     count = cupy.cuda.runtime.getDeviceCount()
     if target.index >= count:
         raise RuntimeError(f"there is no device {target}: this machine has {count} GPU{'s' if count > 1 else ''}")
+    if is_capturing():
+        raise RuntimeError("a copy from the CPU, or between GPUs, cannot be captured in a CUDA graph")
     with cupy.cuda.Device(target.index):
         if isinstance(array, np.ndarray):
             moved = cupy.asarray(np.ascontiguousarray(ordered))

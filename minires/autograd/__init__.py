@@ -39,11 +39,13 @@ from minires.autograd.modes import (
     _mode,
     enable_grad,
     inference_mode,
+    is_casting,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     quiet,
     set_grad_enabled,
+    swap_cast,
 )
 from minires.autograd.views import write_through
 from minires.autograd.walk import nodes_below, run_backward, seed_of

@@ -166,6 +166,8 @@ class Function:
     @classmethod
     def apply(cls, *arguments: Any, **settings: Any) -> Any:
         """Run forward on the arguments' arrays and, if one of them requires a gradient, record the operation."""
+        if _mode.cast is not None:
+            arguments = _mode.cast(cls, arguments)
         tensors = [argument for argument in arguments if isinstance(argument, Variable)]
         if not tensors:
             raise TypeError(f"{cls.__name__} needs at least one Tensor argument")

@@ -15,10 +15,22 @@ class _Mode(threading.local):
     looked = False
     anomaly = False
     check_nan = True
+    cast: "Callable[[Any, tuple[Any, ...]], tuple[Any, ...]] | None" = None  # autocast: see minires/amp/autocast.py
     checkpoint: Any = None  # what every recorded node is shown to: see minires/utils/checkpoint.py
 
 
 _mode = _Mode()
+
+
+def swap_cast(cast: Any) -> Any:
+    """Let `cast(function, arguments)` change the arguments of every operation of this thread; gives the one before."""
+    before, _mode.cast = _mode.cast, cast
+    return before
+
+
+def is_casting() -> bool:
+    """Whether this thread is inside `autocast`, where operands of several types meet on purpose."""
+    return _mode.cast is not None
 
 
 def is_grad_enabled() -> bool:

@@ -23,6 +23,7 @@ from minires.data.worker_jobs import Job, Prepare
 from minires.data.workers import ThreadPool
 from minires.errors import DataError
 from minires.random import Generator, address, philox
+from minires.tensor import Tensor
 
 Prepared = Coroutine[tuple[Any, dict[str, str]], None, None]  # (batch or None, pictures left out), one after the other
 
@@ -51,6 +52,9 @@ class DataLoader:
     `worker_init_fn(worker)`: called first in each worker. `persistent_workers`: keep workers, and their copies of the
     data set, from epoch to epoch; `close()` ends them, and so does the end of the loader.
 
+    `pin_memory`: batches lie in page-locked memory, from which `to("cuda", non_blocking=True)` copies while the next
+    one is prepared. RuntimeError, at the first batch, where there is no GPU.
+
     Every `iter()` is the next epoch, 0, 1, 2, ...; `set_epoch` says otherwise. To resume, `load_state_dict` what
     `state_dict` gave: the next iteration goes on at that place.
 
@@ -66,7 +70,7 @@ class DataLoader:
         seed: int = 0, prefetch_factor: int = 2, generator: Generator | None = None, on_bad_image: str = "error",
         timeout: float = 0, worker_type: str = "thread", multiprocessing_context: Any = None,
         persistent_workers: bool = False, worker_init_fn: Callable[[int], Any] | None = None,
-        batch_sampler: Iterable[Sequence[int]] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None, pin_memory: bool = False,
     ) -> None:  # fmt: skip
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0),
                                    ("prefetch_factor", prefetch_factor, 1)):  # fmt: skip
@@ -98,7 +102,7 @@ class DataLoader:
         self.on_bad_image, self.timeout = on_bad_image, timeout
         self.worker_type, self.multiprocessing_context = worker_type, multiprocessing_context
         self.persistent_workers, self.worker_init_fn = persistent_workers, worker_init_fn
-        self.batch_sampler = batch_sampler
+        self.batch_sampler, self.pin_memory = batch_sampler, pin_memory
         self._kept: Any = None  # the pool of persistent workers, and what ends it
         self.skipped: dict[str, str] = {}
         self._epoch, self._position = 0, 0  # of the running, or last, iteration
@@ -196,7 +200,7 @@ class DataLoader:
                 self._position += 1
                 self.skipped.update(skipped)
                 if batch is not None:
-                    yield batch
+                    yield pinned(batch) if self.pin_memory else batch
 
     def _prepared_here(self, jobs: list[Job]) -> Prepared:
         prepare = self._prepare()
@@ -256,6 +260,17 @@ class DataLoader:
         """End the workers that `persistent_workers` keeps; the next iteration starts new ones."""
         if self._kept is not None:
             self._drop(self._kept[0], wait=True)
+
+
+def pinned(batch: Any) -> Any:
+    """The batch with its tensors, in lists, tuples and dictionaries, in page-locked memory."""
+    if isinstance(batch, Tensor):
+        return batch.pin_memory()
+    if isinstance(batch, dict):
+        return {key: pinned(value) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(pinned, batch))
+    return type(batch)(map(pinned, batch)) if isinstance(batch, list | tuple) else batch
 
 
 def last_batch_size(samples: int, batch_size: int, drop_last: bool = False) -> int:

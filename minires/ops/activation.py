@@ -4,7 +4,7 @@ from typing import Any
 
 from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, is_floating
+from minires.backend import Array, array_module, default_dtype, is_capturing, is_floating
 from minires.ops.dims import axis_of
 from minires.random import generator
 from minires.tensor import Tensor, register
@@ -98,6 +98,8 @@ class Dropout(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, p: float) -> Array:
         xp = array_module(x)
+        if is_capturing():
+            raise RuntimeError("dropout draws on the CPU and cannot be captured in a CUDA graph")
         kept = xp.asarray(generator().random(x.shape, dtype="float32") >= p)
         scale = kept * x.dtype.type(1 / (1 - p)) if p < 1 else xp.zeros(x.shape, x.dtype)
         ctx.save_for_backward(scale)

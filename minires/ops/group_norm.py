@@ -1,7 +1,7 @@
 """Group normalisation. Wu and He 2018, "Group normalization"."""
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array
 from minires.tensor import Tensor, register
 
@@ -48,6 +48,6 @@ def group_norm(
     for name, vector in (("weight", weight), ("bias", bias)):
         if vector is not None and vector.shape != (channels,):
             raise RuntimeError(f"{name} should contain {channels} elements not {vector.numel()}")
-        if vector is not None and vector.dtype != input.dtype:
+        if vector is not None and vector.dtype != input.dtype and not is_casting():
             raise RuntimeError(f"group norm: the input is {input.dtype}, {name} is {vector.dtype}")
     return GroupNorm.apply(input, weight, bias, num_groups, eps)

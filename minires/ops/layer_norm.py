@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.group_norm import GroupNorm
@@ -26,7 +26,7 @@ def layer_norm(
         if vector is not None and vector.shape != shape:
             raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
                                f"{vector.shape} and normalized_shape = {shape}")  # fmt: skip
-        if vector is not None and vector.dtype != input.dtype:
+        if vector is not None and vector.dtype != input.dtype and not is_casting():
             raise RuntimeError(f"layer norm: the input is {input.dtype}, {name} is {vector.dtype}")
     if not input.numel():
         return input.clone()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array
 from minires.ops.broadcast import sum_to_shape
 from minires.tensor import Tensor, register
@@ -85,7 +85,7 @@ def matmul(input: Any, other: Any) -> Tensor:
         raise TypeError(f"matmul takes two Tensors, got {type(input).__name__} and {type(other).__name__}")
     if not input.ndim or not other.ndim:
         raise RuntimeError("both arguments to matmul need to be at least 1D")
-    if input.dtype != other.dtype:
+    if input.dtype != other.dtype and not is_casting():
         raise RuntimeError(f"expected both matrices to have the same dtype, got {input.dtype} and {other.dtype}")
     inner, outer = input.shape[-1], other.shape[0 if other.ndim == 1 else -2]
     if inner != outer:
@@ -103,6 +103,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise RuntimeError(f"linear: input of shape {input.shape} and weight of shape {weight.shape} do not fit")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise RuntimeError(f"linear: bias of shape {bias.shape} for {weight.shape[0]} outputs")
-    if input.dtype != weight.dtype or (bias is not None and bias.dtype != input.dtype):
+    mixed = input.dtype != weight.dtype or (bias is not None and bias.dtype != input.dtype)
+    if mixed and not is_casting():
         raise RuntimeError(f"linear: input is {input.dtype}, weight {weight.dtype}: they must be of one type")
     return Linear.apply(input, weight, bias)

@@ -4,7 +4,7 @@ import warnings
 
 from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, is_floating
+from minires.backend import Array, array_module, is_capturing, is_floating
 from minires.ops import elementwise
 from minires.ops.activation import log_softmax
 from minires.ops.reduce import mean, sum
@@ -105,7 +105,7 @@ def _factors(rows: Tensor, target: Array, weight: Tensor | None, ignore_index: i
                            f"got shape {weight.shape}")  # fmt: skip
     kept = target != ignore_index
     wrong = kept & ((target < 0) | (target >= classes))
-    if wrong.any():
+    if not is_capturing() and wrong.any():
         row = int(xp.flatnonzero(wrong)[0])
         raise IndexError(f"target {int(target[row])} of row {row} is out of bounds: there are {classes} classes")
     safe = xp.where(kept, target, 0)

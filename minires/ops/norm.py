@@ -5,7 +5,7 @@ the gradient flows through them; at inference they are constants.
 """
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module
 from minires.tensor import Tensor, register
 
@@ -114,9 +114,9 @@ def _check(input: Tensor, vectors: dict[str, Tensor | None], residual: Tensor | 
     for name, vector in vectors.items():
         if vector is not None and vector.shape != input.shape[1:2]:
             raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {vector.numel()}")
-        if vector is not None and vector.dtype != input.dtype:
+        if vector is not None and vector.dtype != input.dtype and not is_casting():
             raise RuntimeError(f"batch norm: the input is {input.dtype}, {name} is {vector.dtype}")
-    if residual is not None and (residual.shape != input.shape or residual.dtype != input.dtype):
+    if residual is not None and (residual.shape != input.shape or (residual.dtype != input.dtype and not is_casting())):
         raise RuntimeError(f"the residual is {residual.dtype} {residual.shape}, the input {input.dtype} {input.shape}")
 
 

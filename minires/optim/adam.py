@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from minires import kernels
-from minires.backend import array_module
+from minires.backend import Array, array_module
+from minires.kernels.cuda.adapters import optim as cuda_optim
 from minires.optim.optimizer import Optimizer, check_at_least_zero, refuse
+from minires.optim.together import together
 from minires.tensor import Tensor
 
 
@@ -36,6 +38,24 @@ class Adam(Optimizer):
         for index, beta in enumerate(group["betas"]):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
+
+    def update_together(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Parameters that have made a step before; the others wait for `update`."""
+        averages = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
+        beta1, beta2 = group["betas"]
+
+        def launch(arrays: list[Array], grads: list[Array], states: list[list[Array]], steps: int) -> None:
+            cuda_optim.adam_together(
+                arrays, grads, [*states, None][:3], steps + 1, group["lr"], beta1, beta2, group["eps"],
+                group["weight_decay"], group["decoupled_weight_decay"], group["maximize"],
+            )  # fmt: skip
+
+        left = together(self, parameters, averages, lambda state: state["step"], launch)
+        waiting = set(left)
+        for parameter in parameters:
+            if parameter not in waiting:
+                self.state[parameter]["step"] += 1
+        return left
 
     def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         averages = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")

@@ -81,10 +81,16 @@ class Optimizer:
 
     def _update_all(self) -> None:
         for group in self.param_groups:
-            for parameter in group["params"]:
+            ready = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in self.update_together(ready, group) if any(p.is_cuda for p in ready) else ready:
                 if parameter.grad is not None:
                     self.update(parameter, parameter.grad, group, self.state[parameter])
-                    parameter.bump_version()
+            for parameter in ready:
+                parameter.bump_version()
+
+    def update_together(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Update parameters on a GPU in one launch, where the optimizer has a kernel for that; those that are left."""
+        return parameters
 
     def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Change `parameter.array` and `state` by one step."""

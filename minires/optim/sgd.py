@@ -5,7 +5,9 @@ from typing import Any
 
 from minires import kernels
 from minires.backend import array_module
+from minires.kernels.cuda.adapters import optim as cuda_optim
 from minires.optim.optimizer import Optimizer, check_at_least_zero, refuse
+from minires.optim.together import together
 from minires.tensor import Tensor
 
 
@@ -33,6 +35,17 @@ class SGD(Optimizer):
         check_at_least_zero(group, lr="learning rate", momentum="momentum value", weight_decay="weight_decay value")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+
+    def update_together(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Parameters that have a momentum buffer already, or need none; the others wait for `update`."""
+        has_momentum = group["momentum"] != 0
+        return together(
+            self, parameters, ["momentum_buffer"] if has_momentum else [], lambda state: None,
+            lambda arrays, grads, states, _: cuda_optim.sgd_together(
+                arrays, grads, states[0] if states else None, False, group["lr"], group["momentum"],
+                group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"],
+            ),
+        )  # fmt: skip
 
     def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         first = state.get("momentum_buffer") is None

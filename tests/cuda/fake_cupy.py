@@ -11,7 +11,7 @@ import weakref
 
 import numpy as np
 
-from minires.backend import memory_owner
+from minires.backend import in_memory_order, memory_owner
 from minires.kernels.cuda import table
 from tests.cuda import harness
 
@@ -220,7 +220,8 @@ def place_for(address):
     """(array of the stand-in at this address, emulated memory with its values); (None, None) for 0."""
     if not address:
         return None, None
-    ours = next(array for array in list(owners.values()) if array.held.ctypes.data == address)
+    found = next(array for array in list(owners.values()) if array.held.ctypes.data == address)
+    ours = ndarray(in_memory_order(found.held)[0])
     return ours, harness.Array.holding(ours.held, f"memory at {address:#x}", "inout")
 
 
@@ -269,7 +270,13 @@ class Event:
         pass
 
 
+Stream.null = Stream(null=True)
+
+
 class Pool:
+    def malloc(self, size):
+        raise AssertionError("the stand-in's arrays are NumPy's")
+
     def used_bytes(self):
         return sum(array.nbytes for array in list(owners.values()))
 
@@ -312,7 +319,8 @@ class Module:
         stream = Stream(null=True)
         self.cuda = types.SimpleNamespace(
             is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, runtime=runtime,
-            get_current_stream=lambda: stream, get_elapsed_time=lambda first, last: 1.0,
+            get_current_stream=lambda: stream, MemoryPool=Pool, using_allocator=contextlib.nullcontext,
+            get_elapsed_time=lambda first, last: 1.0,
         )  # fmt: skip
         windows = lifted(np.lib.stride_tricks.sliding_window_view)
         self.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))

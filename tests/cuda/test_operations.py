@@ -10,18 +10,11 @@ from minires.backend import device_of, move
 from minires.ops.table import TABLE
 from minires.random import philox
 from minires.tensor import Tensor
-from tests.cuda import fake_cupy
 from tests.cuda.harness import needs_emulator
 from tests.ops.helpers import cotangents, floats
 
 pytestmark = needs_emulator
 ENTRIES = {entry.label: entry for entry in TABLE}
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    with fake_cupy.in_place(monkeypatch) as cupy:
-        yield cupy
 
 
 def evaluate(entry, seed, device, dtype=np.float32):

@@ -118,8 +118,8 @@ def test_senseless_settings(setting):
 def test_empty_data_set_and_unknown_argument():
     with pytest.raises(DataError, match="no samples"):
         DataLoader(Subset(dataset(3), []))
-    with pytest.raises(TypeError, match="pin_memory"):
-        DataLoader(dataset(3), pin_memory=True)
+    with pytest.raises(TypeError, match="pin_memory_device"):
+        DataLoader(dataset(3), pin_memory_device="cuda")
 
 
 # -------------------------------------------------------------------------------------------------------- determinism

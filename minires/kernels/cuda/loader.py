@@ -11,6 +11,8 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minires import backend
 from minires.kernels.cuda import source, table
 from minires.kernels.cuda.launch import template_arguments
@@ -105,6 +107,8 @@ def run(
         elif value is None and not argument.optional:
             raise TypeError(f"kernel {name}: the array {argument.name} is missing")
         elif value is not None:
+            if isinstance(value, np.ndarray) and backend.is_capturing():
+                raise RuntimeError(f"kernel {name}: {argument.name} is on the CPU, whose memory no CUDA graph may read")
             contiguous = cupy.ascontiguousarray(cupy.asarray(value))
             if argument.direction == "inout":
                 if contiguous is not value:

@@ -36,6 +36,7 @@ def batch_norm_training_forward(
     if x.size == 0:
         nothing = [new(x.shape[1:2], backend.float32, float("nan")) for _ in range(3)]
         return x.copy(), nothing[0], nothing[1], nothing[2]
+    residual = None if residual is None else residual.astype(x.dtype, copy=False)
     y, mean, variance, inverse_std = norms.batch_norm_training_forward(
         run, rows(x), single(weight), single(bias), eps, rows(residual), relu
     )
@@ -57,6 +58,7 @@ def batch_norm_inference_forward(
     if x.size == 0:
         return x.copy()
     statistics = single(running_mean), single(running_var)
+    residual = None if residual is None else residual.astype(x.dtype, copy=False)
     y = norms.batch_norm_inference_forward(
         run, rows(x), single(weight), single(bias), *statistics, eps, rows(residual), relu
     )

@@ -62,6 +62,9 @@ def rates_on_gpu(device: int, rates: tuple[float, ...]) -> Array:
 def launch(name: str, parameters: Sequence[Array], grads: Sequence[Array], states: Sequence[Sequence[Array] | None],
            rates: Iterable[float], **numbers: Any) -> None:  # fmt: skip
     """One launch for all parameters. states: by the kernel's order, None for one that is missing."""
+    if backend.is_capturing():
+        raise RuntimeError("an optimizer's numbers come from the CPU and cannot be captured in a CUDA graph: capture "
+                           "forward and backward, and step outside of it")  # fmt: skip
     device = cupy_module().cuda.runtime.getDevice()
     grads = [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
     nothing = (0,) * len(parameters)
@@ -85,9 +88,6 @@ def adam_together(
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, maximize: bool,
 ) -> None:  # fmt: skip
     """`adam_step` for many parameters of one `step` in one launch; averages: m, v and the largest v, or None."""
-    if backend.is_capturing():
-        raise RuntimeError("Adam's corrections change from step to step and cannot be captured in a CUDA graph: "
-                           "capture forward and backward, and step outside of it")  # fmt: skip
     rates = optims.adam_rates(lr, beta1, beta2, step)
     launch("adam_step", parameters, grads, averages, rates, beta1=beta1, beta2=beta2, eps=eps,
            weight_decay=weight_decay, decoupled=int(decoupled), maximize=int(maximize))  # fmt: skip

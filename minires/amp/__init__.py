@@ -1,0 +1,14 @@
+"""Mixed precision on a GPU, by torch.amp's names: float16 where it is fast, float32 where it is needed.
+
+    scaler = mr.amp.GradScaler()
+    with mr.amp.autocast("cuda"):
+        loss = mr.nn.functional.cross_entropy(model(images), labels)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+
+Parameters stay float32 (the master weights), and so do their gradients; products read float16 copies of them.
+"""
+
+from minires.amp.autocast import autocast, is_autocast_available
+from minires.amp.grad_scaler import GradScaler

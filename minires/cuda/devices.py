@@ -1,0 +1,95 @@
+"""Which GPUs there are, and which one this thread uses."""
+
+from typing import Any, NamedTuple
+
+from minires import backend
+from minires.backend import gpu_module
+
+
+class Properties(NamedTuple):
+    """What `get_device_properties` says of a GPU."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int  # bytes
+    multi_processor_count: int
+
+
+def is_available() -> bool:
+    """Whether CuPy is installed and finds a GPU. Raises nothing."""
+    return device_count() > 0
+
+
+def device_count() -> int:
+    """How many GPUs there are; 0 without CuPy or a driver."""
+    try:
+        return int(gpu_module().cuda.runtime.getDeviceCount())
+    except RuntimeError:  # gpu_module's word for "none"
+        return 0
+
+
+def index_of(device: Any = None) -> int:
+    """The number of a GPU from a number, "cuda:1" or a device; the present one for None.
+
+    Raises ValueError for the CPU, RuntimeError for a GPU that is not there.
+    """
+    cupy = gpu_module()
+    if device is None:
+        return int(cupy.cuda.runtime.getDevice())
+    found = backend.device(f"cuda:{device}" if isinstance(device, int) else device)
+    if found.type != "cuda":
+        raise ValueError(f"expected a cuda device, but got: {found}")
+    count = device_count()
+    if found.index is None or found.index >= count:
+        raise RuntimeError(f"there is no device {found}: this machine has {count} GPU{'s' if count > 1 else ''}")
+    return found.index
+
+
+def current_device() -> int:
+    """The number of the GPU that new work goes to."""
+    return index_of()
+
+
+def set_device(device: Any) -> None:
+    """New work, and tensors made on "cuda" by CuPy's functions, go to this GPU from now on."""
+    gpu_module().cuda.runtime.setDevice(index_of(device))
+
+
+class device:  # noqa: N801 - PyTorch's name
+    """`with mr.cuda.device(1):` new work goes to that GPU inside the block."""
+
+    def __init__(self, device: Any) -> None:
+        self.index = index_of(device)
+        self.before: list[int] = []
+
+    def __enter__(self) -> None:
+        self.before.append(current_device())
+        set_device(self.index)
+
+    def __exit__(self, *exception: object) -> None:
+        set_device(self.before.pop())
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait until a GPU (the present one) has done all that it was given."""
+    gpu_module().cuda.Device(index_of(device)).synchronize()
+
+
+def get_device_properties(device: Any = None) -> Properties:
+    """Name, compute capability, memory and processors of a GPU."""
+    found = gpu_module().cuda.runtime.getDeviceProperties(index_of(device))
+    name = found["name"]
+    return Properties(name.decode() if isinstance(name, bytes) else str(name), found["major"], found["minor"],
+                      found["totalGlobalMem"], found["multiProcessorCount"])  # fmt: skip
+
+
+def get_device_name(device: Any = None) -> str:
+    """What the GPU is called."""
+    return get_device_properties(device).name
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """(major, minor) compute capability, (9, 0) for an H100."""
+    found = get_device_properties(device)
+    return found.major, found.minor
