@@ -87,20 +87,17 @@ def normalize(tensor: Tensor, mean: Sequence[float], std: Sequence[float], inpla
     for name, values in (("mean", means), ("std", stds)):
         if values.size not in (1, channels):
             raise ValueError(f"{name} has {values.size} values, the image {channels} channels")
-    result = array if inplace else array.copy(order="K")
-    last = np.moveaxis(result, -3, -1)  # (..., H, W, C)
+    rows = last = np.moveaxis(array, -3, -1)  # (..., H, W, C)
     if last.flags.c_contiguous:  # one long row of W * C values is far quicker for NumPy than many short ones of C
         width = last.shape[-2]
         rows = last.reshape(-1, width * channels)
         means, stds = (np.tile(np.broadcast_to(values, channels), width) for values in (means, stds))
-    else:
-        rows = last
-    rows -= means
-    rows /= stds
+    result = np.subtract(rows, means, out=rows if inplace else None)
+    result /= stds
     if inplace:
         tensor.bump_version()
         return tensor
-    return Tensor(result)
+    return Tensor(np.moveaxis(result.reshape(last.shape), -1, -3))
 
 
 def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Tensor:
