@@ -44,7 +44,8 @@ def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
     f: its path, or its URL: what is not in the cache is downloaded (see download.py, which says what it raises).
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
-    float32, which holds it exactly. Entries that hold no numbers are left out with a warning.
+    float32, which holds it exactly. Entries that hold no numbers are left out with a warning, and so are objects, such as
+    the argparse.Namespace of a training script.
     Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one.
     """
     f = download.local(f)
@@ -64,10 +65,13 @@ _READERS: dict[str, Callable[[files.PathLike], dict[str, np.ndarray]]] = {
 
 
 def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
-    state, left_out = state_dicts.find_weights(torch_file.load_object(path).obj, path, ema)
-    if left_out:
-        shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
-        warnings.warn(f"{os.fspath(path)}: left out, since they are no tensors: {shown}", stacklevel=3)
+    found = torch_file.load_object(path)
+    state, left_out = state_dicts.find_weights(found.obj, path, ema)
+    for what, names in (("left out, since they are no tensors", left_out),
+                        ("not made, since nothing in a file is executed", found.ignored)):  # fmt: skip
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            warnings.warn(f"{os.fspath(path)}: {what}: {shown}", stacklevel=3)
     arrays = {}
     for name, value in state.items():
         try:
