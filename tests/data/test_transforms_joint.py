@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from minires.data import DataLoader
 from minires.data import transforms as T
 from minires.data.datasets import VOC_CLASSES, CocoDetection, VOCDetection
 from minires.data.transforms import v2
@@ -32,6 +33,12 @@ ROUGH = [
     v2.RandomPerspective(0.6, 1.0),
 ]  # fmt: skip
 IDS = {"ids": lambda transform: repr(transform)[:40]}
+
+
+def prepared(picture, annotations):
+    """A joint transform for a data set: picklable, for worker processes."""
+    chain = v2.Compose([v2.ToImage(), v2.RandomAffine(30, (0.1, 0.1)), v2.RandomHorizontalFlip()])
+    return chain(picture, v2.coco_target(annotations, picture.size[::-1]))
 
 
 def random_boxes(rng, count=4):
@@ -154,6 +161,24 @@ def test_boxes_keep_what_they_are():
                                      (np.zeros((2, 4)), "XYXY", (1,), "canvas_size")):  # fmt: skip
         with pytest.raises(ValueError, match=reason):
             v2.BoundingBoxes(data, format=form, canvas_size=size)
+
+
+@pytest.mark.parametrize(
+    "workers", [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 1, "worker_type": "process"}], ids=range(3)
+)
+def test_joint_transforms_under_a_loader(tmp_path, workers):
+    dataset = CocoDetection(tmp_path, make.coco(tmp_path), transforms=prepared)
+    batches = list(DataLoader(dataset, 2, seed=5, collate_fn=list, **workers))
+    images, targets = zip(*batches[0], strict=True)
+    assert [type(image) for image in images] == [v2.Image] * 2
+    assert [type(target["boxes"]) for target in targets] == [v2.BoundingBoxes] * 2
+    expected = []
+    for index in range(2):
+        with address(5, "augment", 0, index):
+            expected.append(dataset[index])
+    for (image, target), (same, wanted) in zip(batches[0], expected, strict=True):
+        assert np.array_equal(image.numpy(), same.numpy())
+        assert np.array_equal(target["boxes"].numpy(), wanted["boxes"].numpy())
 
 
 def test_what_is_an_image_and_what_is_left_alone():

@@ -1,5 +1,6 @@
 """The random transforms of warps, tones and order: their ranges, draws, texts and refusals."""
 
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -160,6 +161,17 @@ def test_texts(transform):
 def test_refusals(make, reason):
     with pytest.raises(ValueError, match=reason):
         make()
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_functions_can_be_sent_to_worker_processes(name):
+    function = getattr(functional, name)
+    assert pickle.loads(pickle.dumps(function)) is function and function.__doc__
+
+
+@pytest.mark.parametrize("transform", RANDOM, ids=lambda transform: type(transform).__name__)
+def test_transforms_can_be_sent_to_worker_processes(transform):
+    assert repr(pickle.loads(pickle.dumps(transform))) == repr(transform)
 
 
 def test_tensors_that_are_no_images():

@@ -8,6 +8,7 @@ the sample (seed, epoch, index), so that neither workers nor a resume can change
 """
 
 from minires.data.transforms import functional, v2
+from minires.data.transforms.auto_augment import AugMix, AutoAugment, AutoAugmentPolicy
 from minires.data.transforms.colour import ColorJitter, Grayscale
 from minires.data.transforms.compose import Compose, Lambda, RandomApply, RandomChoice, RandomOrder
 from minires.data.transforms.geometry import (
@@ -64,6 +65,9 @@ __all__ = [
     "CAFFE_MEAN",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AugMix",
+    "AutoAugment",
+    "AutoAugmentPolicy",
     "CenterCrop",
     "ColorJitter",
     "Compose",

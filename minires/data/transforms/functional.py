@@ -28,6 +28,7 @@ def _either(on_picture: Callable[..., Any], on_tensor: Callable[..., Any]) -> Ca
     def function(img: Any, *args: Any, **named: Any) -> Any:
         return (on_tensor if isinstance(img, Tensor) else on_picture)(img, *args, **named)
 
+    function.__module__ = __name__  # where pickle finds it again
     return function
 
 

@@ -9,7 +9,7 @@ from minires.data.transforms import tensor_colour, tensor_geometry
 from minires.data.transforms.matrices import affine_matrix, perspective_coefficients
 from minires.data.transforms.pictures import _RESAMPLING, check_picture, fill_colour, interpolation_mode
 from minires.data.transforms.pixels import pil_to_tensor, to_pil_image
-from minires.data.transforms.policies import colours
+from minires.data.transforms.policies import colours, posterized
 from minires.tensor import Tensor
 
 Picture = Image.Image
@@ -66,7 +66,7 @@ def invert(img: Picture) -> Picture:
 def posterize(img: Picture, bits: int) -> Picture:
     """Only the `bits` highest bits of each value."""
     check_picture(img)
-    return colours(img, lambda part: ImageOps.posterize(part, bits))
+    return posterized(img, bits)
 
 
 def solarize(img: Picture, threshold: float) -> Picture:

@@ -38,6 +38,13 @@ def colours(img: Picture, change: Callable[[Picture], Picture]) -> Picture:
     return result
 
 
+def posterized(img: Picture, bits: int) -> Picture:
+    """The `bits` highest bits of each colour; 0 gives black, which Pillow's own function refuses."""
+    return colours(
+        img, lambda part: part.point([value & (256 - (1 << (8 - bits))) for value in range(256)] * len(part.mode))
+    )
+
+
 OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "Identity": lambda img, strength: img,
     "ShearX": lambda img, strength: _shifted(img, (1, strength, 0, 0, 1, 0)),
@@ -49,7 +56,7 @@ OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "Color": _enhanced(ImageEnhance.Color),
     "Contrast": _enhanced(ImageEnhance.Contrast),
     "Sharpness": _enhanced(ImageEnhance.Sharpness),
-    "Posterize": lambda img, bits: colours(img, lambda part: ImageOps.posterize(part, int(bits))),
+    "Posterize": lambda img, bits: posterized(img, int(bits)),
     "Solarize": lambda img, least: colours(img, lambda part: ImageOps.solarize(part, math.ceil(least))),
     "AutoContrast": lambda img, strength: colours(img, ImageOps.autocontrast),
     "Equalize": lambda img, strength: colours(img, ImageOps.equalize),
