@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from minires.data.transforms import AugMix, AutoAugment, AutoAugmentPolicy
+from minires.data.transforms import AugMix, AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide
 from minires.random import address
 from tests.data.helpers import noise
 
@@ -66,6 +67,20 @@ def test_augmixs_strengths():
     table = AugMix()._table(PICTURE)
     assert table["Posterize"][0].tolist() == [4, 4, 3, 3, 2, 2, 1, 1, 0, 0] and table["TranslateX"][0][-1] == 8
     assert len(table) == 13 and len(AugMix(all_ops=False)._table(PICTURE)) == 9
+
+
+@pytest.mark.parametrize("kind", [RandAugment, TrivialAugmentWide, AutoAugment, AugMix])
+def test_fill_and_interpolation_of_what_moves(kind):
+    white = Image.new("RGB", (20, 20), "white")
+    transform = kind(fill=(9, 8, 7), interpolation="nearest")
+    assert "fill=(9, 8, 7)" in repr(transform) and "fill" not in repr(kind())
+    turned = transform.operate("Rotate", white, 45.0)
+    assert turned.getpixel((0, 0)) == (9, 8, 7) and kind().operate("Rotate", white, 45.0).getpixel((0, 0)) == (0, 0, 0)
+    smooth = kind(interpolation="bilinear").operate("ShearX", PICTURE, 0.2)
+    assert np.array_equal(np.asarray(smooth), np.asarray(PICTURE.transform(
+        PICTURE.size, Image.Transform.AFFINE, (1, 0.2, 0, 0, 1, 0), Image.Resampling.BILINEAR)))  # fmt: skip
+    with pytest.raises(ValueError, match="interpolation must be one of"):
+        kind(interpolation="cubic")
 
 
 def test_refusals():

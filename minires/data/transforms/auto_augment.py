@@ -6,17 +6,17 @@ mixed with several differently changed copies.
 """
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from minires.data.transforms.pictures import check_picture
-from minires.data.transforms.policies import OPERATIONS, Ranges, _ranges, colours
+from minires.data.transforms.policies import Ranges, Warping, _ranges, colours
 from minires.random import generator
 
 Picture = Image.Image
 _BINS = 10
-_ALL = {**OPERATIONS, "Invert": lambda img, strength: colours(img, ImageOps.invert)}
 _COLOURS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
@@ -74,10 +74,14 @@ def _read(text: str) -> list[list[tuple[str, float, int | None]]]:
     return pairs
 
 
-class AutoAugment:
+class AutoAugment(Warping):
     """One of a policy's 25 pairs of operations, each operation with its own probability and strength."""
 
-    def __init__(self, policy: AutoAugmentPolicy | str = AutoAugmentPolicy.IMAGENET) -> None:
+    def __init__(
+        self, policy: AutoAugmentPolicy | str = AutoAugmentPolicy.IMAGENET, interpolation: Any = "nearest",
+        fill: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(interpolation, fill)
         if policy not in list(AutoAugmentPolicy):
             raise ValueError(f"policy must be one of {', '.join(AutoAugmentPolicy)}, got {policy!r}")
         self.policy = AutoAugmentPolicy(policy)
@@ -93,14 +97,18 @@ class AutoAugment:
             if chance <= probability:
                 strengths, signed = ranges.get(name, (np.zeros(_BINS), False))
                 value = 0.0 if place is None else float(strengths[place])
-                img = _ALL[name](img, -value if signed and turned else value)
+                img = self.operate(name, img, -value if signed and turned else value)
         return img
 
+    def operate(self, name: str, img: Picture, strength: float) -> Picture:
+        """One operation of the table, or Invert, which the other policies do not have."""
+        return colours(img, ImageOps.invert) if name == "Invert" else super().operate(name, img, strength)
+
     def __repr__(self) -> str:
-        return f"AutoAugment(policy=AutoAugmentPolicy.{self.policy.name})"
+        return f"AutoAugment(policy=AutoAugmentPolicy.{self.policy.name}{self._words()})"
 
 
-class AugMix:
+class AugMix(Warping):
     """The picture mixed with `mixture_width` copies, each changed by a chain of 1 to 3 (or `chain_depth`) operations.
 
     `severity`: strengths are drawn from the lowest so many of ten bins; `alpha`: of the Dirichlet distributions that
@@ -108,8 +116,10 @@ class AugMix:
     """
 
     def __init__(
-        self, severity: int = 3, mixture_width: int = 3, chain_depth: int = -1, alpha: float = 1.0, all_ops: bool = True
-    ) -> None:
+        self, severity: int = 3, mixture_width: int = 3, chain_depth: int = -1, alpha: float = 1.0,
+        all_ops: bool = True, interpolation: Any = "bilinear", fill: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(interpolation, fill)
         if not 1 <= severity <= _BINS:
             raise ValueError(f"The severity must be between [1, {_BINS}]. Got {severity} instead.")
         if mixture_width < 1 or not alpha > 0:
@@ -140,8 +150,8 @@ class AugMix:
         name = list(ranges)[int(rng.integers(len(ranges)))]
         strengths, signed = ranges[name]
         value = float(strengths[int(rng.integers(self.severity))])
-        return OPERATIONS[name](img, -value if signed and rng.random() < 0.5 else value)
+        return self.operate(name, img, -value if signed and rng.random() < 0.5 else value)
 
     def __repr__(self) -> str:
         names = ("severity", "mixture_width", "chain_depth", "alpha", "all_ops")
-        return f"AugMix({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
+        return f"AugMix({', '.join(f'{name}={getattr(self, name)}' for name in names)}{self._words('bilinear')})"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from minires.data.transforms.pictures import check_picture
+from minires.data.transforms.pictures import _RESAMPLING, check_picture, fill_colour, interpolation_mode, rotate
 from minires.random import generator
 
 Picture = Image.Image
@@ -21,8 +21,11 @@ Ranges = dict[str, tuple[np.ndarray, bool]]  # operation -> its strength for eac
 BINS = 31
 
 
-def _shifted(img: Picture, matrix: tuple[float, ...]) -> Picture:
-    return img.transform(img.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+def _shifted(img: Picture, matrix: tuple[float, ...], mode: str = "nearest", fill: Any = None) -> Picture:
+    colour = fill_colour(fill, img)
+    return img.transform(
+        img.size, Image.Transform.AFFINE, matrix, _RESAMPLING[interpolation_mode(mode)], fillcolor=colour
+    )
 
 
 def _enhanced(kind: Any) -> Callable[[Picture, float], Picture]:
@@ -45,13 +48,17 @@ def posterized(img: Picture, bits: int) -> Picture:
     )
 
 
-OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
+def _turned(img: Picture, degrees: float, mode: str = "nearest", fill: Any = None) -> Picture:
+    return rotate(img, degrees, mode, fill=fill)
+
+
+OPERATIONS: dict[str, Callable[..., Picture]] = {
     "Identity": lambda img, strength: img,
-    "ShearX": lambda img, strength: _shifted(img, (1, strength, 0, 0, 1, 0)),
-    "ShearY": lambda img, strength: _shifted(img, (1, 0, 0, strength, 1, 0)),
-    "TranslateX": lambda img, strength: _shifted(img, (1, 0, -int(strength), 0, 1, 0)),
-    "TranslateY": lambda img, strength: _shifted(img, (1, 0, 0, 0, 1, -int(strength))),
-    "Rotate": lambda img, strength: img.rotate(strength, Image.Resampling.NEAREST),
+    "ShearX": lambda img, strength, *how: _shifted(img, (1, strength, 0, 0, 1, 0), *how),
+    "ShearY": lambda img, strength, *how: _shifted(img, (1, 0, 0, strength, 1, 0), *how),
+    "TranslateX": lambda img, strength, *how: _shifted(img, (1, 0, -int(strength), 0, 1, 0), *how),
+    "TranslateY": lambda img, strength, *how: _shifted(img, (1, 0, 0, 0, 1, -int(strength)), *how),
+    "Rotate": lambda img, strength, *how: _turned(img, strength, *how),
     "Brightness": _enhanced(ImageEnhance.Brightness),
     "Color": _enhanced(ImageEnhance.Color),
     "Contrast": _enhanced(ImageEnhance.Contrast),
@@ -61,6 +68,25 @@ OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "AutoContrast": lambda img, strength: colours(img, ImageOps.autocontrast),
     "Equalize": lambda img, strength: colours(img, ImageOps.equalize),
 }
+
+
+MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+
+
+class Warping:
+    """How the operations that move pixels do it. `interpolation`: between them; `fill`: from outside (None: black)."""
+
+    def __init__(self, interpolation: Any, fill: Any) -> None:
+        self.interpolation, self.fill = interpolation_mode(interpolation), fill
+
+    def operate(self, name: str, img: Picture, strength: float) -> Picture:
+        """One operation of the table."""
+        return OPERATIONS[name](img, strength, *((self.interpolation, self.fill) if name in MOVES else ()))
+
+    def _words(self, usual: str = "nearest") -> str:
+        """What is not as usual, for the text."""
+        mode = "" if self.interpolation == usual else f", interpolation={self.interpolation}"
+        return mode + ("" if self.fill is None else f", fill={self.fill}")
 
 
 def _ranges(
@@ -82,7 +108,7 @@ def _ranges(
     }  # fmt: skip
 
 
-def _apply(img: Picture, ranges: Ranges, strength: int | None) -> Picture:
+def _apply(how: Warping, img: Picture, ranges: Ranges, strength: int | None) -> Picture:
     """One operation drawn from the table; `strength` is the number of a bin, None for a random one."""
     rng = generator()
     name = list(ranges)[int(rng.integers(len(ranges)))]
@@ -90,13 +116,20 @@ def _apply(img: Picture, ranges: Ranges, strength: int | None) -> Picture:
     value = float(strengths[int(rng.integers(len(strengths))) if strength is None else strength])
     if signed and rng.random() < 0.5:
         value = -value
-    return OPERATIONS[name](img, value)
+    return how.operate(name, img, value)
 
 
-class RandAugment:
-    """`num_ops` operations, one after the other, of the strength `magnitude` out of `num_magnitude_bins`."""
+class RandAugment(Warping):
+    """`num_ops` operations, one after the other, of the strength `magnitude` out of `num_magnitude_bins`.
 
-    def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = BINS) -> None:
+    `interpolation`, `fill`: of those that move pixels.
+    """
+
+    def __init__(
+        self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = BINS, interpolation: Any = "nearest",
+        fill: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(interpolation, fill)
         if num_ops < 1 or not 0 <= magnitude < num_magnitude_bins:
             raise ValueError(f"num_ops is at least 1 and magnitude from 0 to {num_magnitude_bins - 1}, got "
                              f"{num_ops} and {magnitude}")  # fmt: skip
@@ -107,18 +140,19 @@ class RandAugment:
         shift = 150.0 / 331.0
         ranges = _ranges(0.3, shift * img.width, shift * img.height, 30.0, 0.9, 4.0, self.num_magnitude_bins)
         for _ in range(self.num_ops):
-            img = _apply(img, ranges, self.magnitude)
+            img = _apply(self, img, ranges, self.magnitude)
         return img
 
     def __repr__(self) -> str:
         return (f"RandAugment(num_ops={self.num_ops}, magnitude={self.magnitude}, "
-                f"num_magnitude_bins={self.num_magnitude_bins})")  # fmt: skip
+                f"num_magnitude_bins={self.num_magnitude_bins}{self._words()})")  # fmt: skip
 
 
-class TrivialAugmentWide:
-    """One operation of a random strength out of `num_magnitude_bins`."""
+class TrivialAugmentWide(Warping):
+    """One operation of a random strength out of `num_magnitude_bins`. The other arguments: see RandAugment."""
 
-    def __init__(self, num_magnitude_bins: int = BINS) -> None:
+    def __init__(self, num_magnitude_bins: int = BINS, interpolation: Any = "nearest", fill: Any = None) -> None:
+        super().__init__(interpolation, fill)
         if num_magnitude_bins < 2:
             raise ValueError(f"num_magnitude_bins must be at least 2, got {num_magnitude_bins}")
         self.num_magnitude_bins = num_magnitude_bins
@@ -126,7 +160,7 @@ class TrivialAugmentWide:
 
     def __call__(self, img: Picture) -> Picture:
         check_picture(img)
-        return _apply(img, self._table, None)
+        return _apply(self, img, self._table, None)
 
     def __repr__(self) -> str:
-        return f"TrivialAugmentWide(num_magnitude_bins={self.num_magnitude_bins})"
+        return f"TrivialAugmentWide(num_magnitude_bins={self.num_magnitude_bins}{self._words()})"
