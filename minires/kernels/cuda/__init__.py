@@ -5,8 +5,8 @@
     launch.py       grid, block and shared memory from the sizes of a call
     source.py       one file's text with its includes put in
     loader.py       compiles and launches with CuPy; imports it when first asked
+    adapters/       the set "cuda" of minires.kernels: the reference's signatures in front of all this
 
 Importing this package needs no GPU and no CuPy. The kernels are checked on machines without a GPU: tests/cuda runs
-each of them on the CPU and compiles each instance to machine code. No operation is computed here yet: arrays on a GPU
-are still to come.
+each of them on the CPU and compiles each instance to machine code.
 """

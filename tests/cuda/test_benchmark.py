@@ -1,0 +1,51 @@
+"""benchmarks/gpu.py without a GPU: every kind of row is run, tiny, on the stand-in and on PyTorch's CPU side."""
+
+import json
+
+import pytest
+
+from benchmarks import gpu, gpu_rows
+from tests.cuda.harness import needs_emulator
+
+pytest.importorskip("torch")
+
+
+@needs_emulator
+def test_dry_run(stand_in, tmp_path, capsys):
+    assert gpu.main(["--dry", "--output", str(tmp_path / "found")]) == 0
+    report = json.loads((tmp_path / "found.json").read_text())
+    table = (tmp_path / "found.txt").read_text()
+    assert report["dry"] and len(report["rows"]) == len(list(gpu_rows.rows(dry=True))) == 10
+    for row in report["rows"]:
+        assert row["milliseconds"]["minires"] > 0 and row["ratios"] and row["name"] in table
+    assert capsys.readouterr().out.count("ms:") == 10
+
+
+def test_what_there_is_no_time_for_is_listed(stand_in, tmp_path):
+    assert gpu.main(["--dry", "--minutes", "-1", "--only", "conv", "--output", str(tmp_path / "found")]) == 0
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert len(rows) == 3 and all(row["reason"] == "not measured: no time left" for row in rows)
+
+
+def test_without_a_gpu_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    assert gpu.main([]) == 1
+    assert capsys.readouterr().err.startswith("CUDA needs CuPy")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_both_sides_have_the_same_network(name):
+    from tests.torch_resnet import TorchResNet
+
+    theirs = gpu_rows.network(name, object())
+    assert isinstance(theirs, TorchResNet)
+    shapes = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in gpu_rows.network(name).state_dict().items()}
+
+
+def test_the_layers_are_those_of_a_resnet50():
+    import minires as mr
+
+    seen = {(layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0])
+            for layer in mr.models.create("resnet50").modules() if isinstance(layer, mr.nn.Conv2d)}  # fmt: skip
+    assert seen == {layer[1:] for layer in gpu_rows.CONVOLUTIONS}
