@@ -8,6 +8,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from PIL import Image
+
 from minires.data.transforms import picture_changes, pictures, tensor_colour, tensor_geometry
 from minires.data.transforms.pictures import InterpolationMode, check_picture, pair
 from minires.data.transforms.pixels import (
@@ -26,6 +28,8 @@ def _either(on_picture: Callable[..., Any], on_tensor: Callable[..., Any]) -> Ca
 
     @functools.wraps(on_picture)
     def function(img: Any, *args: Any, **named: Any) -> Any:
+        if not isinstance(img, Tensor | Image.Image):
+            raise TypeError(f"expected a Pillow picture or an image tensor (..., C, H, W), got {type(img).__name__}")
         return (on_tensor if isinstance(img, Tensor) else on_picture)(img, *args, **named)
 
     function.__module__ = __name__  # where pickle finds it again
