@@ -50,15 +50,15 @@ def unique(
 @register
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """The elements in their order, each run of equal ones once; inverse and counts as in `unique`."""
-    flat = input.array.reshape(-1)
-    starts = np.ones(flat.size, bool)
+    xp, flat = array_module(input.array), input.array.reshape(-1)
+    starts = xp.ones(flat.size, bool)
     starts[1:] = flat[1:] != flat[:-1]
-    places = np.flatnonzero(starts)
+    places = xp.flatnonzero(starts)
     results = [flat[places]]
     if return_inverse:
-        results.append((np.cumsum(starts) - 1).reshape(input.shape))
+        results.append((xp.cumsum(starts) - 1).reshape(input.shape))
     if return_counts:
-        results.append(np.diff(np.append(places, flat.size)))
+        results.append(xp.diff(xp.concatenate([places, xp.asarray([flat.size])])))
     return Tensor(results[0]) if len(results) == 1 else tuple(Tensor(array) for array in results)
 
 
@@ -109,9 +109,10 @@ def searchsorted(
         raise NotImplementedError(f"searchsorted: only a vector is supported, got shape {sorted_sequence.shape}")
     if side not in (None, "left", "right"):
         raise RuntimeError(f"searchsorted: side can only be 'left' or 'right', got {side!r}")
-    values = input.array if isinstance(input, Tensor) else input
-    found = np.searchsorted(sorted_sequence.array, values, "right" if right or side == "right" else "left")
-    return Tensor(np.asarray(found, int64))
+    xp = array_module(sorted_sequence.array)
+    values = input.array if isinstance(input, Tensor) else xp.asarray(input)
+    found = xp.searchsorted(sorted_sequence.array, values, "right" if right or side == "right" else "left")
+    return Tensor(xp.asarray(found, int64))
 
 
 @register
@@ -123,8 +124,9 @@ def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
 @register
 def isin(elements: Tensor, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is one of `test_elements` (is none of them, if `invert`)."""
-    tested = test_elements.array if isinstance(test_elements, Tensor) else test_elements
-    return Tensor(np.asarray(np.isin(elements.array, tested, assume_unique, invert), dtype=boolean))
+    xp = array_module(elements.array)
+    tested = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
+    return Tensor(xp.asarray(xp.isin(elements.array, tested, assume_unique, invert), dtype=boolean))
 
 
 @register

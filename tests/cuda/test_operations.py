@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from minires.backend import device_of, move
-from minires.ops.table import TABLE
+from minires.ops.table import PLAIN, TABLE
 from minires.random import philox
 from minires.tensor import Tensor
 from tests.cuda.harness import needs_emulator
 from tests.ops.helpers import cotangents, floats
 
 pytestmark = needs_emulator
-ENTRIES = {entry.label: entry for entry in TABLE}
+ENTRIES = {entry.label: entry for entry in (*TABLE, *PLAIN) if entry.name != "new_empty"}
 
 
 def evaluate(entry, seed, device, dtype=np.float32):
