@@ -4,7 +4,8 @@ from typing import Any
 
 from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, is_capturing, is_floating
+from minires.backend import Array, array_module, default_dtype, device_of, is_capturing, is_floating
+from minires.kernels.cuda.adapters import dropout as on_gpu
 from minires.ops.dims import axis_of
 from minires.random import generator
 from minires.tensor import Tensor, register
@@ -99,7 +100,11 @@ class Dropout(Function):
     def forward(ctx: Node, x: Array, p: float) -> Array:
         xp = array_module(x)
         if is_capturing():
-            raise RuntimeError("dropout draws on the CPU and cannot be captured in a CUDA graph")
+            raise RuntimeError("dropout would draw the same at each replay of a CUDA graph: it cannot be captured")
+        ctx.address, ctx.p = None, p
+        if device_of(x).type == "cuda" and on_gpu.fits(x, p):
+            ctx.address = on_gpu.address_of(generator())
+            return on_gpu.dropout(x, ctx.address, p)
         kept = xp.asarray(generator().random(x.shape, dtype="float32") >= p)
         scale = kept * x.dtype.type(1 / (1 - p)) if p < 1 else xp.zeros(x.shape, x.dtype)
         ctx.save_for_backward(scale)
@@ -107,6 +112,8 @@ class Dropout(Function):
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        if ctx.address is not None:
+            return on_gpu.dropout(grad, ctx.address, ctx.p), None
         (scale,) = ctx.saved_arrays
         return grad * scale, None
 

@@ -139,6 +139,20 @@ def test_float64_is_refused_by_name_where_no_expression_computes_it():
     assert mr.softmax(mr.ones(2, dtype=mr.float64).cuda(), 0).tolist() == [0.5, 0.5]
 
 
+@needs_emulator
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (2, 3, 4), (2, 8, 3, 5)])
+def test_dropout_draws_on_the_gpu_what_the_cpu_draws(shape, stand_in):
+    results = []
+    for device in ("cuda", "cpu"):
+        mr.manual_seed(5)
+        x = mr.ones(shape, device=device, requires_grad=True)
+        y = mr.nn.functional.dropout(x, 0.4)
+        (y * 3).sum().backward()
+        results.append((y.detach().cpu().numpy(), x.grad.cpu().numpy()))
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
+    assert stand_in.launched.count("dropout<float>") == 2
+
+
 def network():
     mr.manual_seed(1)
     nn = mr.nn
@@ -186,6 +200,43 @@ def test_training_as_on_the_cpu(name, stand_in):
     singly = 0 if name in ("SGD without momentum", "RMSprop") else len(parameters)  # the first step makes the state
     together = {"RMSprop": 0, "SGD without momentum": 3}.get(name, 2)
     assert len(of_optimizer) == singly + together
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_training_on_the_gpu(name):
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("CuPy finds no GPU")
+    (losses, parameters), (expected, there) = (trained(OPTIMIZERS[name], device, 5) for device in ("cuda", "cpu"))
+    assert np.allclose(losses, expected, atol=1e-3)
+    assert all(np.allclose(ours, theirs, atol=5e-3) for ours, theirs in zip(parameters, there, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_graph_on_the_gpu():
+    """A captured forward and backward gives, replayed on new values, what it gives in the usual way."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("CuPy finds no GPU")
+    model = network().cuda()
+
+    def step(images, labels):
+        model.zero_grad(set_to_none=False)
+        loss = mr.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        return loss
+
+    graphed, labels = mr.cuda.GraphedCallable(step), mr.arange(4).cuda()
+    for seed in range(6):
+        mr.manual_seed(seed)
+        images = mr.randn(4, 3, 6, 6).cuda()
+        loss, gradients = graphed(images, labels).item(), [p.grad.cpu().numpy() for p in model.parameters()]
+    assert graphed.replays == 3 and not graphed.reasons
+    expected = step(images, labels).item()
+    assert np.isclose(loss, expected, atol=1e-5)
+    for ours, parameter in zip(gradients, model.parameters(), strict=True):
+        assert np.allclose(ours, parameter.grad.cpu().numpy(), atol=1e-4)
 
 
 @needs_emulator
