@@ -301,7 +301,7 @@ class Tensor(Methods, Conversions, Variable):
 
     def fill_(self, value: float) -> "Tensor":
         """Set every element to `value`."""
-        return self.copy_(Tensor(array_module(self.array).asarray(value, dtype=self.dtype)))
+        return self.copy_(Tensor(array_module(self.array).full((), value, self.dtype)))
 
     def zero_(self) -> "Tensor":
         """Set every element to 0."""
