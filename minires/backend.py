@@ -186,6 +186,11 @@ def result_type(first: Array, second: Array) -> np.dtype:
     return np.promote_types(own_type(first), own_type(second))
 
 
+def is_writeable(array: Array) -> bool:
+    """Whether the elements may be written to; CuPy marks none as read-only."""
+    return not isinstance(array, np.ndarray) or array.flags.writeable
+
+
 def memory_owner(array: Array) -> Array:
     """The array whose memory `array` is a view of (itself, if it owns its memory)."""
     while True:

@@ -335,7 +335,7 @@ class Tensor(Methods, Conversions, Variable):
         """Set the elements whose indices are all equal to `fill_value`."""
         if self.ndim < 2:
             raise RuntimeError(f"fill_diagonal_: expected at least 2 axes, got {self.ndim}")
-        numbers = Tensor(np.arange(min(self.shape)))
+        numbers = Tensor(array_module(self.array).arange(min(self.shape)))
         self[(numbers,) * self.ndim] = fill_value
         return self
 

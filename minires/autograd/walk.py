@@ -9,7 +9,7 @@ import numpy as np
 from minires import kernels, observe
 from minires.autograd.graph import Edge, Node, Variable, refresh
 from minires.autograd.modes import _mode, quiet
-from minires.backend import Array, array_module, memory_owner
+from minires.backend import Array, array_module, is_writeable, memory_owner
 
 
 class _Sum:
@@ -171,7 +171,7 @@ def _outgoing_gradients(node: Node, incoming: list[Array]) -> Iterator[tuple[Edg
         if array.shape != edge.shape:
             raise RuntimeError(f"{node.name} returned a gradient of shape {array.shape}, expected {edge.shape}")
         owner = memory_owner(array)
-        owned = held.count(id(owner)) == 1 and array.flags.writeable and array.size == owner.size
+        owned = held.count(id(owner)) == 1 and is_writeable(array) and array.size == owner.size
         if array.dtype != edge.dtype:
             array, owned = array.astype(edge.dtype), True
         yield edge, array, owned

@@ -8,10 +8,8 @@ places of the window, row by row.
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, is_writeable
 from minires.kernels.shapes import Pair
 from minires.ops.dims import axis_of
 from minires.ops.memory import axis_order, new_array
@@ -98,7 +96,7 @@ class Windows(Function):
     def forward(ctx: Node, x: Array, axis: int, size: int, step: int) -> Array:
         ctx.shape, ctx.order, ctx.axis, ctx.step = x.shape, axis_order(x), axis, step
         windows = array_module(x).lib.stride_tricks.sliding_window_view(
-            x, size, axis, writeable=(not isinstance(x, np.ndarray) or x.flags.writeable) and step >= size
+            x, size, axis, writeable=is_writeable(x) and step >= size
         )
         return windows[(slice(None),) * axis + (slice(None, None, step),)]
 

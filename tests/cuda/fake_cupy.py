@@ -82,7 +82,9 @@ class ndarray:
     nbytes = property(lambda self: self.held.nbytes)
     itemsize = property(lambda self: self.held.itemsize)
     strides = property(lambda self: self.held.strides)
-    flags = property(lambda self: self.held.flags)
+    flags = property(lambda self: types.SimpleNamespace(
+        c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous,
+        owndata=self.held.flags.owndata))  # fmt: skip
     T = property(lambda self: ndarray(self.held.T))
     device = property(lambda self: types.SimpleNamespace(id=0))
     data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data))

@@ -79,6 +79,24 @@ def test_made_on_a_device(make):
 
 
 @on_stand_in
+def test_changed_in_place_on_a_device():
+    x = mr.zeros(2, 2).cuda()
+    x[0, 1] = 5.0
+    assert x.fill_diagonal_(1.0).tolist() == [[1, 5], [0, 1]] and 5 in x
+    assert x.normal_().uniform_().random_(3).zero_().fill_(2.0).is_cuda and x.tolist() == [[2, 2], [2, 2]]
+    assert repr(x[0]) == "tensor([2., 2.])" and f"{x[0, 0]:.1f}" == "2.0"
+
+
+@on_stand_in
+def test_states_go_from_device_to_device(tmp_path):
+    there, here = network().cuda(), network()
+    mr.save(there.state_dict(), tmp_path / "there.safetensors")
+    here.load_state_dict(mr.load(tmp_path / "there.safetensors"))
+    there.load_state_dict(here.state_dict())
+    assert all(p.is_cuda for p in there.parameters()) and not any(p.is_cuda for p in here.parameters())
+
+
+@on_stand_in
 def test_dlpack_shares_memory():
     x = mr.ones(3).cuda()
     y = mr.from_dlpack(x)
