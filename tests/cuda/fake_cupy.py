@@ -143,9 +143,6 @@ class ndarray:
     def __int__(self):
         return int(self.held)
 
-    def __index__(self):
-        return self.held.__index__()
-
     def __dlpack__(self, **settings):
         return self.held.__dlpack__(**settings)
 
