@@ -137,8 +137,8 @@ def text_of(found: dict[str, Any]) -> str:
         f"minires {machine['minires']} against PyTorch {found['torch_version']}, {found['date']}",
         f"{machine['cpu']}, {found['threads']} threads; numpy {machine['packages']['numpy']}, OpenBLAS "
         f"{', '.join(sorted({str(library['architecture']) for library in machine['blas']} - {'None'}))} kernels",
-        f"matrix product {found['product_flops'] / 1e9:.0f} GFLOP/s, copy {found['copy_bytes'] / 1e9:.1f} GB/s; load of "
-        f"the machine {found['load'][0]:.1f} before, {found['load'][1]:.1f} after",
+        f"matrix product {found['product_flops'] / 1e9:.0f} GFLOP/s, copy {found['copy_bytes'] / 1e9:.1f} GB/s; "
+        f"load of the machine {found['load'][0]:.1f} before, {found['load'][1]:.1f} after",
         "", f"{'':46}{'minires':>10}{'torch':>10}{'ratio':>8}{'best':>8}{'goal':>7}",
     ]  # fmt: skip
     for row in found["rows"]:

@@ -1,4 +1,4 @@
-"""The usual training pipeline of torchvision's references, written with Pillow and torch: the peer of ours in cpu.py."""
+"""The training pipeline of torchvision's references, written with Pillow and torch: the peer of ours in cpu.py."""
 
 import math
 import pathlib

@@ -1,8 +1,8 @@
 """CUDA graphs: a sequence of launches is captured once and replayed in one call. Thin over CuPy's stream capture.
 
 What is captured must not wait for the GPU, not read memory of the CPU and always use the same arrays: shapes are
-static, values come in by copying into the arrays that were there at the capture. Forward and backward can be captured, an
-optimizer's step cannot (its numbers come from the CPU); it is one launch, and stands behind the replay.
+static, values come in by copying into the arrays that were there at the capture. Forward and backward can be captured,
+an optimizer's step cannot (its numbers come from the CPU); it is one launch, and stands behind the replay.
 
 None of this has run on a GPU yet: the tests know CuPy's stream capture by its documentation alone.
 """

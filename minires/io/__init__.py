@@ -6,8 +6,8 @@ safetensors, npz       tensors in the formats of safetensors and of NumPy
 torch_file             torch's files: zip_reader, unpickle (with the names and values it knows), torch_tar; state_dicts
                        says what of them is the weights; torch_write writes them
 suffixes               what files of weights are called
-download               files from the network in a cache folder: http opens URLs (http_headers: whose headers must come in
-                       time), transfer brings one file, part_file is what it is before it is whole
+download               files from the network in a cache folder: http opens URLs (http_headers: whose headers must come
+                       in time), transfer brings one file, part_file is what it is before it is whole
 checkpoint             tensors and state of a run in one file
 run_folder             the folder of a run, with its lock          model_directory  a model as a folder
 toml, strict_json, environment   the texts in them

@@ -44,8 +44,8 @@ def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
     f: its path, or its URL: what is not in the cache is downloaded (see download.py, which says what it raises).
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
-    float32, which holds it exactly. Entries that hold no numbers are left out with a warning, and so are objects, such as
-    the argparse.Namespace of a training script.
+    float32, which holds it exactly. Entries that hold no numbers are left out with a warning, and so are objects, such
+    as the argparse.Namespace of a training script.
     Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one.
     """
     f = download.local(f)

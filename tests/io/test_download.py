@@ -781,7 +781,8 @@ def test_jobs_start_from_urls(serve, cache, tmp_path):
 def test_the_command_line_says_where_to_put_the_file(cache, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("MINIRES_OFFLINE", "1")
     url = "https://download.example/resnet18-f37072fd.pth"
-    assert main(["finetune", "--data", str(tmp_path / "photos"), "--weights", url, "--output", str(tmp_path / "run")]) == 1
+    words = ["--data", str(tmp_path / "photos"), "--weights", url, "--output", str(tmp_path / "run")]
+    assert main(["finetune", *words]) == 1
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1
     assert url in shown.err and f"put the file at {cache / 'resnet18-f37072fd.pth'} by hand" in shown.err

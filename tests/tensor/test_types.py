@@ -122,7 +122,7 @@ def test_to():
     assert copied is not x and not np.shares_memory(copied.array, x.array)
     assert x.type() == "minires.float32" and x.type(mr.int32).dtype == mr.int32
     for target in ("cuda", "cuda:1"):
-        with pytest.raises(RuntimeError, match="CUDA needs CuPy: pip install|CUDA needs an NVIDIA GPU"):
+        with pytest.raises(RuntimeError, match=r"CUDA needs CuPy: pip install|CUDA needs an NVIDIA GPU"):
             x.to(target)
     with pytest.raises(TypeError):
         x.to("tpu")

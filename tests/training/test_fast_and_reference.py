@@ -6,7 +6,6 @@ import pytest
 import minires as mr
 import minires.nn.functional as F
 from minires import kernels
-from minires.data import ShapesDataset
 from minires.models.resnet import CifarResNet
 
 STEPS, BATCH = 200, 16
