@@ -23,7 +23,7 @@ OPERATORS = {
     "lt": operator.lt,
     "eq": operator.eq,
 }
-FUNCTIONS = {"maximum", "minimum"}
+FUNCTIONS = ("maximum", "minimum")
 
 
 def name_of(dtype):
