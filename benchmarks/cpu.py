@@ -1,13 +1,13 @@
 """minires against PyTorch on this machine's CPU: one command, one table.
 
-    python benchmarks/cpu.py                         # every row; about ten minutes on two cores
+    python benchmarks/cpu.py                         # every row; about five minutes on two cores
     python benchmarks/cpu.py --only resnet18 --rounds 5
     python benchmarks/cpu.py --output benchmarks/results/NAME      # NAME.json and NAME.txt
 
-Each library runs in a process of its own, and the two take turns, pass by pass, so that a change of the machine's speed
-meets both. A figure is the median of the rounds, PyTorch's that of its faster memory format; ratios above 1 mean that
-minires is faster. Threads: OMP_NUM_THREADS, by default the number of processors. OPENBLAS_CORETYPE is passed on if set.
-Needs torch 2.x.
+Each library runs in a process of its own, and the two take turns of half a second, so that a change of the machine's
+speed meets both. A figure is the median of all passes, PyTorch's that of its faster memory format; ratios above 1 mean
+that minires is faster. Threads: OMP_NUM_THREADS, by default the number of processors. OPENBLAS_CORETYPE is passed on
+if set. Needs torch 2.x.
 """
 
 import argparse
@@ -55,7 +55,7 @@ MEMORY = ("training", "resnet50", "16", "224")
 
 
 class Side:
-    """A process that does its job once whenever it is asked."""
+    """A process that does its job for a turn whenever it is asked."""
 
     def __init__(self, side: str, words: tuple[str, ...], threads: int, **variables: str) -> None:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -80,16 +80,16 @@ class Side:
 
 
 def compare(job: Job, rounds: int, threads: int, folder: str) -> dict[str, Any]:
-    """Medians of both sides, taken in turn after two passes to warm up."""
+    """Medians of both sides, taken in turn after a turn to warm up."""
     words = tuple(word.format(photographs=folder) for word in job.words)
     sides = {name: Side(name, words, threads) for name in SIDES}
     seconds: dict[str, dict[str, list[float]]] = {name: {} for name in SIDES}
     try:
-        for number in range(rounds + 2):
+        for number in range(rounds + 1):
             for name, side in sides.items():
-                for way, value in side.once()["seconds"].items():
-                    if number >= 2:
-                        seconds[name].setdefault(way, []).append(value)
+                for way, values in side.once()["seconds"].items():
+                    if number >= 1:
+                        seconds[name].setdefault(way, []).extend(values)
     finally:
         for side in sides.values():
             side.close()
@@ -153,7 +153,7 @@ def text_of(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="rows whose names contain this")
-    parser.add_argument("--rounds", type=int, default=9, help="timed passes of each (9)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     parser.add_argument("--output", help="write OUTPUT.json and OUTPUT.txt")
     given = parser.parse_args()

@@ -1,7 +1,8 @@
 """One side of a comparison, in a process of its own: `python benchmarks/side.py minires|torch JOB` (see cpu.py).
 
-Reads lines from stdin. For each line it does the job once and answers with a line of JSON: the seconds of each way in
-which this library can do it, and the peak of its memory so far in bytes.
+Reads lines from stdin. For each line it does the job again and again for half a second, and answers with a line of
+JSON: the seconds of each time, for each way in which this library can do it, and the peak of its memory so far in
+bytes. The first time is not counted: the other library has had the caches, and threads have gone to sleep.
 """
 
 import json
@@ -132,6 +133,17 @@ def torch_pipeline(folder: str, batch: int) -> Ways:
     return {"worker processes": lambda: [images.shape for images, _ in loader]}
 
 
+def timed(call: Callable[[], object], budget: float = 0.5) -> list[float]:
+    """The seconds of as many calls as fit into `budget`, at least one, after one that is not counted."""
+    call()
+    seconds: list[float] = []
+    while sum(seconds) < budget:
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
 def main() -> None:
     side, work, *rest = sys.argv[1:]
     if work == "pipeline":
@@ -139,11 +151,7 @@ def main() -> None:
     else:
         ways = (minires_ways if side == "minires" else torch_ways)(rest[0], work, int(rest[1]), int(rest[2]))
     for _ in sys.stdin:
-        seconds = {}
-        for name, call in ways.items():
-            start = time.perf_counter()
-            call()
-            seconds[name] = time.perf_counter() - start
+        seconds = {name: timed(call) for name, call in ways.items()}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
 
