@@ -94,7 +94,7 @@ def test_like(name):
         (lambda: mr.randint(5, 5, (2,)), RuntimeError, "low < high"),
         (lambda: mr.from_numpy([1, 2]), TypeError, "expected np.ndarray"),
         (lambda: mr.ones(2, device="tpu"), ValueError, "tpu"),
-        (lambda: mr.ones(2, device="cuda"), RuntimeError, "cuda"),
+        (lambda: mr.ones(2, device="cuda"), RuntimeError, "CUDA needs"),
         (lambda: mr.ones(2, dtype="float7"), TypeError, "float7"),
     ],
 )
