@@ -40,7 +40,7 @@ def test_error_of_winograd_in_float32(batch, channels, size, mean):
     shapes = (batch, channels, size, size), (channels, channels, 3, 3)
     geometry = ((1, 1), (1, 1), (1, 1))
     layer = (Geometry((3, 3), *geometry, (size, size)), 1, batch, channels, channels, np.dtype("float32"))
-    assert conv.winograds_way("forward", *layer) is not None
+    assert conv.special_way("forward", *layer) is not None
     x, weight, grad = (normal(seed, shapes[seed % 2], "float32", "nhwc") for seed in (2, 1, 4))
     x += np.float32(mean)
     wide = [np.float64(array) for array in (x, weight, grad)]

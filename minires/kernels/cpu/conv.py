@@ -28,13 +28,16 @@ def images_last(x: np.ndarray) -> np.ndarray:
 WAYS: dict[str, ModuleType | None] = {"winograd": winograd, "strips": strips, "columns": None}
 
 
-def winograds_way(
+def special_way(
     work: str, geometry: Geometry, groups: int, images: int, inputs: int, outputs: int, dtype: np.dtype
 ) -> ModuleType | None:
-    """`winograd` or `strips`, whichever is the first to suit the layer; None where neither does.
+    """`pointwise` for 1x1 windows; `winograd` or `strips`, whichever is the first to suit the layer; else None.
 
-    While the autotuner is on, whichever is the fastest at the `work`, "forward" or "backward"; None for im2col.
+    While the autotuner is on, what is the fastest at the `work`, "forward" or "backward", of 3x3 windows; None for
+    im2col.
     """
+    if is_pointwise(geometry, groups):
+        return pointwise
     if autotune.is_on() and winograd.applies(geometry, groups) and images and min(inputs, outputs):
         layer = autotune.Layer(work, geometry, images, inputs, outputs, dtype)
         return WAYS[autotune.fastest(layer, {name: partial(_try, name, layer) for name in WAYS})]
@@ -83,13 +86,11 @@ def conv2d_forward(
     geometry = Geometry(kernel, stride, padding, dilation, output)
     filters = images_last(weight.astype(x.dtype, copy=False))
     y = np.empty((x.shape[0], *output, weight.shape[0]), x.dtype)
-    way = winograds_way("forward", geometry, groups, len(x), x.shape[1], len(weight), x.dtype)
-    if is_pointwise(geometry, groups):
-        pointwise.forward(images_last(x), filters, bias, geometry, y)
+    way = special_way("forward", geometry, groups, len(x), x.shape[1], len(weight), x.dtype)
+    if way is not None:
+        way.forward(images_last(x), filters, bias, geometry, y)
     elif is_depthwise(weight.shape, groups):
         depthwise.forward(images_last(x), filters, bias, geometry, y)
-    elif way is not None:
-        way.forward(images_last(x), filters, bias, geometry, y)
     else:
         columns.forward(images_last(x), filters, bias, geometry, groups, y)
     return channels_second(y)
@@ -109,14 +110,12 @@ def conv2d_input_gradient(
     kernel = (weight.shape[2], weight.shape[3])
     geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
     filters = images_last(weight.astype(grad.dtype, copy=False))
-    way = winograds_way("backward", geometry, groups, batch, inputs, len(weight), grad.dtype)
+    way = special_way("backward", geometry, groups, batch, inputs, len(weight), grad.dtype)
     if way is not None:
         dx, _ = way.gradients(images_last(grad), None, filters, geometry, (batch, height, width, inputs))
         return channels_second(dx)
     dx = np.empty((batch, height, width, inputs), grad.dtype)
-    if is_pointwise(geometry, groups):
-        pointwise.input_gradient(images_last(grad), filters, geometry, dx)
-    elif is_depthwise(weight.shape, groups):
+    if is_depthwise(weight.shape, groups):
         depthwise.input_gradient(images_last(grad), filters, geometry, dx)
     else:
         columns.input_gradient(images_last(grad), filters, geometry, groups, dx)
@@ -135,14 +134,12 @@ def conv2d_weight_gradient(
     """As the reference; dweight (O, C/G, KH, KW) is stored as (O, KH, KW, C/G)."""
     outputs, inputs, *kernel = weight_shape
     geometry = Geometry((kernel[0], kernel[1]), stride, padding, dilation, (grad.shape[2], grad.shape[3]))
-    way = winograds_way("backward", geometry, groups, len(x), inputs, outputs, grad.dtype)
-    if is_pointwise(geometry, groups):
-        dweight = pointwise.weight_gradient(images_last(grad), images_last(x), geometry)
-    elif is_depthwise(weight_shape, groups):
-        dweight = depthwise.weight_gradient(images_last(grad), images_last(x), geometry)
-    elif way is not None:
+    way = special_way("backward", geometry, groups, len(x), inputs, outputs, grad.dtype)
+    if way is not None:
         picture = images_last(x)
         _, dweight = way.gradients(images_last(grad), picture, None, geometry, picture.shape)
+    elif is_depthwise(weight_shape, groups):
+        dweight = depthwise.weight_gradient(images_last(grad), images_last(x), geometry)
     else:
         dweight = columns.weight_gradient(images_last(grad), images_last(x), geometry, groups)
     return channels_second(dweight.reshape(outputs, *kernel, inputs))
@@ -157,10 +154,10 @@ def conv2d_gradients(
     dilation: Pair,
     groups: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As the reference: dx and dweight. Winograd's algorithm finds them together, others one after the other."""
+    """As the reference: dx and dweight. The special ways find them together, others one after the other."""
     kernel = (weight.shape[2], weight.shape[3])
     geometry = Geometry(kernel, stride, padding, dilation, (grad.shape[2], grad.shape[3]))
-    way = winograds_way("backward", geometry, groups, len(x), x.shape[1], len(weight), grad.dtype)
+    way = special_way("backward", geometry, groups, len(x), x.shape[1], len(weight), grad.dtype)
     if way is not None:
         picture, filters = images_last(x), images_last(weight.astype(grad.dtype, copy=False))
         dx, dweight = way.gradients(images_last(grad), picture, filters, geometry, picture.shape)

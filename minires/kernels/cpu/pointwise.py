@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from minires.kernels.cpu import parallel
+from minires.kernels.cpu.buffers import scratch
 from minires.kernels.cpu.windows import Geometry
 
 BUDGET = 1 << 18  # values of a block of rows on its wider side
+ROWS = 1 << 10  # but at least so many rows: BLAS packs the filters again for every block
 
 
 def picked(x: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -24,7 +26,7 @@ def matrix(x: np.ndarray) -> np.ndarray:
 
 
 def row_blocks(rows: int, *widths: int) -> list[slice]:
-    return parallel.ranges(rows, BUDGET // max(1, *widths))
+    return parallel.ranges(rows, max(ROWS, BUDGET // max(1, *widths)))
 
 
 def product(left: np.ndarray, right: np.ndarray, bias: np.ndarray | None, out: np.ndarray) -> None:
@@ -44,26 +46,39 @@ def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometr
     product(picked(x, geometry), matrix(filters).T, bias, matrix(y))
 
 
-def input_gradient(grad: np.ndarray, filters: np.ndarray, geometry: Geometry, dx: np.ndarray) -> None:
-    """grad (N, OH, OW, O); fills dx (N, H, W, C): zero at the places that a stride left out."""
-    if geometry.stride == (1, 1):
-        product(matrix(grad), matrix(filters), None, matrix(dx))
-        return
-    (sh, sw), (oh, ow) = geometry.stride, geometry.output
-    met = np.empty((*grad.shape[:3], dx.shape[3]), dx.dtype)
-    product(matrix(grad), matrix(filters), None, matrix(met))
-    dx[...] = 0
-    dx[:, : sh * (oh - 1) + 1 : sh, : sw * (ow - 1) + 1 : sw] = met
+def gradients(
+    grad: np.ndarray, x: np.ndarray | None, filters: np.ndarray | None, geometry: Geometry, shape: tuple[int, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """dx (N, H, W, C), which has the given shape, unless filters (O, 1, 1, C) is None; dweight unless x is None.
 
-
-def weight_gradient(grad: np.ndarray, x: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """dweight (O, C) = grad^T x over all places, block by block."""
-    rows, upstream = picked(x, geometry), matrix(grad)
+    grad (N, OH, OW, O), x (N, H, W, C), dweight (O, 1, 1, C). Both in one pass over grad, a block of rows at a time:
+    dx = grad W, and dweight is the sum of the blocks' grad^T x. dx is zero at the places that a stride left out.
+    """
+    upstream, outputs, channels = matrix(grad), grad.shape[3], shape[3]
+    rows = None if x is None else picked(x, geometry)
+    right = None if filters is None else matrix(filters)
+    met = None if filters is None else np.empty((len(upstream), channels), grad.dtype)
 
     def work(blocks: Sequence[slice]) -> np.ndarray:
-        total = np.zeros((upstream.shape[1], rows.shape[1]), grad.dtype)
+        total = np.zeros((outputs, channels), grad.dtype)
         for block in blocks:
-            total += upstream[block].T @ rows[block]
+            part = upstream[block]
+            if met is not None and right is not None:
+                np.matmul(part, right, out=met[block])
+            if rows is not None:
+                total += np.matmul(part.T, rows[block], out=scratch("product", total.shape, total.dtype))
         return total
 
-    return parallel.added(parallel.over(row_blocks(rows.shape[0], rows.shape[1], upstream.shape[1]), work))
+    totals = parallel.over(row_blocks(len(upstream), channels, outputs), work)
+    dx = None if met is None else placed(met.reshape(*grad.shape[:3], channels), geometry, shape)
+    return dx, None if x is None else parallel.added(totals).reshape(outputs, 1, 1, channels)
+
+
+def placed(met: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, H, W, C) of the given shape: met (N, OH, OW, C) at the places that the windows meet, zero elsewhere."""
+    if met.shape == shape:
+        return met
+    (sh, sw), (oh, ow) = geometry.stride, geometry.output
+    dx = np.zeros(shape, met.dtype)
+    dx[:, : sh * (oh - 1) + 1 : sh, : sw * (ow - 1) + 1 : sw] = met
+    return dx
