@@ -74,7 +74,18 @@ def _target(given: dict[str, Any]) -> tuple[str, str]:
     if os.path.isdir(path) or not os.path.isdir(folder):
         reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
         raise UsageError(f"cannot write {path}: {reason}", code="usage.output", file=path)
+    if os.path.exists(path) and _belongs_to(path, given["model"]):
+        raise UsageError(f"{path} is a file of {given['model']}, the model to be exported: give --output another name",
+                         code="usage.output", file=path)  # fmt: skip
     return path, by_ending
+
+
+def _belongs_to(path: str, model: str) -> bool:
+    """Whether a file is the model itself, or one of the files of a model folder or of a run's models."""
+    file, name = os.path.realpath(path), os.path.realpath(model)
+    is_model_folder = os.path.isfile(os.path.join(name, "config.json"))
+    folders = [name] if is_model_folder else [os.path.join(name, part) for part in ("model", "checkpoints")]
+    return file == name or os.path.dirname(file) in folders
 
 
 def _number(given: dict[str, Any], name: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.setting_values import check_value, flag, shown
 from minires.finetune.settings import FIELDS, Settings, make_settings
-from minires.io import RunFolder, checkpoint, files, toml
+from minires.io import RunFolder, checkpoint, files, run_folder, toml
 
 RUNS = "runs"  # the folder that runs without --output are in
 FREE = ("workers", "worker_type", "max_steps", "max_time", "checkpoint_hist", "checkpoint_interval",
@@ -92,9 +92,7 @@ def set_newer_aside(file: str) -> list[str]:
 
 def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[Settings, Changes]:
     """The settings that the run at `path` goes on with, and which of them are new."""
-    file = os.path.join(path, "args.toml")
-    if not os.path.isfile(file):
-        raise UsageError(f"{path} is not a run folder: it has no args.toml", code="run.missing", file=path)
+    file = run_folder.require_settings(path)
     values = toml.load_file(file)
     begun_by = values.pop("command", command)
     if begun_by != command:

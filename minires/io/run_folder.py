@@ -83,11 +83,7 @@ class RunFolder:
     @classmethod
     def resume(cls, path: files.PathLike) -> "RunFolder":
         """The folder of a run that is to go on. UsageError (code "run.missing") if it is none."""
-        if not os.path.isfile(os.path.join(path, "args.toml")):
-            raise UsageError(
-                f"{os.fspath(path)} is not a run folder: it has no args.toml", code="run.missing",
-                file=os.fspath(path), hint="give the folder that an earlier run wrote",
-            )  # fmt: skip
+        require_settings(os.fspath(path))
         return cls(path)
 
     def close(self) -> None:
@@ -231,6 +227,21 @@ def _refuse_if_used(path: files.PathLike, overwrite: bool) -> None:
             f"{target} is not the folder of a run: --overwrite replaces runs and nothing else", code="run.not_empty",
             file=target, hint="choose another --output",
         )  # fmt: skip
+
+
+def require_settings(path: str) -> str:
+    """The path of a run folder's args.toml. UsageError (code "run.missing") for a folder that is none, or not yet."""
+    file, parent = os.path.join(path, "args.toml"), os.path.dirname(os.path.abspath(path))
+    if os.path.isfile(file):
+        return file
+    reason, hint = f"{path} is not a run folder: it has no args.toml", "give the folder that an earlier run wrote"
+    if os.path.isfile(os.path.join(parent, "args.toml")):
+        run = os.path.dirname(path.rstrip(os.sep)) or parent
+        reason, hint = f"{path} is a part of the run {run}, not a run folder", f"give {run}"
+    elif os.path.exists(os.path.join(path, ".lock")):
+        reason = f"there is nothing in {path} to go on with: the run in it has only just begun, or ended as it began"
+        hint = "wait for it, or begin it again with --overwrite"
+    raise UsageError(reason, code="run.missing", file=path, hint=hint)
 
 
 def _is_of_a_run(path: str) -> bool:

@@ -140,6 +140,8 @@ def test_a_plain_safetensors_file_is_still_one(tmp_path, capsys, place):
         (["run", "--output", "m.onnx", "--opset", "new"], "--opset must be a whole number"),
         (["run", "--output", "m.onnx", "--opset", "12"], "--opset is from 18 to"),
         (["nowhere", "--output", "m.pth"], "no model nowhere"),
+        (["run", "--output", "run/model/model.safetensors"], "is a file of run, the model to be exported"),
+        (["run/model", "--output", "run/model/model.safetensors"], "is a file of run/model, the model"),
     ],
 )
 def test_wrong_use(place, capsys, words, expected):

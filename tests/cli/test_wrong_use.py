@@ -112,8 +112,10 @@ def test_a_key_of_a_configuration_file(place, capsys):
     (place / "run.toml").write_text('data = "photos"\nepochss = 3\n')
     before = tree(place)
     assert "run.toml: no setting 'epochss'; did you mean epochs?" in refused(capsys, "finetune", "-c", "run.toml")
-    (place / "run.toml").write_text('data = "photos"\nepochs = "three"\n')
-    assert "--epochs takes a whole number" in refused(capsys, "finetune", "-c", "run.toml")
+    (place / "run.toml").write_text('data = "photos"\nepochs = "3"\n')
+    assert "run.toml: epochs is a number, written without quotes; got '3'" in refused(
+        capsys, "finetune", "-c", "run.toml"
+    )
     (place / "run.toml").write_text("data = photos\n")
     assert "run.toml" in refused(capsys, "finetune", "-c", "run.toml")
     assert "missing.toml" in refused(capsys, "finetune", "-c", "missing.toml")

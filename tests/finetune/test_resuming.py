@@ -86,6 +86,21 @@ def test_a_run_that_has_ended_goes_on_from_an_older_checkpoint(whole, tmp_path):
     assert contents(run, *SAME_IN_EQUAL_RUNS) == contents(whole, *SAME_IN_EQUAL_RUNS)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("run/model", "is a part of the run .*run, not a run folder"), ("begun", "has only just begun"),
+     ("empty", "is not a run folder"), ("missing", "is not a run folder")],
+)  # fmt: skip
+def test_what_is_no_run_folder_says_why(whole, tmp_path, name, reason):
+    shutil.copytree(whole, tmp_path / "run")
+    for folder in ("begun", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "begun" / ".lock").touch()
+    with pytest.raises(UsageError, match=reason) as found:
+        finetune(resume=str(tmp_path / name))
+    assert found.value.code == "run.missing"
+
+
 @pytest.mark.parametrize("name", ["model/model.safetensors", "args.toml", "checkpoints/other.safetensors"])
 def test_other_files_are_no_checkpoints(whole, tmp_path, name):
     run = tmp_path / "run"
