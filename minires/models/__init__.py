@@ -2,6 +2,7 @@
 
 resnet     the networks that the others vary: ResNet, ResNeXt, wide ResNet, and the small ones for CIFAR
 resnet_d, se_resnet, preact_resnet, resnetv2, inception_resnet    a family each
+features   what layers inside put out, by name
 base       what every model knows about itself     heads      what stands behind the features, as data
 recipes    how pictures are prepared for published weights       summary    layers, shapes, costs
 norms      the norms they can be built with        registry   the models by name, and their weights
@@ -14,6 +15,7 @@ import difflib
 from typing import Any
 
 from minires.models.base import ImageModel
+from minires.models.features import FeatureExtractor, IntermediateLayerGetter, create_feature_extractor, feature_list
 from minires.models.loading import load
 from minires.models.norms import NORMS
 from minires.models.recipes import preprocessing
@@ -22,8 +24,9 @@ from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, PadShortc
 from minires.models.summary import summarize
 
 __all__ = [
-    "NORMS", "BasicBlock", "Bottleneck", "CifarResNet", "ImageModel", "PadShortcut", "PlainBlock", "ResNet", "create",
-    "embedded_info", "list_models", "load", "preprocessing", "summarize",
+    "NORMS", "BasicBlock", "Bottleneck", "CifarResNet", "FeatureExtractor", "ImageModel", "IntermediateLayerGetter",
+    "PadShortcut", "PlainBlock", "ResNet", "create", "create_feature_extractor", "embedded_info", "feature_list",
+    "list_models", "load", "preprocessing", "summarize",
 ]  # fmt: skip
 
 _BUILDERS = {name: builder(name) for name in list_models()}

@@ -55,6 +55,10 @@ class ImageModel(nn.Module):
         layers = {name: [getattr(self, name)] for name in self.layer_names}
         return {"stem": [self.conv1, self.bn1], **layers, "head": [self.get_submodule(self.head_name)]}
 
+    def feature_names(self) -> list[str]:
+        """The layers whose outputs are the feature maps, the largest first: the stem's, then each layer's."""
+        return ["relu", *self.layer_names]
+
     def reset_head(self, head: int | nn.Module) -> None:
         """Replace the head: a new Linear with so many outputs, or a module that takes (N, num_features)."""
         if not isinstance(head, nn.Module):

@@ -171,6 +171,10 @@ class InceptionResNetV2(ImageModel):
         x = self.block8(self.repeat_2(self.mixed_7a(x)))
         return self.conv2d_7b(x)
 
+    def feature_names(self) -> list[str]:
+        """The layers whose outputs are the feature maps: the last one of each size."""
+        return ["conv2d_2b", "conv2d_4a", "repeat", "repeat_1", "conv2d_7b"]
+
     def stages(self) -> dict[str, list[nn.Module]]:
         """The modules that hold parameters; layers begin where the maps become smaller."""
         stem: list[nn.Module] = [self.conv2d_1a, self.conv2d_2a, self.conv2d_2b, self.conv2d_3b, self.conv2d_4a]

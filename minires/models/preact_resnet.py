@@ -130,6 +130,10 @@ class PreActCifarResNet(ImageModel):
         """Pictures (N, in_channels, H, W) to the last feature map, after its norm and ReLU."""
         return norm_act(self.norm, self.relu, super().forward_features(x))
 
+    def feature_names(self) -> list[str]:
+        """The layers whose outputs are the feature maps; the last is after its norm and ReLU."""
+        return ["conv1", "layer1", "layer2", "relu"]
+
     def stages(self) -> dict[str, list[nn.Module]]:
         """The modules that hold parameters; the last norm belongs to layer3."""
         return {"stem": [self.conv1], "layer1": [self.layer1], "layer2": [self.layer2],

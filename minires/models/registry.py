@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minires.errors import FileFormatError, UsageError
@@ -13,6 +13,7 @@ from minires.io import download, files
 from minires.io import weights as weight_files
 from minires.models import keras_keys, keys
 from minires.models.base import ImageModel
+from minires.models.features import feature_list
 from minires.models.inception_resnet import InceptionResNetV2
 from minires.models.preact_resnet import PreActCifarResNet
 from minires.models.resnet import CifarResNet, ResNet
@@ -37,7 +38,10 @@ def list_models(pattern: str | None = None) -> list[str]:
     return [name for name in _BY_NAME if pattern is None or fnmatch.fnmatchcase(name, pattern)]
 
 
-def create(name: str, *, num_classes: int | None = None, weights: Any = None, **options: Any) -> Model:
+def create(
+    name: str, *, num_classes: int | None = None, weights: Any = None, features_only: bool = False,
+    out_indices: Sequence[int] | None = None, **options: Any,
+) -> Any:  # fmt: skip
     """A model by its name: `create("resnet50", num_classes=10)`, or `create(**model.config)`.
 
     num_classes: outputs of the head; by default those of the weights, else 1000 (CIFAR models: 10).
@@ -46,12 +50,17 @@ def create(name: str, *, num_classes: int | None = None, weights: Any = None, **
     minires/models/keras_keys.py), a URL of one, which is downloaded once (see minires/io/download.py), or the name of
     weights that come with minires ("shapes", for resnet20). A head for another number of classes is replaced by a new
     one, and the first convolution adapted to `in_channels`, with a warning.
+    features_only: its feature maps in the place of the model, those of `out_indices` (see minires/models/features.py).
     options: in_channels, norm (see minires/models/norms.py) and what else the class of the family takes;
     "resnet", "cifar_resnet" and the other names of families take the parts that a model is built of.
     ValueError for an unknown name, UsageError for a missing file, FileFormatError for weights of another model,
     DownloadError for a URL that cannot be had.
     """
     family_of(name)
+    if features_only:
+        return feature_list(create(name, num_classes=num_classes, weights=weights, **options), out_indices)
+    if out_indices is not None:
+        raise ValueError("out_indices goes with features_only=True")
     if weights is not None:
         weights = download.local(weights)
         state, actual, own = keras_keys.adopt(read_weights(name, weights), weights, name)

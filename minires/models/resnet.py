@@ -52,13 +52,11 @@ class BasicBlock(nn.Module):
         super().__init__()
         if groups != 1 or base_width != 64:
             raise ValueError("BasicBlock only supports groups=1 and base_width=64")
-        if dilation > 1:
-            raise NotImplementedError("Dilation > 1 not supported in BasicBlock")
         norm = norm_layer or nn.BatchNorm2d
-        self.conv1 = conv3x3(inplanes, planes, stride)
+        self.conv1 = conv3x3(inplanes, planes, stride, dilation=dilation)
         self.bn1 = norm(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(planes, planes)
+        self.conv2 = conv3x3(planes, planes, dilation=dilation)
         self.bn2 = norm(planes)
         self.downsample = downsample
         self.stride = stride
@@ -132,7 +130,8 @@ class PadShortcut(nn.Module):
 class ResNet(ImageModel):
     """ResNet for large pictures. `layers`: number of blocks in each of the four layers; the rest as in torchvision.
 
-    replace_stride_with_dilation: for layers 2 to 4, whether a dilated convolution stands in for the stride.
+    replace_stride_with_dilation: for layers 2 to 4, whether a dilated convolution stands in for the stride (other than
+    in torchvision also with a BasicBlock).
     norm: one of minires.models.norms.NORMS; norm_layer: torchvision's way to give any other, goes before `norm`.
     norm_eps: what the norms add to the variance. conv_bias: a bias in every convolution, although a norm follows.
     in_channels: 3 for colour pictures (torchvision has no other). head: see minires/models/heads.py.

@@ -87,6 +87,10 @@ class ResNetV2(ImageModel):
         """A feature map to logits (N, num_classes); to the pooled features (N, num_features) if pre_logits."""
         return self.head.flatten(self.head.avgpool(x)) if pre_logits else self.head(x)
 
+    def feature_names(self) -> list[str]:
+        """The layers whose outputs are the feature maps; the last is after its norm and ReLU."""
+        return ["stem.conv", *(f"stages.{number}" for number in range(len(self._layers) - 1)), "relu"]
+
     def stages(self) -> dict[str, list[nn.Module]]:
         """The modules that hold parameters: "stem", "layer1" to "layer4" (with the last norm), "head"."""
         layers = {f"layer{number}": [layer] for number, layer in enumerate(self._layers, 1)}

@@ -330,8 +330,6 @@ def test_wrong_use_is_said():
         models.resnet50(replace_stride_with_dilation=[True])
     with pytest.raises(ValueError, match="BasicBlock only supports"):
         models.resnet18(groups=2)
-    with pytest.raises(NotImplementedError, match="Dilation"):
-        models.resnet18(replace_stride_with_dilation=[False, True, True])
     with pytest.raises(ValueError, match="depth must be 6 n"):
         models.create("cifar_resnet", depth=21)
     with pytest.raises(ValueError, match="shortcut must be"):
