@@ -3,11 +3,15 @@
     python benchmarks/cpu.py                         # every row; about five minutes on two cores
     python benchmarks/cpu.py --only resnet18 --rounds 5
     python benchmarks/cpu.py --output benchmarks/results/NAME      # NAME.json and NAME.txt
+    python benchmarks/cpu.py --avx2                  # on a processor with AVX-512: as if it had none
 
 Each library runs in a process of its own, and the two take turns of half a second, so that a change of the machine's
 speed meets both. A figure is the median of all passes, PyTorch's that of its faster memory format; ratios above 1 mean
 that minires is faster. Threads: OMP_NUM_THREADS, by default the number of processors. OPENBLAS_CORETYPE is passed on
 if set. Needs torch 2.x.
+
+--avx2 sets each library's own switch for its vector instructions, on both sides. The processor stays what it is: its
+caches and its clock are not those of an older one.
 """
 
 import argparse
@@ -51,6 +55,10 @@ JOBS = [
     Job("resnet20 32 training, batch 128", 1.0, ("training", "resnet20", "128", "32"), 128),
     Job("image pipeline, JPEG to batch", 1.0, ("pipeline", "{photographs}", "16"), 256),
 ]
+AVX2_ONLY = {
+    "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # NumPy 2.4's names
+    "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}  # fmt: skip
 MEMORY = ("training", "resnet50", "16", "224")
 
 
@@ -133,10 +141,11 @@ def make_photographs(folder: str, count: int = 256) -> None:
 def text_of(found: dict[str, Any]) -> str:
     """The table for people."""
     machine = found["machine"]
+    kernels = ", ".join(sorted({str(library["architecture"]) for library in machine["blas"]} - {"None"}))
     lines = [
         f"minires {machine['minires']} against PyTorch {found['torch_version']}, {found['date']}",
-        f"{machine['cpu']}, {found['threads']} threads; numpy {machine['packages']['numpy']}, OpenBLAS "
-        f"{', '.join(sorted({str(library['architecture']) for library in machine['blas']} - {'None'}))} kernels",
+        f"{machine['cpu']}, {found['threads']} threads, {found['vectors']}; numpy {machine['packages']['numpy']}, "
+        f"OpenBLAS {kernels} kernels",
         f"matrix product {found['product_flops'] / 1e9:.0f} GFLOP/s, copy {found['copy_bytes'] / 1e9:.1f} GB/s; "
         f"load of the machine {found['load'][0]:.1f} before, {found['load'][1]:.1f} after",
         "", f"{'':46}{'minires':>10}{'torch':>10}{'ratio':>8}{'best':>8}{'goal':>7}",
@@ -156,13 +165,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     parser.add_argument("--output", help="write OUTPUT.json and OUTPUT.txt")
+    parser.add_argument("--avx2", action="store_true", help="hold both libraries to AVX2")
     given = parser.parse_args()
+    if given.avx2 and any(os.environ.get(name) != value for name, value in AVX2_ONLY.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2_ONLY})  # read as they are loaded
     roofline = measure_roofline()
     from importlib.metadata import version
 
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(), "machine": environment.describe(command=[], seed=0),
         "torch_version": version("torch"), "threads": given.threads, "rounds": given.rounds,
+        "vectors": "held to AVX2" if given.avx2 else "every instruction it has",
         "product_flops": roofline.flops, "copy_bytes": roofline.bytes, "load": [os.getloadavg()[0], 0.0], "rows": [],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
