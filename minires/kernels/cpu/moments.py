@@ -87,10 +87,10 @@ def moments_about(rows: Rows, x: np.ndarray, centre: np.ndarray | None) -> tuple
 
     def work(blocks: Sequence[slice]) -> np.ndarray:
         total = np.zeros((2, x.shape[1]))
-        for block in blocks:
+        for block in reversed(blocks):  # what the layer before wrote last is still in the cache
             difference = centred(x[block], middle)
+            total[1] += np.einsum("ij,ij->j", difference, difference)  # slower than memory, the sum is not: so it waits
             total[0] += sum_rows(difference)
-            total[1] += np.einsum("ij,ij->j", difference, difference)
         return total
 
     offset, square = rows.totals(parallel.over(rows.blocks, work)) / rows.count

@@ -156,7 +156,7 @@ class Backward:
 
         def work(blocks: Sequence[slice]) -> np.ndarray:
             total = np.zeros((2, self.x.shape[1]))
-            for block in blocks:
+            for block in reversed(blocks):
                 g = self.g[block]
                 if y is not None:
                     keep_where_positive(grad[block].reshape(-1), y[block].reshape(-1), g.reshape(-1))
