@@ -5,6 +5,7 @@ from minires.data.arrays import ArrayDataset, Subset
 from minires.data.classes import read_class_map
 from minires.data.collate import collate, default_collate
 from minires.data.combining import ConcatDataset, TensorDataset, random_split
+from minires.data.datasets import SegmentationFolder
 from minires.data.digits import load_digits
 from minires.data.files import FileDataset
 from minires.data.fingerprint import differences, fingerprint
@@ -20,7 +21,7 @@ from minires.data.samplers import (
 )
 from minires.data.sampling import BalancedSampler
 from minires.data.scan import ScanReport, scan
-from minires.data.shapes import ShapesDataset
+from minires.data.shapes import ShapeScenes, ShapesDataset
 from minires.data.split import split, split_dataset
 from minires.data.table import CSVDataset, read_splits, write_splits
 from minires.data.transforms import Preprocessing, preset_caffe, preset_eval, preset_train
@@ -39,7 +40,9 @@ __all__ = [
     "Preprocessing",
     "RandomSampler",
     "ScanReport",
+    "SegmentationFolder",
     "SequentialSampler",
+    "ShapeScenes",
     "ShapesDataset",
     "Subset",
     "SubsetRandomSampler",

@@ -2,7 +2,7 @@
 
 resnet     the networks that the others vary: ResNet, ResNeXt, wide ResNet, and the small ones for CIFAR
 resnet_d, se_resnet, preact_resnet, resnetv2, inception_resnet    a family each
-features   what layers inside put out, by name
+segmentation   a class for every pixel      features   what layers inside put out, by name
 base       what every model knows about itself     heads      what stands behind the features, as data
 recipes    how pictures are prepared for published weights       summary    layers, shapes, costs
 norms      the norms they can be built with        registry   the models by name, and their weights
@@ -21,12 +21,45 @@ from minires.models.norms import NORMS
 from minires.models.recipes import preprocessing
 from minires.models.registry import builder, create, embedded_info, list_models
 from minires.models.resnet import BasicBlock, Bottleneck, CifarResNet, PadShortcut, PlainBlock, ResNet
+from minires.models.segmentation import (
+    FCN,
+    FCNHead,
+    fcn,
+    fcn_resnet18,
+    fcn_resnet34,
+    fcn_resnet50,
+    fcn_resnet101,
+    segmentation_loss,
+)
 from minires.models.summary import summarize
 
 __all__ = [
-    "NORMS", "BasicBlock", "Bottleneck", "CifarResNet", "FeatureExtractor", "ImageModel", "IntermediateLayerGetter",
-    "PadShortcut", "PlainBlock", "ResNet", "create", "create_feature_extractor", "embedded_info", "feature_list",
-    "list_models", "load", "preprocessing", "summarize",
+    "FCN",
+    "NORMS",
+    "BasicBlock",
+    "Bottleneck",
+    "CifarResNet",
+    "FCNHead",
+    "FeatureExtractor",
+    "ImageModel",
+    "IntermediateLayerGetter",
+    "PadShortcut",
+    "PlainBlock",
+    "ResNet",
+    "create",
+    "create_feature_extractor",
+    "embedded_info",
+    "fcn",
+    "fcn_resnet18",
+    "fcn_resnet34",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "feature_list",
+    "list_models",
+    "load",
+    "preprocessing",
+    "segmentation_loss",
+    "summarize",
 ]  # fmt: skip
 
 _BUILDERS = {name: builder(name) for name in list_models()}

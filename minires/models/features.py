@@ -137,6 +137,19 @@ def create_feature_extractor(
     return FeatureExtractor(model, return_nodes)
 
 
+def on_zeros(extractor: FeatureExtractor, side: int) -> Any:
+    """What the extractor makes of one picture of zeros, side x side, in eval mode; it is left in the mode it was in."""
+    weight = next(extractor.parameters())
+    modes = [(module, module.training) for module in (extractor.model, *extractor.modules())]
+    try:
+        with no_grad():
+            picture = Tensor(np.zeros((1, weight.shape[1], side, side), weight.dtype)).to(weight.device)
+            return extractor.eval()(picture)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def find_node(model: nn.Module, name: str) -> Node:
     """The place that a name means. ValueError with the nearest name for one that means nothing."""
     paths = [path for path, _ in model.named_modules(remove_duplicate=False) if path]
@@ -186,14 +199,8 @@ class FeatureList(FeatureExtractor):
     @property
     def feature_info(self) -> FeatureInfo:
         """Channels, reduction and layer of each map, found by showing the model one picture of zeros, 224 x 224."""
-        weight = next(self.parameters())
-        side, modes = 224, [(module, module.training) for module in self.modules()]
-        try:
-            with no_grad():
-                maps = self.eval()(Tensor(np.zeros((1, weight.shape[1], side, side), weight.dtype)).to(weight.device))
-        finally:
-            for module, training in modes:
-                module.training = training
+        side = 224
+        maps = on_zeros(self, side)
         rows = zip(maps, self.nodes.values(), strict=True)
         return FeatureInfo(
             {"num_chs": one.shape[1], "reduction": 2 ** round(math.log2(side / one.shape[2])), "module": node.path}

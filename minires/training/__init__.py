@@ -5,6 +5,7 @@ checkpoints  files that a run goes on from            state        what is in th
 averaging    EMA and SWA of the weights                mixing       mixup and cutmix
 statistics   batch norm's statistics made anew
 metrics      figures averaged over samples            history      a row of them an epoch
+class_metrics, pixel_metrics   figures of the confusion matrix
 progress     bars and lines                           diagnostics  where a NaN comes from
 gradients    norm and clipping                        batches, budget, interrupts, weights   smaller things
 """

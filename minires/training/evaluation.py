@@ -1,7 +1,7 @@
 """A model on a loader's batches without training it: its figures, or its outputs."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minires.autograd import inference_mode
@@ -51,16 +51,21 @@ def measure(
 def predict(model: Any, batches: Batches, device: Any) -> Tensor:
     """Outputs (N, ...) for all samples of the batches."""
     with evaluating(model), contextlib.closing(iter(batches)) as stream:
-        outputs = [model(only_inputs(batch, device)).array for batch in stream]
+        outputs = [main_output(model(only_inputs(batch, device))).array for batch in stream]
     if not outputs:
         raise DataError("the loader to predict on gives no batches", code="data.empty")
     return Tensor(array_module(outputs[0]).concatenate(outputs))
 
 
-def add_up(sums: Averages, loss: float, loss_fn: Any, outputs: Tensor, targets: Tensor) -> None:
+def main_output(outputs: Any) -> Tensor:
+    """What figures are made of: the model's output, or of a dictionary of several its entry "out", as of an FCN."""
+    return outputs["out"] if isinstance(outputs, Mapping) else outputs
+
+
+def add_up(sums: Averages, loss: float, loss_fn: Any, outputs: Any, targets: Tensor) -> None:
     """Take a batch into the sums: its loss is a mean over the samples, or their sum if `loss_fn.reduction` says so."""
     is_sum = getattr(loss_fn, "reduction", "mean") == "sum"
-    sums.add(loss if is_sum else loss * len(targets), outputs.array, targets.array)
+    sums.add(loss if is_sum else loss * len(targets), main_output(outputs).array, targets.array)
 
 
 def number(loss: Any) -> float:

@@ -4,6 +4,7 @@ The last batch of an epoch is often shorter than the others. A mean of the batch
 weight than theirs, so every figure is summed over samples and divided by their number in the end.
 """
 
+import importlib
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -90,9 +91,14 @@ NAMED = {
     "mae": Metric("mae", absolute_error),
 }
 
+_OF_CONFUSION = {  # in modules that are made of what stands here
+    "balanced_acc": ("class_metrics", "BALANCED_ACCURACY"), "macro_f1": ("class_metrics", "MACRO_F1"),
+    "mean_iou": ("pixel_metrics", "MEAN_IOU"), "pixel_acc": ("pixel_metrics", "PIXEL_ACCURACY"),
+}  # fmt: skip
+
 
 def make_metric(wish: Any) -> Metric:
-    """The metric that a name ("accuracy", "top5", "macro_f1", "mse", ...), a Metric or a function means.
+    """The metric that a name ("accuracy", "top5", "macro_f1", "mean_iou", ...), a Metric or a function means.
 
     A function gives one number a sample, and its name is the figure's. Raises ValueError for an unknown name.
     """
@@ -102,13 +108,13 @@ def make_metric(wish: Any) -> Metric:
         return Metric(wish.__name__, wish)
     if wish in NAMED:
         return NAMED[wish]
-    if wish in ("balanced_acc", "macro_f1"):
-        from minires.training import class_metrics  # which is made of what stands here
-
-        return class_metrics.BALANCED_ACCURACY if wish == "balanced_acc" else class_metrics.MACRO_F1
+    if wish in _OF_CONFUSION:
+        module, name = _OF_CONFUSION[wish]
+        return getattr(importlib.import_module(f"minires.training.{module}"), name)
     if isinstance(wish, str) and (match := re.fullmatch(r"top([1-9]\d*)", wish)):
         return Metric(wish, top_k(int(match[1])))
-    raise ValueError(f"no metric {wish!r}: known are {', '.join(NAMED)}, top5 (or any other number) and functions")
+    known = ", ".join([*NAMED, *_OF_CONFUSION])
+    raise ValueError(f"no metric {wish!r}: known are {known}, top5 (or any other number) and functions")
 
 
 class Averages:

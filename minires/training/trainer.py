@@ -46,7 +46,7 @@ class Trainer:
     so). eval_loss_fn: the same for `evaluate` and validation (default: loss_fn), e.g. without label smoothing.
     scheduler: moved on after every epoch (schedule_per="epoch") or every step ("step"). A ReduceLROnPlateau gets the
     figure `plateau_on` after every epoch (default: val_loss, without validation loss).
-    metrics: names ("accuracy", "top5", "mse", "rmse", "mae"), functions or Metric. callbacks: see callbacks.py.
+    metrics: names ("accuracy", "top5", "mse", "mean_iou", ...), functions or Metric. callbacks: see callbacks.py.
     clip_grad: largest norm of all gradients together. micro_batch_size: a larger batch goes through the model in parts
     of so many samples (see step.py). seed: of the layers' draws; `manual_seed` has no say in a fit.
     device: where the model goes (default: it stays). progress: show bars and lines on stderr.

@@ -125,7 +125,8 @@ def test_create_makes_feature_lists():
     features = models.resnet20(weights="shapes", features_only=True, out_indices=(1, -1))
     maps = features.eval()(picture())
     assert [one.shape for one in maps] == [(2, 16, 32, 32), (2, 64, 8, 8)]
-    assert features.feature_info.reduction() == [1, 4]
+    assert features.train().feature_info.reduction() == [1, 4]
+    assert features.training and features.model.training and features["layer3"].training
     with pytest.raises(ValueError, match="out_indices: there are the feature maps 0 to 3, not 4"):
         models.resnet20(features_only=True, out_indices=(0, 4))
     with pytest.raises(ValueError, match="names a feature map twice"):

@@ -3,6 +3,7 @@
 from minires.data.datasets.cifar import CIFAR10, CIFAR100
 from minires.data.datasets.coco import CocoCaptions, CocoDetection
 from minires.data.datasets.idx import KMNIST, MNIST, FashionMNIST, read_idx
+from minires.data.datasets.segmentation import SegmentationFolder
 from minires.data.datasets.voc import VOC_CLASSES, VOCDetection, VOCSegmentation, read_voc
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "CocoCaptions",
     "CocoDetection",
     "FashionMNIST",
+    "SegmentationFolder",
     "VOCDetection",
     "VOCSegmentation",
     "read_idx",

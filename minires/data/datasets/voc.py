@@ -81,7 +81,7 @@ class VOCSegmentation(_VOC):
 
     def load(self, index: int) -> tuple[Any, Any]:
         """Picture and mask of a sample, untouched."""
-        return open_image(self.images[index], exif="ignore"), _open_mask(self.targets[index])
+        return open_image(self.images[index], exif="ignore"), open_mask(self.targets[index])
 
 
 def read_voc(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _names(path: str) -> list[str]:
     return names
 
 
-def _open_mask(path: str) -> Image.Image:
+def open_mask(path: str) -> Image.Image:
     """The palette's numbers as they stand, which `open_image` would turn into colours."""
     try:
         with open_regular_file(path, "mask") as file, Image.open(file, formats=("PNG",)) as image:

@@ -20,7 +20,7 @@ def render(name: str, random: np.random.Generator, side: int = 32) -> Image.Imag
     ink = _texture_ink(name, random, side) if name in TEXTURES else _placed_ink(name, random, side)
     ink = _soften(ink, random, side)
     pixels = _paint(np.asarray(ink, np.float64) / 255, random)
-    pixels = _light(pixels, random)
+    pixels = light(pixels, random)
     pixels += random.uniform(0, 0.07) * random.standard_normal(pixels.shape)
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
@@ -29,7 +29,7 @@ def _placed_ink(name: str, random: np.random.Generator, side: int) -> Image.Imag
     """The mask of a figure or glyph (mode "L", side x side), turned, stretched and moved."""
     large = side * _FINER
     if name in FIGURES:
-        mask, turn = _draw(FIGURES[name](random), large), random.uniform(-180, 180)
+        mask, turn = draw_figure(FIGURES[name](random), large), random.uniform(-180, 180)
     else:
         draw = printed if random.random() < 0.35 else drawn_by_hand
         mask, turn = draw(name, random, large), float(np.clip(9 * random.standard_normal(), -25, 25))
@@ -37,7 +37,8 @@ def _placed_ink(name: str, random: np.random.Generator, side: int) -> Image.Imag
     return mask.reduce(_FINER)
 
 
-def _draw(figure: Figure, side: int) -> Image.Image:
+def draw_figure(figure: Figure, side: int) -> Image.Image:
+    """A mask of side x side (mode "L", ink 255)."""
     mask = Image.new("L", (side, side))
     draw = ImageDraw.Draw(mask)
     for ink, points in figure:
@@ -102,7 +103,7 @@ def _colour(brightness: float, random: np.random.Generator) -> np.ndarray:
     return np.clip(brightness + tint - tint @ np.array(_GREY), 0, 1)
 
 
-def _light(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def light(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Brightness that falls off along some direction, as under a lamp at the side."""
     height, width = pixels.shape[:2]
     angle, strength = random.uniform(0, 2 * math.pi), random.uniform(0, 0.45)

@@ -31,6 +31,7 @@ from minires.data.transforms.v2.moves import (
     RandomVerticalFlip,
     Resize,
 )
+from minires.data.transforms.v2.presets import ToLabels, preset_segmentation
 from minires.data.transforms.v2.targets import BoundingBoxes, Image, Mask
 
 __all__ = [
@@ -55,8 +56,10 @@ __all__ = [
     "Resize",
     "SanitizeBoundingBoxes",
     "ToImage",
+    "ToLabels",
     "clamp_bounding_boxes",
     "coco_target",
     "convert_bounding_box_format",
+    "preset_segmentation",
     "voc_target",
 ]
