@@ -51,6 +51,7 @@ class Tensor(Methods, Conversions, Variable):
     """
 
     __array_ufunc__ = None  # `array * tensor` is ours to compute, not NumPy's
+    moments: Any = None  # what a convolution on a GPU notes for the batch norm behind it: see ops/channel_moments.py
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):

@@ -7,6 +7,7 @@ the gradient flows through them; at inference they are constants.
 from minires import kernels
 from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module
+from minires.ops.channel_moments import moments_of
 from minires.tensor import Tensor, register
 
 
@@ -22,9 +23,13 @@ class BatchNormTraining(Function):
     @staticmethod
     def forward(
         ctx: Node, x: Array, weight: Array | None, bias: Array | None, residual: Array | None, eps: float, relu: bool,
-        statistics: list[Array],
+        statistics: list[Array], moments: list[Array] | None,
     ) -> Array:  # fmt: skip
-        y, mean, variance, inverse_std = kernels.batch_norm_training_forward(x, weight, bias, eps, residual, relu)
+        if moments is None:
+            y, mean, variance, inverse_std = kernels.batch_norm_training_forward(x, weight, bias, eps, residual, relu)
+        else:
+            mean, variance = moments
+            y, inverse_std = kernels.batch_norm_moments_forward(x, *moments, weight, bias, eps, residual, relu)
         statistics += [mean, variance]
         ctx.save_for_backward(x, weight, mean, inverse_std, y if relu else None)
         return y
@@ -33,7 +38,7 @@ class BatchNormTraining(Function):
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         x, weight, mean, inverse_std, y = ctx.saved_arrays
         gradients = kernels.batch_norm_training_backward(grad, x, weight, mean, inverse_std, y, ctx.needs_input_grad[3])
-        return _wanted(ctx, *gradients)
+        return *_wanted(ctx, *gradients), None
 
 
 class BatchNormInference(Function):
@@ -100,7 +105,7 @@ def batch_norm_act(
     if count == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     statistics: list[Array] = []
-    y = BatchNormTraining.apply(input, weight, bias, residual, eps, relu, statistics)
+    y = BatchNormTraining.apply(input, weight, bias, residual, eps, relu, statistics, moments_of(input))
     mean, variance = statistics
     if count:  # an empty batch has no statistics
         _move_towards(running_mean, mean, momentum)

@@ -10,6 +10,7 @@ from minires import kernels
 from minires.autograd import Function, Node
 from minires.backend import Array
 from minires.kernels.shapes import Pair, convolution_sizes, pooling_sizes
+from minires.ops import channel_moments
 from minires.ops.padding import pad
 from minires.ops.shape import squeeze, unsqueeze
 from minires.tensor import OPERATIONS, Tensor, register
@@ -23,12 +24,16 @@ class Conv2d(Function):
 
     @staticmethod
     def forward(
-        ctx: Node, x: Array, weight: Array, bias: Array | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
-    ) -> Array:
+        ctx: Node, x: Array, weight: Array, bias: Array | None, stride: Pair, padding: Pair, dilation: Pair,
+        groups: int, moments: list[Array] | None = None,
+    ) -> Array:  # fmt: skip
         need_x, need_weight = ctx.needs_input_grad[:2]
         ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
         ctx.shapes, ctx.geometry = (x.shape, weight.shape), (stride, padding, dilation, groups)
-        return kernels.conv2d_forward(x, weight, bias, *ctx.geometry)
+        if moments is None:
+            return kernels.conv2d_forward(x, weight, bias, *ctx.geometry)
+        y, *moments[:] = kernels.conv2d_moments_forward(x, weight, bias, *ctx.geometry)
+        return y
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
@@ -43,7 +48,7 @@ class Conv2d(Function):
         elif need_weight:
             dweight = kernels.conv2d_weight_gradient(grad, x, weight_shape, *ctx.geometry)
         dbias = kernels.sum_over(grad, (0, 2, 3), False) if need_bias else None
-        return dx, dweight, dbias, None, None, None, None
+        return dx, dweight, dbias, None, None, None, None, None
 
 
 class MaxPool2d(Function):
@@ -145,7 +150,10 @@ def conv2d(
     input, geometry, _ = prepare_convolution(input, weight, bias, stride, padding, dilation, groups)
 
     def compute(x: Tensor) -> Tensor:
-        return Conv2d.apply(x, weight, bias, *geometry)
+        if not channel_moments.are_wanted(x, bias):
+            return Conv2d.apply(x, weight, bias, *geometry)
+        found: list[Array] = []
+        return channel_moments.noted(Conv2d.apply(x, weight, bias, *geometry, found), found)
 
     return _on_batch(input, "conv2d", compute)
 

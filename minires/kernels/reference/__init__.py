@@ -3,6 +3,18 @@
 Slow and obviously right: every faster kernel is tested against these.
 """
 
-from minires.kernels.reference import activation, conv, conv_act, group_norm, loss, matmul, norm, optim, pool, sums
+from minires.kernels.reference import (
+    activation,
+    conv,
+    conv_act,
+    group_norm,
+    loss,
+    matmul,
+    moments,
+    norm,
+    optim,
+    pool,
+    sums,
+)
 
-FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim, sums)
+FAMILIES = (conv, conv_act, moments, pool, norm, group_norm, activation, loss, matmul, optim, sums)

@@ -5,6 +5,6 @@ of this package, with sums in float32. float64 and whole numbers are computed by
 such; where there are none, NotImplementedError names the kernel.
 """
 
-from minires.kernels.cuda.adapters import activation, conv, group_norm, loss, matmul, norm, optim, pool, sums
+from minires.kernels.cuda.adapters import activation, conv, group_norm, loss, matmul, moments, norm, optim, pool, sums
 
-FAMILIES = (conv, pool, norm, group_norm, activation, loss, matmul, optim, sums)
+FAMILIES = (conv, moments, pool, norm, group_norm, activation, loss, matmul, optim, sums)
