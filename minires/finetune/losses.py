@@ -15,6 +15,7 @@ import numpy as np
 
 import minires.nn.functional as F
 from minires import nn, ops
+from minires.backend import Array, array_module, move
 from minires.finetune.setting_checks import class_weight_power
 from minires.finetune.settings import Settings
 from minires.tensor import Tensor
@@ -56,8 +57,9 @@ class WeightedCrossEntropy:
         self.loss = nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        own = Tensor(self.weights[targets.numpy()].astype(outputs.dtype))
-        return (self.loss(outputs, targets) * own).mean()
+        each = self.loss(outputs, targets)
+        own = move(self.weights.astype(each.dtype), each.device)[targets.array]
+        return (each * Tensor(own)).mean()
 
 
 class SoftCrossEntropy:
@@ -67,14 +69,14 @@ class SoftCrossEntropy:
         self.smoothing = smoothing
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        wanted = Tensor(smoothed(outputs, targets, self.smoothing))
-        return -(F.log_softmax(outputs, dim=1) * wanted).sum() / len(outputs)
+        logs = F.log_softmax(outputs, dim=1)
+        return -(logs * Tensor(smoothed(logs, targets, self.smoothing))).sum() / len(outputs)
 
 
-def smoothed(outputs: Tensor, targets: Tensor, smoothing: float) -> np.ndarray:
-    """(1 - e) q + e / K for probabilities q (N, K), or those that class numbers (N,) stand for."""
-    classes = outputs.shape[1]
-    shares = targets.numpy() if targets.ndim == 2 else np.eye(classes, dtype=outputs.dtype)[targets.numpy()]
+def smoothed(outputs: Tensor, targets: Tensor, smoothing: float) -> Array:
+    """(1 - e) q + e / K for probabilities q (N, K), or those that class numbers (N,) stand for, in outputs' type."""
+    classes, xp = outputs.shape[1], array_module(targets.array)
+    shares = targets.array if targets.ndim == 2 else xp.eye(classes, dtype=outputs.dtype)[targets.array]
     return (shares * (1 - smoothing) + smoothing / classes).astype(outputs.dtype)
 
 
@@ -85,15 +87,17 @@ class BinaryCrossEntropy:
         self.smoothing = smoothing
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        wanted = smoothed(outputs, targets, self.smoothing)
         sides = ops.stack([outputs, ops.zeros_like(outputs)], dim=2)  # softmax over (x, 0) is s(x), s(-x)
-        yes_and_no = Tensor(np.stack([wanted, 1 - wanted], axis=2))
-        return -(F.log_softmax(sides, dim=2) * yes_and_no).sum() / outputs.numel()
+        logs = F.log_softmax(sides, dim=2)
+        wanted = smoothed(logs[:, :, 0], targets, self.smoothing)
+        yes_and_no = Tensor(array_module(wanted).stack([wanted, 1 - wanted], axis=2))
+        return -(logs * yes_and_no).sum() / outputs.numel()
 
 
 def focal(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy times (1 - p)^2, where p is the probability of the picture's class."""
-    logs = F.log_softmax(outputs, dim=1)[np.arange(len(outputs)), targets.numpy()]
+    rows = array_module(targets.array).arange(len(outputs))
+    logs = F.log_softmax(outputs, dim=1)[rows, targets.array]
     return -((1 - logs.exp()) ** FOCUS * logs).mean()
 
 

@@ -12,8 +12,9 @@ batch norm belong to other weights then, and are made anew from the training pic
 
 from typing import Any
 
-from minires.backend import Array
+from minires.backend import Array, device_of, is_floating, move
 from minires.training.callbacks import Callback
+from minires.training.state import named_tensors
 from minires.training.trainer import Trainer
 from minires.training.weights import copy_weights, restore_weights
 
@@ -42,7 +43,7 @@ class WeightAverage(Callback):
             self.average = now
         for name, array in now.items():
             own = self.average[name]
-            if own.dtype.kind != "f":
+            if not is_floating(own.dtype):
                 own[...] = array
             elif array is not own:
                 own += (array - own) * own.dtype.type(1 - keep)
@@ -50,6 +51,9 @@ class WeightAverage(Callback):
         trainer.averaged = self.average
 
     def before_fit(self, trainer: Trainer) -> None:
+        if self.average is not None:  # that of a checkpoint is on the CPU
+            own = {name: tensor.array for name, tensor in named_tensors(trainer.model)}
+            self.average = {name: move(array, device_of(own[name])) for name, array in self.average.items()}
         trainer.averaged = self.average
 
     def before_evaluate(self, trainer: Trainer) -> None:

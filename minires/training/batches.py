@@ -42,14 +42,14 @@ def length(loader: Any) -> int | None:
 
 
 def inputs_and_targets(batch: Any, device: Any) -> tuple[Tensor, Tensor]:
-    """The two tensors of a batch (inputs, targets), on `device`. Arrays become tensors.
+    """The two tensors of a batch (inputs, targets), on `device`. Arrays become tensors; pinned ones are not waited for.
 
     Raises TypeError for a batch of another kind, ValueError for different numbers of inputs and targets.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
         raise TypeError(f"a batch is a pair (inputs, targets), got a {kind}")
-    inputs, targets = (_tensor(part).to(device) for part in batch)
+    inputs, targets = (_tensor(part).to(device, non_blocking=True) for part in batch)
     if not inputs.ndim or not targets.ndim or len(inputs) != len(targets):
         raise ValueError(f"a batch needs as many targets as inputs, got the shapes {inputs.shape} and {targets.shape}")
     return inputs, targets
@@ -57,7 +57,7 @@ def inputs_and_targets(batch: Any, device: Any) -> tuple[Tensor, Tensor]:
 
 def only_inputs(batch: Any, device: Any) -> Tensor:
     """The inputs of a batch that may or may not have targets."""
-    return _tensor(batch[0] if isinstance(batch, tuple | list) else batch).to(device)
+    return _tensor(batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
 
 
 def _tensor(value: Any) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minires.autograd import inference_mode
-from minires.backend import array_module
+from minires.backend import Array, array_module, is_floating
 from minires.errors import DataError
 from minires.tensor import Tensor
 from minires.training.batches import Batches, inputs_and_targets, only_inputs
@@ -51,7 +51,7 @@ def measure(
 def predict(model: Any, batches: Batches, device: Any) -> Tensor:
     """Outputs (N, ...) for all samples of the batches."""
     with evaluating(model), contextlib.closing(iter(batches)) as stream:
-        outputs = [main_output(model(only_inputs(batch, device))).array for batch in stream]
+        outputs = [figures_of(model(only_inputs(batch, device))) for batch in stream]
     if not outputs:
         raise DataError("the loader to predict on gives no batches", code="data.empty")
     return Tensor(array_module(outputs[0]).concatenate(outputs))
@@ -62,10 +62,16 @@ def main_output(outputs: Any) -> Tensor:
     return outputs["out"] if isinstance(outputs, Mapping) else outputs
 
 
+def figures_of(outputs: Any) -> Array:
+    """The main output's array; as float32 where mixed precision has made it narrower."""
+    main = main_output(outputs)
+    return main.float().array if main.dtype.itemsize < 4 and is_floating(main.dtype) else main.array
+
+
 def add_up(sums: Averages, loss: float, loss_fn: Any, outputs: Any, targets: Tensor) -> None:
     """Take a batch into the sums: its loss is a mean over the samples, or their sum if `loss_fn.reduction` says so."""
     is_sum = getattr(loss_fn, "reduction", "mean") == "sum"
-    sums.add(loss if is_sum else loss * len(targets), main_output(outputs).array, targets.array)
+    sums.add(loss if is_sum else loss * len(targets), figures_of(outputs), targets.array)
 
 
 def number(loss: Any) -> float:

@@ -4,6 +4,7 @@ model        weights and buffers                       optimizer, scheduler   th
 epoch, step, position, last_lr, batches                where the run is
 sums         figures of the running epoch so far       history                rows of the finished epochs
 callbacks    best value, patience, best weights ...    stop_reason, seed
+amp          in mixed precision the scale of the losses
 about        not for the next step: what others need to use the model (its config and metadata), where it knows that
 
 There is no generator's state in it: draws have addresses (minires/random.py), which follow from seed and position.
@@ -30,7 +31,8 @@ def collect(trainer: "Trainer") -> dict[str, Any]:
     found["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     found["sums"], found["history"] = trainer.sums.state_dict(), trainer.history.state_dict()
     found["callbacks"] = {name: own for name, callback in named_callbacks(trainer) if (own := callback.state_dict())}
-    return {**found, **about(trainer.model)}
+    amp = trainer.precision.state_dict()
+    return {**found, **({"amp": amp} if amp else {}), **about(trainer.model)}
 
 
 def about(model: Any) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def restore(trainer: "Trainer", found: dict[str, Any]) -> None:
     restore_weights(trainer.model, found["model"])
     trainer.sums.load_state_dict(found["sums"])
     trainer.history.load_state_dict(found["history"])
+    trainer.precision.load_state_dict(found.get("amp", {}))
     for name, own in found["callbacks"].items():
         callbacks[name].load_state_dict(own)
     for name in PLACE:

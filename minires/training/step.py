@@ -48,16 +48,18 @@ def make_step(trainer: "Trainer") -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             trainer.optimizer.zero_grad()
             trainer.loss = math.fsum(part.share * _backward(trainer, part, statistics) for part in parts)
+        trainer.precision.unscale(trainer.optimizer)
         norm = gradient_norm(trainer.model.parameters())
-        _check(trainer, norm, f"the norm of the gradient is {norm}", parts, statistics, True)
-        if trainer.clip_grad is not None:
+        too_large = trainer.precision.too_large(norm)
+        _check(trainer, 0.0 if too_large else norm, f"the norm of the gradient is {norm}", parts, statistics, True)
+        if trainer.clip_grad is not None and not too_large:
             clip_gradients(trainer.model.parameters(), trainer.clip_grad, norm)
     except BaseException:
         restore_weights(trainer.model, statistics)
         trainer.sums.load_state_dict(sums)
         raise
     trainer.consistent = False
-    trainer.optimizer.step()
+    trainer.precision.step(trainer.optimizer)
 
 
 def cut(inputs: Tensor, targets: Tensor, size: int | None, is_sum: bool = False) -> list[Part]:
@@ -81,11 +83,12 @@ def cut(inputs: Tensor, targets: Tensor, size: int | None, is_sum: bool = False)
 def _backward(trainer: "Trainer", part: Part, statistics: Any) -> float:
     """The loss of a part; its gradients are added to those that are there, its figures to those of the epoch."""
     with random.address(trainer.seed, "step", trainer.step, part.number):
-        outputs = trainer.model(part.inputs)
-        loss = trainer.loss_fn(outputs, part.targets)
+        with trainer.precision.computing():
+            outputs = trainer.model(part.inputs)
+            loss = trainer.loss_fn(outputs, part.targets)
         value = number(loss)
         _check(trainer, value, f"the loss is {value}", [part], statistics, False)
-        (loss if part.share == 1 else loss * part.share).backward()
+        trainer.precision.scaled(loss if part.share == 1 else loss * part.share).backward()
     add_up(trainer.sums, value, trainer.loss_fn, outputs, part.targets)
     return value
 
@@ -101,7 +104,8 @@ def _check(
     for part in parts:
         with random.address(trainer.seed, "step", trainer.step, part.number):
             try:
-                place = find_origin(trainer.model, trainer.loss_fn, part.inputs, part.targets, backward)
+                with trainer.precision.computing():
+                    place = find_origin(trainer.model, trainer.loss_fn, part.inputs, part.targets, backward)
             except Exception as error:  # the search must not hide what was found
                 place = f"an unknown place: the search for it failed ({error})"
         if place != NOT_SEEN_AGAIN:

@@ -34,6 +34,7 @@ from minires.training.events import Events
 from minires.training.history import History
 from minires.training.interrupts import Interrupts, held_back
 from minires.training.metrics import Averages, make_metric
+from minires.training.precision import Precision
 from minires.training.progress import Progress
 from minires.training.step import make_step
 from minires.training.weights import copy_weights
@@ -49,7 +50,8 @@ class Trainer:
     metrics: names ("accuracy", "top5", "mse", "mean_iou", ...), functions or Metric. callbacks: see callbacks.py.
     clip_grad: largest norm of all gradients together. micro_batch_size: a larger batch goes through the model in parts
     of so many samples (see step.py). seed: of the layers' draws; `manual_seed` has no say in a fit.
-    device: where the model goes (default: it stays). progress: show bars and lines on stderr.
+    device: where the model goes (default: it stays). amp: mixed precision on a GPU, "bfloat16" or "float16"
+    (precision.py). progress: show bars and lines on stderr.
 
     epoch, step: numbers of finished epochs and steps. position: finished batches of the running epoch. history: a row
     an epoch. status: "new", "done", "early-stopped", "paused" or "failed". consistent: whether the state is
@@ -62,7 +64,7 @@ class Trainer:
         schedule_per: str = "epoch", plateau_on: str | None = None, metrics: Iterable[Any] = (),
         callbacks: Iterable[Callback] = (), clip_grad: float | None = None, seed: int = 0, device: Any = None,
         eval_loss_fn: Callable[[Any, Any], Tensor] | None = None, progress: bool = True,
-        micro_batch_size: int | None = None,
+        micro_batch_size: int | None = None, amp: Any = None,
     ) -> None:  # fmt: skip
         if schedule_per not in ("epoch", "step"):
             raise ValueError(f"schedule_per is 'epoch' or 'step', got {schedule_per!r}")
@@ -74,12 +76,13 @@ class Trainer:
             raise ValueError(f"micro_batch_size must be at least 1, got {micro_batch_size}")
         self.model = model if device is None else model.to(device)
         self.device = next(model.parameters()).device
+        self.precision = Precision(amp, self.device)
         self.optimizer, self.loss_fn, self.eval_loss_fn = optimizer, loss_fn, eval_loss_fn or loss_fn
         self.scheduler, self.schedule_per, self.plateau_on = scheduler, schedule_per, plateau_on
         self.clip_grad, self.seed, self.micro_batch_size = clip_grad, seed, micro_batch_size
         self.events = Events([*callbacks, *([Progress()] if progress else [])])
         self.metrics = [make_metric(wish) for wish in metrics]
-        self.sums = Averages(self.metrics)
+        self.sums = Averages(metric for metric in self.metrics if metric.in_training)
         self.history = History()
         self.epoch = self.step = self.position = 0
         self.last_lr = float(optimizer.param_groups[0]["lr"])
@@ -223,20 +226,20 @@ class Trainer:
 
     def _measure(self, loader: Any, epoch: int, between: Callable[[], None]) -> dict[str, float]:
         batches = Batches(loader, epoch)
-        with random.address(self.seed, "evaluate"):
+        with random.address(self.seed, "evaluate"), self.precision.computing():
             return measure(self.model, batches, self.eval_loss_fn, self.metrics, self.device, between)
 
     def predict(self, loader: Any) -> Tensor:
         """Outputs (N, ...) for all samples of a loader, in its order. Batches may have targets, which are ignored."""
-        with random.address(self.seed, "evaluate"):
+        with random.address(self.seed, "evaluate"), self.precision.computing():
             return predict(self.model, Batches(loader, 0), self.device)
 
     # --------------------------------------------------------------------------------------- figures and messages
 
     def column_names(self) -> list[str]:
         """The columns of the history that this fit writes."""
-        names = self.sums.names()
-        return ["epoch", "step", *names, *(f"val_{name}" for name in names if self.validates), "lr"]
+        validated = Averages(self.metrics).names() if self.validates else []
+        return ["epoch", "step", *self.sums.names(), *(f"val_{name}" for name in validated), "lr"]
 
     def running_figures(self) -> dict[str, float]:
         """Loss and metrics of the running epoch so far."""
