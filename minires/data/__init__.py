@@ -19,7 +19,7 @@ from minires.data.samplers import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from minires.data.sampling import BalancedSampler
+from minires.data.sampling import BalancedSampler, MPerClassSampler
 from minires.data.scan import ScanReport, scan
 from minires.data.shapes import ShapeScenes, ShapesDataset
 from minires.data.split import split, split_dataset
@@ -29,6 +29,7 @@ from minires.data.transforms import Preprocessing, preset_caffe, preset_eval, pr
 __all__ = [
     "IMG_EXTENSIONS",
     "MAX_PIXELS",
+    "MPerClassSampler",
     "ArrayDataset",
     "BalancedSampler",
     "BatchSampler",

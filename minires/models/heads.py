@@ -13,6 +13,8 @@ from minires import nn
 # layer -> the arguments that make it again
 _ARGUMENTS: dict[type[nn.Module], Callable[[Any], list[Any]]] = {
     nn.Linear: lambda layer: [layer.in_features, layer.out_features, *([] if layer.bias is not None else [False])],
+    nn.CosineLinear: lambda layer: [layer.in_features, layer.out_features, layer.scale],
+    nn.L2Normalize: lambda layer: [],
     nn.BatchNorm1d: lambda layer: [layer.num_features],
     nn.Dropout: lambda layer: [layer.p],
     nn.Flatten: lambda layer: [layer.start_dim, layer.end_dim],

@@ -76,6 +76,13 @@ from minires.nn.loss_of_pairs import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from minires.nn.metric_learning import (
+    ArcFaceLoss,
+    BatchHardTripletLoss,
+    CosFaceLoss,
+    CosineLinear,
+    L2Normalize,
+)
 from minires.nn.module import Module
 from minires.nn.norm import BatchNorm1d, BatchNorm2d
 from minires.nn.norm_of_samples import (
@@ -141,10 +148,12 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AlphaDropout",
+    "ArcFaceLoss",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchHardTripletLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -159,7 +168,9 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "CosFaceLoss",
     "CosineEmbeddingLoss",
+    "CosineLinear",
     "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
@@ -186,6 +197,7 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "L2Normalize",
     "LPPool1d",
     "LPPool2d",
     "LayerNorm",

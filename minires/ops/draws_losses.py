@@ -103,6 +103,24 @@ def own_triplets(random: Random) -> Arguments:
     return [*(normal(random, *sizes) for _ in range(3))], _reduction(random, margin=(30.0,), swap=(True, False))
 
 
+def of_angles(margin: float) -> Draw:
+    """arcface_loss and cosface_loss(s cosines, target, margin, s), cosines away from the kinks."""
+
+    def draw(random: Random) -> Arguments:
+        rows, classes, scale = int(random.integers(1, 4)), int(random.integers(2, 5)), one_of(random, 1.0, 10.0)
+        cosines = random.uniform(-0.85, 0.95, (rows, classes))
+        target = random.integers(0, classes, rows)
+        return [cosines * scale, target, one_of(random, margin, 0.0), scale], _reduction(random)
+
+    return draw
+
+
+def in_a_batch(random: Random) -> Arguments:
+    """batch_hard_triplet_loss(embeddings, target, margin)."""
+    target = random.permutation([0, 0, 0, 1, 1, 2])
+    return [normal(random, 6, 3), target, one_of(random, 30.0, None)], _reduction(random)
+
+
 def two_vectors(random: Random) -> Arguments:
     """cosine_embedding_loss(x1, x2, target, margin)."""
     rows = one_of(random, (), (3,))

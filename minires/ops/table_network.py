@@ -103,5 +103,8 @@ NETWORK: tuple[Entry, ...] = (
     network("multilabel_soft_margin_loss", losses.labels, fixed=(1, 2)),
     entry("sigmoid_focal_loss", losses.of_pairs(normal, losses.probability, alpha=(0.25, -1), gamma=(2, 1.5)), "",
           fixed=(1,)),
+    entry("arcface_loss", losses.of_angles(0.5), "", fixed=(1,)),
+    entry("cosface_loss", losses.of_angles(0.35), "", fixed=(1,)),
+    entry("batch_hard_triplet_loss", losses.in_a_batch, "", fixed=(1,)),
     entry("dice_loss", losses.overlapping, "", fixed=(1,)),
 )  # fmt: skip
