@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import output
-from minires.cli.options import Parser, add_common
+from minires.cli.options import BASE, Parser, add_common
 from minires.errors import MiniresError, UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ EXAMPLES = """  minires export runs/finetune-resnet20-1 --output model.onnx     
   minires export runs/finetune-resnet20-1 --output model.onnx --dynamic-size --opset 21
   minires export runs/finetune-resnet20-1 --output model.pth           for torch.load(..., weights_only=True)
   minires export runs/finetune-resnet20-1 --output model.safetensors   one file that minires predict takes, too
+  minires export runs/photos/model/delta.safetensors --base resnet50.pth --output merged.safetensors
   minires export resnet50.pth --class-map imagenet.txt --output resnet50.onnx"""
 
 
 def run(name: str, words: Sequence[str]) -> int:
     """The command."""
-    text = "Write a trained model for other programs. An ONNX file is compared with the model if onnxruntime is there."
+    text = ("Write a trained model for other programs; a delta is merged into its base. An ONNX file is compared with "
+            "the model if onnxruntime is there.")  # fmt: skip
     parser = Parser(name, text, EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="a run folder, the model folder in it, one of its "
                         "checkpoints, a weights file, or the URL of one")  # fmt: skip
@@ -33,6 +35,7 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--dynamic-size", action="store_true", help="ONNX: for pictures of any height and width")
     parser.add_argument("--opset", metavar="N", help="ONNX: version of its operators, 18 to 28 (default: the newest of "
                         "these that the installed onnx knows; older programs need an older one)")  # fmt: skip
+    parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file: one name a line, or JSON")
     parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
     add_common(parser)
@@ -48,8 +51,8 @@ def run(name: str, words: Sequence[str]) -> int:
     from minires.finetune.loading import load_model
 
     say = (lambda text: None) if given.get("quiet") else output.say
-    loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
-                        progress=False if given.get("quiet") else None)  # fmt: skip
+    loaded = load_model(given["model"], given.get("class_map"), given.get("model_name"), base=given.get("base"),
+                        say=say, progress=False if given.get("quiet") else None)  # fmt: skip
     found = {"file": path, "format": kind, **WRITERS[kind](loaded, path, **options), "bytes": os.path.getsize(path)}
     if given.get("json"):
         output.result_json(found)
@@ -74,9 +77,10 @@ def _target(given: dict[str, Any]) -> tuple[str, str]:
     if os.path.isdir(path) or not os.path.isdir(folder):
         reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
         raise UsageError(f"cannot write {path}: {reason}", code="usage.output", file=path)
-    if os.path.exists(path) and _belongs_to(path, given["model"]):
-        raise UsageError(f"{path} is a file of {given['model']}, the model to be exported: give --output another name",
-                         code="usage.output", file=path)  # fmt: skip
+    for source, what in ((given["model"], "the model to be exported"), (given.get("base"), "its base")):
+        if source is not None and os.path.exists(path) and _belongs_to(path, source):
+            raise UsageError(f"{path} is a file of {source}, {what}: give --output another name",
+                             code="usage.output", file=path)  # fmt: skip
     return path, by_ending
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from minires import cli
@@ -9,6 +10,7 @@ from minires.errors import FileFormatError, UsageError
 from minires.finetune import evaluate_model, finetune, load_model, predict, strategies
 from minires.finetune.adapters import Base, save_delta
 from minires.finetune.adapters.delta import DeltaError
+from minires.io import weights as weight_files
 from tests.finetune.helpers import make_photos, make_weights
 
 
@@ -85,3 +87,35 @@ def test_what_is_refused(place, capsys):
     (place / "torn.safetensors").write_bytes((place / "lora" / "model" / "delta.safetensors").read_bytes()[:-9])
     with pytest.raises(FileFormatError, match="torn"):
         load_model(place / "torn.safetensors", base=place / "weights")
+
+
+@pytest.mark.parametrize(("run", "base"), BASES)
+@pytest.mark.parametrize("ending", ["safetensors", "pth", "onnx"])
+def test_export_writes_the_merged_model(place, tmp_path, capsys, run, base, ending):
+    if ending == "onnx":
+        pytest.importorskip("onnx")
+    given = "shapes" if base is None else str(place / base)
+    file = tmp_path / f"merged.{ending}"
+    words = ["export", str(place / run / "model" / "delta.safetensors"), "--base", given, "--output", str(file)]
+    assert cli.main([*words, "-q"]) == 0, capsys.readouterr().err
+    if ending == "onnx":
+        return  # compared with the model where onnxruntime is
+    whole = load_model(place / run)
+    tensors, expected = weight_files.load(file), whole.model.state_dict()
+    assert set(tensors) == set(expected)  # no adapter is left
+    assert all(np.array_equal(tensor.array, expected[key].array) for key, tensor in tensors.items())
+    if ending == "safetensors":
+        assert answers(load_model(file), place) == answers(whole, place)
+
+
+def test_export_keeps_the_base_and_wants_one(place, capsys):
+    delta, weights = str(place / "lora" / "model" / "delta.safetensors"), str(place / "weights")
+    before = (place / "weights" / "model.safetensors").read_bytes()
+    assert cli.main(["export", delta, "--base", weights, "--output", f"{weights}/model.safetensors"]) == 2
+    assert (
+        "is a file of" in capsys.readouterr().err and (place / "weights" / "model.safetensors").read_bytes() == before
+    )
+    assert cli.main(["export", delta, "--output", str(place / "m.onnx")]) == 2
+    assert "--base" in capsys.readouterr().err
+    assert cli.main(["export", weights, "--base", weights, "--output", str(place / "m.pth")]) == 2
+    assert "is no delta and has no base" in capsys.readouterr().err
