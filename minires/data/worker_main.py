@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import select
 import signal
 import threading
 import time
@@ -63,12 +64,29 @@ def remove_folder_of_killed_parent() -> None:
     process, unless that is killed: then we do it."""
     parent = multiprocessing.parent_process()
     folder = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
-    if parent is None or parent.is_alive() or folder is None:
+    if parent is None or parent.is_alive() or folder is None or not has_ended(parent.pid):
         return
     with contextlib.suppress(OSError):  # another worker was quicker
         for name in files.system.list_folder(folder):
             files.system.remove(os.path.join(folder, name))
         files.system.remove_folder(folder)
+
+
+def has_ended(process: int | None) -> bool:
+    """Whether a process has come to its end, though nobody may have asked for its exit status yet.
+
+    True where the system cannot tell. `is_alive` of a parent is False, too, when the fork server was ended before it.
+    """
+    if process is None or not hasattr(os, "pidfd_open"):
+        return True
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 0)[0])
+    finally:
+        os.close(descriptor)
 
 
 def run(connection: Connection, worker: int, at: Any) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.data import DataLoader, worker_jobs
+from minires.data import DataLoader, worker_jobs, worker_main
 from minires.data.worker_jobs import WorkerError, WorkerTimeoutError
 from minires.data.worker_messages import MOST_MAPPED, _Pickler
 from minires.errors import DataError, FileFormatError
@@ -471,6 +471,15 @@ def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path, method, fau
         process.wait()
         no_orphans(process.pid)
         assert not list(pathlib.Path(own).glob("pymp-*"))  # where a fork server listened
+
+
+def test_an_ended_process_is_known_before_and_after_its_exit_status_is_asked_for():
+    assert not worker_main.has_ended(os.getpid())
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert worker_main.has_ended(process.pid)
+    process.wait()
+    assert worker_main.has_ended(process.pid)
 
 
 MOMENTS = [(method, name, moment, keep) for method in ("forkserver", "spawn") for name in ("SIGINT", "SIGTERM")
