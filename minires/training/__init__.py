@@ -6,6 +6,7 @@ averaging    EMA and SWA of the weights                mixing       mixup and cu
 statistics   batch norm's statistics made anew
 metrics      figures averaged over samples            history      a row of them an epoch
 class_metrics, pixel_metrics   figures of the confusion matrix
+metrics_multi_label, _ordinal, _regression   figures of other tasks
 progress     bars and lines                           diagnostics  where a NaN comes from
 gradients    norm and clipping                        batches, budget, interrupts, weights   smaller things
 """

@@ -79,7 +79,7 @@ class Callback:
 class Monitor:
     """The best value of one figure so far. A value that is NaN or infinite is never the best."""
 
-    LARGER_IS_BETTER = ("acc", "top", "f1", "precision", "recall", "r2")
+    LARGER_IS_BETTER = ("acc", "top", "f1", "precision", "recall", "r2", "map", "qwk", "exact_match")
     SMALLER_IS_BETTER = ("loss", "error", "mae", "mse", "rmse")
 
     def __init__(self, name: str, mode: str = "auto", min_delta: float = 0.0) -> None:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from minires.backend import Array, array_module
 
@@ -25,6 +25,8 @@ class Metric:
     per_sample: Callable[[Array, Array], Array]
     finish: Callable[[float], float] = float
 
+    in_training: ClassVar[bool] = True  # False: made in validation only
+
     def total(self, outputs: Array, targets: Array) -> float:
         """Sum over the samples of a batch. Raises ValueError if `per_sample` gives anything but one number a sample."""
         values = self.per_sample(outputs, targets)
@@ -32,6 +34,14 @@ class Metric:
             shape = f"{values.shape} for a batch of {len(outputs)}"
             raise ValueError(f"the metric {self.name!r} must give one number a sample, got the shape {shape}")
         return float(values.sum(dtype="float64"))
+
+    def merge(self, before: Any, now: Any) -> Any:
+        """The totals of the batches so far (0.0 at first) and that of another one together."""
+        return before + now
+
+    def value(self, total: Any, samples: int) -> float:
+        """The figure of `samples` samples."""
+        return self.finish(total / samples)
 
 
 def accuracy(outputs: Array, targets: Array) -> Array:
@@ -136,14 +146,17 @@ class Averages:
     def add(self, loss: float, outputs: Array, targets: Array) -> None:
         """Take in a batch; `loss` is the sum of its samples' losses. Changes nothing if a metric raises."""
         totals = {metric.name: metric.total(outputs, targets) for metric in self.metrics}
-        for name, value in {"loss": loss, **totals}.items():
-            self.totals[name] = self.totals[name] + value
+        self.totals["loss"] = self.totals["loss"] + loss
+        for metric in self.metrics:
+            self.totals[metric.name] = metric.merge(self.totals[metric.name], totals[metric.name])
         self.samples += len(outputs)
 
     def means(self) -> dict[str, float]:
         """The figures by name. Raises ZeroDivisionError if no sample was seen."""
-        finish = {metric.name: metric.finish for metric in self.metrics}
-        return {name: finish.get(name, float)(total / self.samples) for name, total in self.totals.items()}
+        if not self.samples:
+            raise ZeroDivisionError("no sample was seen")
+        own = {metric.name: metric.value(self.totals[metric.name], self.samples) for metric in self.metrics}
+        return {"loss": float(self.totals["loss"] / self.samples), **own}
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""

@@ -21,6 +21,7 @@ from minires.training.trainer import Trainer
 class Mixing(Callback):
     """Mixes every batch of `classes` classes: its targets (N,) become probabilities (N, classes).
 
+    Targets (N, classes) of yes and no, 1 and 0 (several labels a picture), are mixed as they are.
     mixup, cutmix: their alpha; 0 leaves one out, and where both are given each batch gets one of them by a coin.
     off_epoch: from the epoch after so many on nothing is mixed any more (0: always; timm's --mixup-off-epoch).
     The loss must take probabilities: minires.finetune.losses.SoftCrossEntropy does.
@@ -37,7 +38,7 @@ class Mixing(Callback):
             trainer.batch = self.mix(inputs, targets, philox(trainer.seed, "mixing", trainer.step))
 
     def mix(self, inputs: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """(pictures (N, C, H, W), probabilities (N, classes)) of a batch with class numbers (N,)."""
+        """(pictures, probabilities (N, classes)) of a batch; targets: class numbers (N,), or labels (N, classes)."""
         xp = array_module(inputs.array)
         order = rng.permutation(len(inputs))
         cuts = bool(self.cutmix) and (not self.mixup or rng.random() < 0.5)
@@ -51,7 +52,9 @@ class Mixing(Callback):
             share = 1 - (bottom - top) * (right - left) / (x.shape[2] * x.shape[3])
         else:
             x = x * x.dtype.type(share) + other * x.dtype.type(1 - share)
-        labels = targets.array
+        labels, dtype = targets.array, inputs.dtype.type
+        if labels.ndim == 2:
+            return Tensor(x), Tensor(labels * dtype(share) + labels[xp.asarray(order)] * dtype(1 - share))
         y = xp.zeros((len(labels), self.classes), inputs.dtype)
         rows = xp.arange(len(labels))
         y[rows, labels] += inputs.dtype.type(share)
