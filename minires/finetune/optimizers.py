@@ -12,30 +12,55 @@ from minires.finetune.strategies.rates import parameter_groups
 
 
 def make_optimizer(model: Any, settings: Settings, strategy: Strategy | None = None) -> Any:
-    """SGD with momentum (Nesterov), Adam or AdamW over what is trained now, or at some time by the strategy."""
+    """The optimizer that --opt names, over what is trained now, or at some time by the strategy."""
     assert settings.lr is not None and settings.weight_decay is not None and settings.norm_weight_decay is not None
-    optimizer: Any
     groups = parameter_groups(
         model, settings.weight_decay, settings.norm_weight_decay, strategy=strategy, lr=settings.lr,
         layer_decay=settings.layer_decay, decay_body=not settings.l2_sp,
     )  # fmt: skip
-    if settings.opt == "sgd":
-        optimizer = optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    else:
-        kind = optim.AdamW if settings.opt == "adamw" else optim.Adam
-        first, second = settings.opt_betas
-        optimizer = kind(groups, lr=settings.lr, betas=(first, second), eps=settings.opt_eps)
+    kind, more = KINDS[settings.opt or "adamw"]
+    optimizer = kind(groups, lr=settings.lr, **more(settings))
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # most schedules note it themselves, plateau does not
     return optimizer
 
 
-class Factor:
-    """The learning rate at a step as a multiple of --lr: a straight rise, then cosine, step, multistep or constant.
+def _of_sgd(settings: Settings) -> dict[str, Any]:
+    return {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
 
-    Step t of a warm-up of w steps has start + (1 - start) (t + 1) / w, so that no step is wasted on a rate of 0; after
-    it, with share = (t - w) / (T - w): cosine is floor + (1 - floor) (1 + cos(pi share)) / 2; step and multistep count
-    epochs from the very beginning, as in timm.
+
+def _of_rmsprop(settings: Settings) -> dict[str, Any]:
+    return {"momentum": settings.momentum, **({} if settings.opt_eps is None else {"eps": settings.opt_eps})}
+
+
+def _of_adam(settings: Settings) -> dict[str, Any]:
+    """Its own defaults, where nothing is said."""
+    given = {"betas": settings.opt_betas, "eps": settings.opt_eps}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _decoupled(settings: Settings) -> dict[str, Any]:
+    return {**_of_adam(settings), "decoupled_weight_decay": True}
+
+
+KINDS: dict[str, tuple[Any, Callable[[Settings], dict[str, Any]]]] = {  # --opt -> class, and what it is given
+    "sgd": (optim.SGD, _of_sgd), "adam": (optim.Adam, _of_adam), "adamw": (optim.AdamW, _of_adam),
+    "nadam": (optim.NAdam, _decoupled), "radam": (optim.RAdam, _decoupled), "rmsprop": (optim.RMSprop, _of_rmsprop),
+    "lion": (optim.Lion, _of_adam), "lamb": (optim.LAMB, _of_adam),
+}  # fmt: skip
+
+
+class Factor:
+    """The learning rate at a step as a multiple of --lr: a straight rise, then the curve that --sched names.
+
+    Step t of a warm-up of w steps has start + (1 - start) (t + 1) / w, so that no step is wasted on a rate of 0. After
+    it the curve falls from 1 to 0, in share = (t - w) / (T - w), and the factor is floor + (1 - floor) curve:
+
+        cosine     (1 + cos(pi share)) / 2        linear    1 - share        poly    (1 - share)^0.9, as torchvision's
+        restarts   the cosine again and again, each time over --decay-epochs: share = (t - w) mod length / length
+
+    exponential is rate^epochs, at least floor, its epochs counted from the end of the warm-up; step and multistep count
+    theirs from the very beginning, as in timm.
     """
 
     def __init__(self, settings: Settings, steps_per_epoch: int) -> None:
@@ -44,18 +69,23 @@ class Factor:
         self.total = settings.epochs * steps_per_epoch
         self.warmup = min(round(settings.warmup_epochs * steps_per_epoch), self.total - 1)
         self.start, self.floor = settings.warmup_lr / settings.lr, min(1.0, settings.min_lr / settings.lr)
+        self.epoch, self.length = steps_per_epoch, max(1, round((settings.decay_epochs or 1) * steps_per_epoch))
         if settings.sched == "step":
-            every = round((settings.decay_epochs or 1) * steps_per_epoch)
-            self.milestones = list(range(max(every, 1), self.total, max(every, 1)))
+            self.milestones = list(range(self.length, self.total, self.length))
         else:
             self.milestones = [epoch * steps_per_epoch for epoch in settings.decay_milestones]
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return self.start + (1 - self.start) * (step + 1) / self.warmup
-        if self.kind == "cosine":
-            share = min(1.0, (step - self.warmup) / (self.total - self.warmup))
-            return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
+        since = step - self.warmup
+        if self.kind == "exponential":
+            return max(self.floor, self.rate ** (since / self.epoch))
+        if self.kind in CURVES:
+            share = min(1.0, since / (self.total - self.warmup))
+            if self.kind == "restarts":
+                share = since % self.length / self.length
+            return self.floor + (1 - self.floor) * CURVES[self.kind](share)
         if self.kind in ("step", "multistep"):
             return self.rate ** bisect.bisect_right(self.milestones, step)
         return 1.0
@@ -64,6 +94,15 @@ class Factor:
         """The same for parameters that join in at step `start`, with a rise of their own: 0 before it."""
         rise = max(self.warmup, 1)
         return lambda step: 0.0 if step < start else self(step) * min(1.0, (step - start + 1) / rise)
+
+
+def _cosine(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2
+
+
+CURVES: dict[str, Callable[[float], float]] = {
+    "cosine": _cosine, "restarts": _cosine, "linear": lambda share: 1 - share, "poly": lambda share: (1 - share) ** 0.9,
+}  # fmt: skip
 
 
 def make_schedule(

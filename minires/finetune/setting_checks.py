@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 LOSSES_FOR = {"classification": ("ce", "bce", "focal"), "regression": ("mse", "l1", "huber")}
 
+WITH_BETAS = ("adam", "adamw", "nadam", "radam", "lion", "lamb")
+WITH_EPS = ("adam", "adamw", "nadam", "radam", "lamb", "rmsprop")
+
 
 def check_together(settings: "Settings") -> None:
     """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
@@ -38,13 +41,21 @@ def _pictures(settings: "Settings") -> None:
 
 
 def _schedule(settings: "Settings") -> None:
-    if len(settings.opt_betas) != 2:
+    if settings.opt_betas is not None and len(settings.opt_betas) != 2:
         given = ",".join(f"{value:g}" for value in settings.opt_betas)
         raise UsageError(f"--opt-betas takes two numbers such as 0.9,0.999, got {given}", code="usage.value")
     if settings.sched == "multistep" and not settings.decay_milestones:
         raise UsageError("--sched multistep needs --decay-milestones", code="usage.missing")
-    if settings.sched == "step" and settings.decay_epochs is None:
-        raise UsageError("--sched step needs --decay-epochs", code="usage.missing")
+    if settings.sched in ("step", "restarts") and settings.decay_epochs is None:
+        raise UsageError(f"--sched {settings.sched} needs --decay-epochs", code="usage.missing")
+    if settings.sched == "exponential" and settings.decay_epochs is not None:
+        raise UsageError("--decay-epochs does not go with --sched exponential, which decays by --decay-rate an epoch",
+                         code="usage.conflict")  # fmt: skip
+    for name, value, usual, kin in (("--opt-betas", settings.opt_betas, (0.9, 0.999), WITH_BETAS),
+                                    ("--opt-eps", settings.opt_eps, 1e-8, WITH_EPS)):  # fmt: skip
+        # the usual values are in the args.toml of older runs, whatever their optimizer
+        if value not in (None, usual) and settings.opt not in (None, *kin):
+            raise UsageError(f"{name} is for {', '.join(kin)}, not for --opt {settings.opt}", code="usage.conflict")
     if settings.lr is not None and settings.lr_base is not None:
         raise UsageError("--lr and --lr-base say the same thing in two ways: give one of them", code="usage.conflict")
 

@@ -20,7 +20,8 @@ EXPECTED = {
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TORCH_SCHEDULES = {
     "cosineannealinglr": "cosine", "steplr": "step", "multisteplr": "multistep", "reducelronplateau": "plateau",
-    "onecyclelr": "onecycle", "constantlr": "constant",
+    "onecyclelr": "onecycle", "constantlr": "constant", "linearlr": "linear", "polynomiallr": "poly",
+    "exponentiallr": "exponential", "cosineannealingwarmrestarts": "restarts",
 }  # fmt: skip
 
 

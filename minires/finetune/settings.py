@@ -20,8 +20,9 @@ __all__ = [
     "shown", "unknown_name",
 ]  # fmt: skip
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "step", "multistep", "plateau", "onecycle", "constant")
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "lion", "lamb")
+SCHEDULES = ("cosine", "linear", "poly", "exponential", "restarts", "step", "multistep", "plateau", "onecycle",
+             "constant")  # fmt: skip
 STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf", "adapter")
 LORA_RANK = 8
 LOSSES = ("ce", "bce", "focal", "mse", "l1", "huber")
@@ -88,25 +89,28 @@ class Settings:
     halve_on_oom: bool = setting(False, "bool", "out of memory: go on with half as many pictures at a time (auto does)")
     validation_batch_size: int | None = setting(None, "int", "pictures a batch in evaluation", "-vb", low=1)
     grad_accum_steps: int = setting(1, "int", "batches whose gradients are added up to one step", low=1)
-    opt: str | None = setting(None, "str", "optimizer", "--optimizer", choices=OPTIMIZERS)
+    opt: str | None = setting(None, "str", "optimizer (weight decay of adamw, nadam, radam, lion and lamb is decoupled "
+                              "from the gradient)", "--optimizer", choices=OPTIMIZERS)  # fmt: skip
     lr: float | None = setting(None, "float", "learning rate", low=0, open_low=True)
     lr_base: float | None = setting(None, "float", "learning rate for batches of --lr-base-size; the real one grows "
                                     "with the batch (sgd), or with its square root", low=0, open_low=True)  # fmt: skip
     lr_base_size: int = setting(256, "int", "batch size that --lr-base is meant for", low=1)
-    momentum: float = setting(0.9, "float", "momentum of SGD", low=0, high=1, open_high=True)
-    opt_betas: tuple[float, ...] = setting((0.9, 0.999), "floats", "beta1, beta2 of Adam and AdamW", low=0, high=1,
-                                           open_high=True)  # fmt: skip
-    opt_eps: float = setting(1e-8, "float", "epsilon of Adam and AdamW", low=0)
+    momentum: float = setting(0.9, "float", "momentum of sgd and rmsprop", low=0, high=1, open_high=True)
+    opt_betas: tuple[float, ...] | None = setting(None, "floats", "beta1, beta2 of adam and its kin (else 0.9,0.999; "
+                                                  "lion: 0.9,0.99)", low=0, high=1, open_high=True)  # fmt: skip
+    opt_eps: float | None = setting(None, "float", "epsilon of adam and its kin and of rmsprop (else 1e-8; lamb: 1e-6)",
+                                    low=0)  # fmt: skip
     weight_decay: float | None = setting(None, "float", "weight decay", "--wd", low=0)
     norm_weight_decay: float | None = setting(None, "float", "weight decay of norms and biases", low=0)
     sched: str = setting("cosine", "str", "learning-rate schedule", "--lr-scheduler", choices=SCHEDULES)
     warmup_epochs: float | None = setting(None, "float", "epochs of linear warm-up", "--lr-warmup-epochs", low=0)
     warmup_lr: float = setting(0.0, "float", "learning rate that the warm-up starts from", low=0)
-    min_lr: float = setting(0.0, "float", "learning rate that cosine and plateau end at", "--lr-min", low=0)
-    decay_epochs: float | None = setting(None, "float", "epochs between steps (step), or of patience (plateau)",
-                                         "--lr-step-size", low=0, open_low=True)  # fmt: skip
-    decay_rate: float = setting(0.1, "float", "factor of step, multistep and plateau", "--lr-gamma", low=0, high=1,
-                                open_low=True, open_high=True)  # fmt: skip
+    min_lr: float = setting(0.0, "float", "learning rate that cosine, linear, poly, restarts, exponential and plateau "
+                            "end at", "--lr-min", low=0)  # fmt: skip
+    decay_epochs: float | None = setting(None, "float", "epochs between steps (step, restarts), or of patience "
+                                         "(plateau)", "--lr-step-size", low=0, open_low=True)  # fmt: skip
+    decay_rate: float = setting(0.1, "float", "factor of step, multistep and plateau; exponential: of an "
+                                "epoch", "--lr-gamma", low=0, high=1, open_low=True, open_high=True)  # fmt: skip
     decay_milestones: tuple[int, ...] = setting((), "ints", "epochs at which multistep decays, such as 30,60", low=1)
     clip_grad: float | None = setting(None, "float", "largest norm of the gradient", "--clip-grad-norm", low=0,
                                       open_low=True)  # fmt: skip
@@ -202,7 +206,7 @@ class Settings:
         if chosen.lr is None:
             chosen.lr = LEARNING_RATES[recipe, chosen.opt or "adamw"]
         if chosen.weight_decay is None:
-            chosen.weight_decay = 0.05 if chosen.opt == "adamw" else 0.0 if chosen.opt == "adam" else 5e-4
+            chosen.weight_decay = WEIGHT_DECAY[chosen.opt or "adamw"]
         if chosen.norm_weight_decay is None:
             chosen.norm_weight_decay = 0.0 if recipe == "finetune" else chosen.weight_decay
         if chosen.loss is None:
@@ -229,10 +233,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "train": {"model": "resnet20", "weights": "none", "head": "linear", "epochs": 60, "opt": "sgd",
               "warmup_epochs": 2.0},
 }  # fmt: skip
-LEARNING_RATES = {
-    ("finetune", "adamw"): 1e-3, ("finetune", "adam"): 1e-3, ("finetune", "sgd"): 1e-2,
-    ("train", "adamw"): 3e-3, ("train", "adam"): 3e-3, ("train", "sgd"): 5e-2,
+_RATES = {  # optimizer -> learning rates for fine-tuning and for training
+    "adamw": (1e-3, 3e-3), "adam": (1e-3, 3e-3), "sgd": (1e-2, 5e-2), "nadam": (1e-3, 3e-3), "radam": (2e-3, 5e-3),
+    "rmsprop": (3e-4, 1e-3), "lion": (3e-4, 5e-4), "lamb": (5e-3, 1e-2),
 }  # fmt: skip
+LEARNING_RATES = {(recipe, opt): rate for opt, rates in _RATES.items()
+                  for recipe, rate in zip(("finetune", "train"), rates, strict=True)}  # fmt: skip
+WEIGHT_DECAY = {"adamw": 0.05, "nadam": 0.05, "radam": 0.05, "lion": 0.2, "lamb": 0.02, "adam": 0.0, "sgd": 5e-4,
+                "rmsprop": 0.0}  # fmt: skip
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 

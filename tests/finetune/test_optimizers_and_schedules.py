@@ -1,0 +1,135 @@
+"""What --opt and --sched name: the optimizers and curves themselves, checks of what goes together, learning."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minires import models, nn, optim
+from minires.errors import UsageError
+from minires.finetune import finetune
+from minires.finetune.estimates import COPIES
+from minires.finetune.optimizers import KINDS, make_optimizer, make_schedule
+from minires.finetune.settings import LEARNING_RATES, OPTIMIZERS, WEIGHT_DECAY, Settings
+from minires.tensor import Tensor
+from tests.finetune.helpers import make_photos
+
+
+def settings(**given):
+    return Settings(data="d", **given).check().resolved("finetune")
+
+
+def test_the_tables_name_the_same_optimizers():
+    assert set(OPTIMIZERS) == set(KINDS) == set(WEIGHT_DECAY) == set(COPIES) == {opt for _, opt in LEARNING_RATES}
+
+
+@pytest.mark.parametrize(
+    ("opt", "kind", "facts"),
+    [
+        ("sgd", optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        ("adam", optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
+        ("adamw", optim.AdamW, {"betas": (0.9, 0.999), "decoupled_weight_decay": True, "weight_decay": 0.05}),
+        ("nadam", optim.NAdam, {"decoupled_weight_decay": True, "weight_decay": 0.05}),
+        ("radam", optim.RAdam, {"decoupled_weight_decay": True}),
+        ("rmsprop", optim.RMSprop, {"momentum": 0.9, "eps": 1e-8}),
+        ("lion", optim.Lion, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
+        ("lamb", optim.LAMB, {"eps": 1e-6, "weight_decay": 0.02}),
+    ],
+)
+def test_every_optimizer_is_made_with_its_own_defaults_and_moves_the_loss_down(opt, kind, facts):
+    model = models.resnet20(weights="shapes")
+    made = settings(opt=opt)
+    optimizer = make_optimizer(model, made)
+    assert type(optimizer) is kind and COPIES[opt] in (1, 2)
+    decayed = next(group for group in optimizer.param_groups if group["weight_decay"] == made.weight_decay)
+    assert {name: decayed[name] for name in facts} == facts
+    assert all(group["weight_decay"] in (0.0, made.weight_decay) for group in optimizer.param_groups)
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32))
+    target, losses = Tensor(np.arange(4)), []
+    for _ in range(4):
+        loss = nn.functional.cross_entropy(model(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    arrays = [value for state in optimizer.state.values() for value in state.values() if np.ndim(value) > 0]
+    assert len(arrays) == COPIES[opt] * len(list(model.parameters()))
+
+
+def rates(epochs=6, steps=5, **given):
+    made = settings(epochs=epochs, lr=0.2, **{"warmup_epochs": 1.0, **given})
+    parameter = nn.Parameter(np.zeros(1))
+    optimizer = optim.SGD([parameter], lr=made.lr)
+    schedule, found = make_schedule(optimizer, made, steps), []
+    for _ in range(epochs * steps):
+        found.append(optimizer.param_groups[0]["lr"] / made.lr)
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+CURVES = {
+    "linear": lambda t: 1 - t / 25,
+    "poly": lambda t: (1 - t / 25) ** 0.9,
+    "cosine": lambda t: (1 + math.cos(math.pi * t / 25)) / 2,
+    "restarts": lambda t: (1 + math.cos(math.pi * (t % 10) / 10)) / 2,
+}
+
+
+@pytest.mark.parametrize("sched", CURVES)
+@pytest.mark.parametrize("min_lr", [0.0, 0.05])
+def test_curves_after_the_warm_up(sched, min_lr):
+    more = {"decay_epochs": 2} if sched == "restarts" else {}
+    found = rates(sched=sched, min_lr=min_lr, **more)
+    assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    floor = min_lr / 0.2
+    assert found[5:] == pytest.approx([floor + (1 - floor) * CURVES[sched](t) for t in range(25)])
+
+
+def test_exponential_falls_by_the_rate_an_epoch_down_to_the_floor():
+    found = rates(sched="exponential", decay_rate=0.5, min_lr=0.02)
+    assert found[5::5] == pytest.approx([1.0, 0.5, 0.25, 0.125, 0.1])
+    assert rates(sched="ExponentialLR", decay_rate=0.5)[5:] == pytest.approx([0.5 ** (t / 5) for t in range(25)])
+
+
+@pytest.mark.parametrize(
+    ("torch", "ours"),
+    [("LinearLR", "linear"), ("PolynomialLR", "poly"), ("CosineAnnealingWarmRestarts", "restarts")],
+)  # fmt: skip
+def test_names_of_torch(torch, ours):
+    assert Settings(data="d", sched=torch, decay_epochs=1).check().sched == ours
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"opt": "sgd", "opt_betas": (0.8, 0.9)}, "--opt-betas is for adam, adamw, .*, not for --opt sgd"),
+        ({"opt": "lion", "opt_eps": 1e-4}, "--opt-eps is for .*, not for --opt lion"),
+        ({"opt": "rmsprop", "opt_betas": (0.8, 0.9)}, "not for --opt rmsprop"),
+        ({"sched": "restarts"}, "--sched restarts needs --decay-epochs"),
+        ({"sched": "exponential", "decay_epochs": 2}, "--decay-epochs does not go with --sched exponential"),
+        ({"opt": "lyon"}, "did you mean 'lion'"),
+        ({"sched": "exponental"}, "did you mean 'exponential'"),
+    ],
+)
+def test_what_does_not_go_together(given, message):
+    with pytest.raises(UsageError, match=message):
+        Settings(data="d", **given).check()
+
+
+def test_what_older_runs_have_written_down_is_no_conflict():
+    assert Settings(data="d", opt="sgd", opt_betas=(0.9, 0.999), opt_eps=1e-8).check().opt == "sgd"
+
+
+@pytest.mark.parametrize(("opt", "sched"), [("lion", "restarts"), ("lamb", "poly"), ("radam", "exponential")])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, opt, sched):
+    make_photos(tmp_path / "photos")
+    given = {"data": str(tmp_path / "photos"), "epochs": 2, "batch_size": 8, "opt": opt, "sched": sched, "workers": 0,
+             **({"decay_epochs": 1} if sched == "restarts" else {})}  # fmt: skip
+    finetune(**given, output=str(tmp_path / "whole"))
+    parts = finetune(**given, output=str(tmp_path / "parts"), max_steps=2)
+    assert parts.resumable
+    finetune(resume=str(tmp_path / "parts"))
+    first, second = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "parts"))
+    assert first.read_bytes() == second.read_bytes()
