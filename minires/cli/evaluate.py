@@ -13,7 +13,7 @@ EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     th
   minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg
   minires evaluate resnet50.pth --data imagenet/ --split val --class-map names.txt"""
 
-SETTINGS = ("on_bad_image", "batch_size", "workers", "worker_type")
+SETTINGS = ("on_bad_image", "batch_size", "workers", "worker_type", "device")
 
 
 def run(name: str, words: Sequence[str]) -> int:

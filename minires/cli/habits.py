@@ -6,7 +6,7 @@ something else, are not needed, or are not built.
 
 # Flags of things that this version does not do, and why or what to use.
 NOT_BUILT = {
-    "--amp": "the CPU computes in float32", "--amp-dtype": "the CPU computes in float32", "--amp-impl": "",
+    "--amp-impl": "",
     "--model-ema-steps": "--model-ema averages after every step",
     "--mixup-prob": "", "--drop-block": "", "--sync-bn": "", "--synchronize-bn": "", "--split-bn": "",
     "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "",
@@ -38,14 +38,15 @@ OTHER_NAMES = {
     "--gradient-accumulation-steps": "--grad-accum-steps", "--learning-rate": "--lr", "--max-epochs": "--epochs",
     "--channels": "--in-chans", "--gpu": "--device", "--gpus": "--device", "--validation-split": "--val-split",
     "--val": "--val-split", "--drop-rate": "--head-dropout", "--drop-path-rate": "--drop-path",
+    "--amp-dtype": "--amp float16 or --amp bfloat16", "--native-amp": "--amp",
     "--checkpoint": "--weights, and for evaluate and predict the model without a flag",
 }  # fmt: skip
 
 # Flags that say what is so anyway.
 NOT_NEEDED = {
-    "--pin-mem": "there is nothing to pin", "--no-prefetcher": "-j 0 prepares batches in place",
+    "--pin-mem": "--device cuda pins by itself", "--no-prefetcher": "-j 0 prepares batches in place",
     "--channels-last": "pictures are kept so", "--deterministic": "every run is", "--save-model": "every run saves it",
-    "--cache-dataset": "the folder is listed quickly", "--native-amp": "the CPU computes in float32",
+    "--cache-dataset": "the folder is listed quickly",
     "--use-v2": "the transforms are torchvision's", "--backend": "Pillow reads the pictures",
     "--fuser": "layers are fused as they are", "--torchcompile": "nothing is compiled",
     "--torchscript": "nothing is compiled", "--gp": "the last features are averaged over the picture",

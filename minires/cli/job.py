@@ -35,7 +35,7 @@ GROUPS = {
     "data": ("data", "train_split", "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
              "samples_per_class", "task", "on_bad_image", "review", "workers", "worker_type"),
     "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
-              "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device"),
+              "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device", "amp"),
     "optimisation": ("epochs", "batch_size", "halve_on_oom", "validation_batch_size", "grad_accum_steps", "opt", "lr",
                      "lr_base", "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay", "norm_weight_decay",
                      "sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",

@@ -10,6 +10,7 @@ from minires.cli.habits import NOT_BUILT, NOT_NEEDED, OTHER_NAMES
 from minires.errors import UsageError
 
 BASE = "where MODEL is a delta.safetensors: the weights that it was made of (a file, folder, URL or built-in name)"
+DEVICE = "what computes: cpu, cuda (a GPU), cuda:1 (the second one), or auto: a GPU if there is one (default: cpu)"
 TTA = "views of each picture (mirrored, moved) whose answers are averaged, 1 to 10 (default: 1)"
 
 
@@ -121,6 +122,8 @@ def add_setting(parser: Any, field: dataclasses.Field) -> None:
     names = [*short, flag, *(alias for alias in facts["aliases"] if alias not in short)]
     if facts["kind"] == "bool":
         parser.add_argument(*names, dest=field.name, action="store_true", help=text)
+    elif facts["bare"] is not None:
+        parser.add_argument(*names, dest=field.name, metavar="TYPE", nargs="?", const=facts["bare"], help=text)
     elif facts["kind"] == "words":
         parser.add_argument(*names, dest=field.name, metavar="TEXT", nargs="+", help=text)
     else:

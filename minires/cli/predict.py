@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import PARTLY, output
-from minires.cli.options import BASE, TTA, Parser, add_common, count
+from minires.cli.options import BASE, DEVICE, TTA, Parser, add_common, count
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(name: str, words: Sequence[str]) -> int:
                         "read")  # fmt: skip
     parser.add_argument("--fuse", action="store_true", help="fold batch norms into convolutions: for many pictures "
                         "faster, and the last digit may differ")  # fmt: skip
+    parser.add_argument("--device", metavar="TEXT", help=DEVICE)
     parser.add_argument("--tta", metavar="N", help=TTA)
     parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
@@ -52,9 +53,12 @@ def run(name: str, words: Sequence[str]) -> int:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}; got {style!r}", code="usage.value")
     topk, batch_size = count(given, "topk", 5), count(given, "batch_size", 32)
 
-    from minires.finetune import inference, loading
+    from minires.finetune import devices, inference, loading
     from minires.io import files
 
+    place = devices.find_device(given.get("device", "cpu"))
+    if given.get("fuse") and place.type != "cpu":
+        raise UsageError("--fuse is for the CPU: on a GPU the kernels are fused as they are", code="usage.conflict")
     say = (lambda text: None) if given.get("quiet") else output.say
     loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
                                 base=given.get("base"), progress=False if given.get("quiet") else None)  # fmt: skip
@@ -67,6 +71,7 @@ def run(name: str, words: Sequence[str]) -> int:
     if views > 1 and embeddings is not None:
         raise UsageError("--embeddings are those of one picture, --tta looks at several views", code="usage.conflict")
     loaded = loaded.with_views(views)
+    loaded.model.to(place)
     predictions = inference.predict(loaded, paths, batch_size, features=embeddings is not None)
     failed: list[Prediction] = []
     read: list[Prediction] = []

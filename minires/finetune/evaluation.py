@@ -8,6 +8,7 @@ from typing import Any
 from minires import data
 from minires.errors import DataError, UsageError
 from minires.finetune import folds, pictures
+from minires.finetune.devices import find_device
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
@@ -38,10 +39,11 @@ def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
     batch_size: int = 32, workers: int | str = 0, worker_type: str = "thread", tta: int = 1,
     base: str | None = None, class_map: str | None = None, name: str | None = None,
-    say: Callable[[str], None] = download.print_line,
+    device: str = "cpu", say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
+    device: what computes ("cpu", "cuda", "cuda:1", "auto").
     With the run's own data the split is the one that the run made (splits.csv). `source` may be a folder with folders
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
@@ -49,7 +51,9 @@ def evaluate_model(
     path: may be a URL, as in `load_model`, or a weights file, whose classes `class_map` names (else 0, 1, 2, ...) and
     whose model `name`, where it fits several; say: where lines about a download or a weights file go.
     """
+    place = find_device(device)
     loaded = load_model(path, class_map, name, base=base, say=say).with_views(tta)
+    loaded.model.to(place)
     path = loaded.path if download.is_url(path) else path
     settings = run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):

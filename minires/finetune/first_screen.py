@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from minires.finetune.devices import describe_device
 from minires.finetune.estimates import show_bytes
 from minires.finetune.fitting import drops_last, steps_in_epoch
 from minires.finetune.setting_checks import class_weight_power
@@ -42,6 +43,8 @@ def _model(job: "Job") -> list[str]:
         f"         {trained:,} of {total:,} parameters are trained in the first epoch; batch norm: {settings.bn}",
         f"         strategy {settings.strategy}: {job.strategy.describe()}",
     ]  # fmt: skip
+    if job.device.type != "cpu":
+        lines.append(f"device   {describe_device(job.device, settings.amp)}")
     if job.memory is None:
         return lines
     whole = f"; if everything were trained {show_bytes(job.memory_of_all.total)}" if job.memory_of_all else ""

@@ -108,7 +108,7 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         metrics=metrics_of(settings, job.scale),
         callbacks=[*job.callbacks, job.strategy.callback(), *averages(job, len(train)), *watch, best, checkpoints,
                    *loggers(job, folder), Progress(job.say, None if job.progress else False, settings.log_interval)],
-        clip_grad=settings.clip_grad, seed=settings.seed, progress=False,
+        clip_grad=settings.clip_grad, seed=settings.seed, progress=False, amp=settings.amp,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
 
@@ -169,18 +169,18 @@ def make_loaders(job: "Job") -> tuple[DataLoader, DataLoader | None]:
     splits = {
         name: _with_scaled_targets(job.splits[name], job.scale) for name in ("train", "val") if name in job.splits
     }
-    train = splits["train"]
+    train, pins = splits["train"], job.device.type == "cuda"  # pinned batches are copied while the GPU computes
     train_loader = DataLoader(
         train, settings.step_size, shuffle=settings.sampler == "shuffle", seed=settings.seed,
         sampler=BalancedSampler(train.targets) if settings.sampler == "balanced" else None,
         drop_last=drops_last(len(train), settings.step_size),
-        **loader_workers(settings.workers, settings.worker_type, train, keep=True),
+        pin_memory=pins, **loader_workers(settings.workers, settings.worker_type, train, keep=True),
     )  # fmt: skip
     if "val" not in splits:
         return train_loader, None
     size = settings.validation_batch_size or settings.batch_size
     workers = loader_workers(settings.workers, settings.worker_type, splits["val"], keep=True)
-    return train_loader, DataLoader(splits["val"], size, **workers)
+    return train_loader, DataLoader(splits["val"], size, pin_memory=pins, **workers)
 
 
 def steps_in_epoch(samples: int, batch_size: int) -> int:

@@ -23,16 +23,17 @@ from minires.training.evaluation import evaluating
 
 def forward(model: Any, images: Tensor) -> np.ndarray:
     """Outputs of one batch in eval mode, without a graph."""
-    return _in_eval_mode(model, lambda: np.asarray(model(images).numpy()))
+    images = images.to(next(model.parameters()).device)
+    return _in_eval_mode(model, lambda: np.asarray(model(images).cpu().numpy()))
 
 
 def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(outputs, pooled features (N, num_features)) of one batch in eval mode: what the head makes, and is given."""
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        features = model.forward_features(images)
+        features = model.forward_features(images.to(next(model.parameters()).device))
         pooled = model.forward_head(features, pre_logits=True)
-        return np.asarray(model.forward_head(features).numpy()), np.asarray(pooled.numpy())
+        return np.asarray(model.forward_head(features).cpu().numpy()), np.asarray(pooled.cpu().numpy())
 
     return _in_eval_mode(model, compute)
 

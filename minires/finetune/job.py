@@ -12,6 +12,7 @@ from minires.errors import UsageError
 from minires.finetune import data_changes, folds, pictures, same_machine
 from minires.finetune.adapters import remove
 from minires.finetune.adapters.delta import base_of, save_delta
+from minires.finetune.devices import find_device
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
 from minires.finetune.first_screen import first_screen
 from minires.finetune.fitting import Fit, fit
@@ -74,6 +75,7 @@ class Job:
         known, splits_file: data.json and splits.csv of the run that is resumed.
         """
         settings = self.settings
+        self.device = find_device(settings.device, settings.amp)
         self.start_point = find_start(settings, self.say, None if self.progress else False)
         self.preprocessing = pictures.input_preprocessing(self.start_point.preprocessing, settings)
         self.splits = self._open(known, splits_file, self.preprocessing.mode)
@@ -108,6 +110,7 @@ class Job:
                 self.model.requires_grad_(True)
                 self.memory_of_all = estimate_memory(self.model, settings, area, channels)
         self.strategy.apply(0)
+        self.model.to(self.device)
 
     def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:
         settings = self.settings
@@ -252,6 +255,7 @@ class Job:
             for name, evaluation in found.items():
                 table = predictions_csv(self.splits[name], evaluation)
                 files.write_atomic(folder.file(f"predictions_{name}.csv"), table)
+        self.model.to("cpu")  # what follows, the report among it, is done there
         write_curves(folder, fitted.history)
         if self.scale is not None:
             self.scale.fold_into(self.model)

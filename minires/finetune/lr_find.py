@@ -119,7 +119,7 @@ def lr_find(
     trainer = Trainer(
         job.model, optimizer, make_losses(job.settings, job.class_counts())[0], schedule_per="step",
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: growth**step), callbacks=[sweep],
-        clip_grad=job.settings.clip_grad, seed=job.settings.seed, progress=False,
+        clip_grad=job.settings.clip_grad, seed=job.settings.seed, progress=False, amp=job.settings.amp,
         micro_batch_size=job.settings.batch_size if job.settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
     ended = "all rates were tried"

@@ -17,7 +17,7 @@ from minires.io import RunFolder, checkpoint, files, run_folder, toml
 RUNS = "runs"  # the folder that runs without --output are in
 FREE = ("workers", "worker_type", "max_steps", "max_time", "checkpoint_hist", "checkpoint_interval",
         "log_interval")  # change no bit  # fmt: skip
-COMING_STEPS = ("lr", "epochs", "patience", "min_delta", "clip_grad")  # change the steps from here on
+COMING_STEPS = ("lr", "epochs", "patience", "min_delta", "clip_grad", "device", "amp")  # change the steps from here on
 ONLY_THIS_TIME = ("max_steps", "max_time")  # what one call may do: never taken over from the call before
 
 Changes = dict[str, tuple[Any, Any]]  # name of a setting -> what it was and what it is now

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from minires.errors import UsageError
+from minires.finetune.devices import check_device
 from minires.finetune.model_options import parse_options
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ def check_together(settings: "Settings") -> None:
 
 
 def _device(settings: "Settings") -> None:
-    if settings.device != "cpu":
-        raise UsageError(f"--device {settings.device} is not built yet: this version trains on the CPU",
-                         code="usage.not_built", hint="--device cpu, or leave it out")  # fmt: skip
+    check_device(settings.device, settings.amp)
 
 
 def _pictures(settings: "Settings") -> None:

@@ -27,12 +27,12 @@ TORCH_SCHEDULES = {
 
 def setting(
     default: Any, kind: str, text: str, *aliases: str, low: float | None = None, high: float | None = None,
-    open_low: bool = False, open_high: bool = False, choices: Iterable[str] = (),
+    open_low: bool = False, open_high: bool = False, choices: Iterable[str] = (), bare: str | None = None,
 ) -> Any:  # fmt: skip
-    """One entry of the table. `kind`: one of EXPECTED; `low`, `high`: its range."""
+    """One entry of the table. `kind`: one of EXPECTED; `low`, `high`: its range. `bare`: what the flag alone says."""
     facts = {
         "kind": kind, "help": text, "aliases": aliases, "low": low, "high": high, "open_low": open_low,
-        "open_high": open_high, "choices": tuple(choices),
+        "open_high": open_high, "choices": tuple(choices), "bare": bare,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=facts)
 

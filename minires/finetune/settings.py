@@ -11,6 +11,7 @@ from typing import Any
 
 from minires.data.transforms.pictures import InterpolationMode
 from minires.data.transforms.presets import AUTO_AUGMENT
+from minires.finetune.devices import AMP
 from minires.finetune.setting_checks import check_together
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
 from minires.io.weights import is_weights_file
@@ -81,7 +82,10 @@ class Settings:
     lora_alpha: float | None = setting(None, "float", "their weight is this by the rank (else the rank)", low=0,
                                        open_low=True)  # fmt: skip
 
-    device: str = setting("cpu", "str", "what computes: this version trains on the CPU")
+    device: str = setting("cpu", "str", "what computes: cpu, cuda (a GPU), cuda:1 (the second one), or auto: a GPU if "
+                          "there is one")  # fmt: skip
+    amp: str | None = setting(None, "str", "mixed precision on a GPU: float16 (fp16; also --amp alone) or bfloat16 "
+                              "(bf16)", choices=AMP, bare="float16")  # fmt: skip
 
     # optimisation
     epochs: int | None = setting(None, "int", "passes over the training pictures", low=1)

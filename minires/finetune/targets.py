@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend import move
 from minires.finetune.heads import last_linear
 
 
@@ -43,7 +44,8 @@ class TargetScale:
     def fold_into(self, model: Any) -> None:
         """Change the last linear layer so that W x + b becomes (W x + b) * deviation + mean."""
         layer = last_linear(model)
-        layer.weight.array[...] *= self.deviation[:, None].astype(layer.weight.dtype)
-        layer.bias.array[...] = layer.bias.array * self.deviation + self.mean
+        deviation, mean = (move(row, layer.weight.device) for row in (self.deviation, self.mean))
+        layer.weight.array[...] *= deviation[:, None].astype(layer.weight.dtype)
+        layer.bias.array[...] = layer.bias.array * deviation + mean
         for parameter in (layer.weight, layer.bias):
             parameter.bump_version()

@@ -16,6 +16,7 @@ from minires.finetune.losses import make_losses
 from minires.training.batches import Batches, inputs_and_targets
 from minires.training.evaluation import evaluating, number
 from minires.training.gradients import gradient_norm
+from minires.training.precision import Precision
 from minires.training.progress import show_duration
 from minires.training.step import cut
 
@@ -58,13 +59,15 @@ def try_out(job: "Job") -> Trial:
     train, val = make_loaders(job)
     loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
     began = time.perf_counter()
-    inputs, targets = inputs_and_targets(next(iter(Batches(train, 0))), "cpu")
+    inputs, targets = inputs_and_targets(next(iter(Batches(train, 0))), job.device)
+    precision = Precision(settings.amp, job.device)
     loaded = time.perf_counter()
     loss = 0.0
     job.model.train()
     for part in cut(inputs, targets, settings.batch_size):
         with random.address(settings.seed, "step", 0, part.number):
-            value = loss_fn(job.model(part.inputs), part.targets) * part.share
+            with precision.computing():
+                value = loss_fn(job.model(part.inputs), part.targets) * part.share
             value.backward()
         loss += number(value)
     done = time.perf_counter()
@@ -84,5 +87,5 @@ def try_out(job: "Job") -> Trial:
 
 
 def _forward(job: "Job", batch: Any) -> tuple[Any, Any]:
-    inputs, targets = inputs_and_targets(batch, "cpu")
+    inputs, targets = inputs_and_targets(batch, job.device)
     return job.model(inputs), targets

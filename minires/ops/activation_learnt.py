@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module, is_floating
 from minires.ops.activation import softmax
 from minires.ops.activation_formulas import leaky_relu
@@ -35,6 +35,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     RuntimeError for a weight of another size or type.
     """
+    weight = weight.to(input.dtype) if is_casting() else weight
     if weight.dtype != input.dtype:
         raise RuntimeError(f"prelu: the input is {input.dtype}, the weight {weight.dtype}: they should be the same")
     if weight.ndim > 1:

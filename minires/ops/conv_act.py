@@ -3,7 +3,7 @@
 from typing import Any
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array
 from minires.kernels.shapes import Pair
 from minires.ops.window import prepare_convolution
@@ -53,6 +53,6 @@ def conv2d_act(
         raise RuntimeError(f"expected 4D (batched) input to conv2d_act, got shape {input.shape}")
     input, geometry, size = prepare_convolution(input, weight, bias, stride, padding, dilation, groups)
     shape = (input.shape[0], weight.shape[0], *size)
-    if residual is not None and (residual.shape != shape or residual.dtype != input.dtype):
+    if residual is not None and (residual.shape != shape or (residual.dtype != input.dtype and not is_casting())):
         raise RuntimeError(f"the residual is {residual.dtype} {residual.shape}, the result {input.dtype} {shape}")
     return Conv2dAct.apply(input, weight, bias, residual, relu, *geometry)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array
 from minires.kernels.shapes import Pair, convolution_size
 from minires.ops.padding import pad
@@ -151,5 +151,6 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> N
                            f"{weight.shape[0]} channels, but got {input.shape[-3]} (shape {input.shape})")  # fmt: skip
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise RuntimeError(f"expected a bias of shape ({weight.shape[1] * groups},), got {bias.shape}")
-    if input.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype):
+    mixed = input.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype)
+    if mixed and not is_casting():
         raise RuntimeError(f"input is {input.dtype}, weight {weight.dtype}: they should be the same")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_casting
 from minires.backend import Array
 from minires.kernels.shapes import Pair, convolution_sizes, pooling_sizes
 from minires.ops import channel_moments
@@ -194,7 +194,8 @@ def _check_convolution(input: Tensor, weight: Tensor, bias: Tensor | None, group
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise RuntimeError(f"expected a bias of shape ({weight.shape[0]},), got {bias.shape}")
-    if input.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype):
+    mixed = input.dtype != weight.dtype or (bias is not None and bias.dtype != weight.dtype)
+    if mixed and not is_casting():
         raise RuntimeError(f"input is {input.dtype}, weight {weight.dtype}: they should be the same")
 
 
