@@ -45,6 +45,17 @@ def directions(model: Any) -> nn.CosineLinear:
     return layers[-1]
 
 
+def gives_embeddings(model: Any) -> bool:
+    """Whether a model ends in such a head."""
+    head = model.get_submodule(model.head_name) if hasattr(model, "head_name") else None
+    return isinstance(head, nn.Sequential) and len(head) > 1 and isinstance(head[-1], nn.CosineLinear)
+
+
+def width_of(model: Any) -> int:
+    """Numbers of an embedding, or of the pooled features of a model that gives none."""
+    return directions(model).in_features if gives_embeddings(model) else model.num_features
+
+
 def embed(model: Any, images: Tensor) -> Tensor:
     """Embeddings (N, size) of pictures (N, C, H, W), with their gradient."""
     directions(model)  # which says what is wrong with the model
