@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from minires.cli import PARTLY, output
-from minires.cli.figures import interval_cells
+from minires.cli.figures import cell, interval_cells
 from minires.cli.options import BASE, TTA, Parser, add_common, add_setting, count
 from minires.errors import UsageError
 
 EXAMPLES = """  minires evaluate runs/finetune-resnet20-1                     the run's own test pictures
   minires evaluate runs/finetune-resnet20-1 --split val --json
   minires evaluate runs/finetune-resnet20-1/model --data new/    new/CLASS/*.jpg
+  minires evaluate runs/tags --data new/ --labels new.csv        a row a picture
   minires evaluate resnet50.pth --data imagenet/ --split val --class-map names.txt"""
 
 SETTINGS = ("on_bad_image", "batch_size", "workers", "worker_type", "device")
+TABLE = ("labels", "image_column", "label_columns", "label_delim")
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -28,17 +30,21 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--data", "--data-dir", "--data-path", metavar="TEXT",
                         help="folder CLASS/*.jpg, or with folders of the splits in it, CSV table or digits "
                         "(default: the run's)")  # fmt: skip
+    for setting in TABLE:
+        add_setting(parser, FIELDS[setting])
     parser.add_argument("--split", metavar="TEXT", help="train, val or test (default: test)")
     parser.add_argument("--tta", metavar="N", help=TTA)
     parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file, as the folders are "
                         "called: one name a line, or JSON")  # fmt: skip
     parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
+    parser.add_argument("--threshold", metavar="X", help="multi-label models: probability above which a label is said "
+                        "(default: the one that the model was trained with)")  # fmt: skip
     for setting in SETTINGS:
         add_setting(parser, FIELDS[setting])
     add_common(parser)
     given = parser.read(words)
-    checked = {key: check_value(FIELDS[key], given[key]) for key in SETTINGS
+    checked = {key: check_value(FIELDS[key], given[key]) for key in (*SETTINGS, *TABLE, "threshold")
                if key in given}  # fmt: skip
     split = given.get("split", "test")
     if split not in ("train", "val", "test"):
@@ -63,12 +69,14 @@ def describe(found: dict[str, Any]) -> str:
     rows = [["figure", "value", "95 % from", "to"]]
     rows += [[key, f"{value:.4f}", *interval_cells(metrics, key)] for key, value in metrics.items()
              if isinstance(value, float)]  # fmt: skip
+    if "baseline" in metrics:
+        rows = [[*row, "baseline" if row[0] == "figure" else cell(metrics["baseline"].get(row[0]))] for row in rows]
     lines.append(output.table(rows))
-    if "per_class" in metrics:
-        rows = [["class", "pictures", "right", "recall"]]
-        for name, figures in metrics["per_class"].items():
-            recall = "-" if figures["recall"] is None else f"{figures['recall']:.4f}"
-            rows.append([name, str(figures["samples"]), str(figures["right"]), recall])
-        lines += ["", output.table(rows)]
+    for key, title in (("per_class", "class"), ("per_output", "number")):
+        if each := metrics.get(key):
+            names = list(next(iter(each.values())))
+            rows = [[title, *("pictures" if name == "samples" else name for name in names)]]
+            rows += [[name, *(cell(figures[one]) for one in names)] for name, figures in each.items()]
+            lines += ["", output.table(rows)]
     lines += [f"note: {output.one_line(note)}" for note in found["notes"]]
     return "\n".join(lines)

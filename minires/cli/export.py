@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 # format -> endings of its files, the first one being usual
 ENDINGS = {"onnx": (".onnx",), "pth": (".pth", ".pt", ".bin"), "safetensors": (".safetensors",)}
+# what the one output of an ONNX file is called, and what its numbers mean
+OUTPUTS = {"classification": "logits", "multi-label": "logits", "ordinal": "cumulative_logits", "regression": "values"}
+MEANS = {
+    "classification": "softmax gives the classes' probabilities",
+    "multi-label": "the logistic function gives each label's probability",
+    "ordinal": "the logistic function gives P(rank > k), k = 0 ...; rank = number of logits above 0",
+    "regression": "in the units of the labels",
+}
 TOLERANCE = 1e-3  # outputs of an ONNX file further from the model's than that, relative to the largest, are a fault
 EXAMPLES = """  minires export runs/finetune-resnet20-1 --output model.onnx          for onnxruntime and its kin
   minires export runs/finetune-resnet20-1 --output model.onnx --dynamic-size --opset 21
@@ -114,16 +122,18 @@ def _write_onnx(
         raise UsageError(f"--opset is from {OLDEST} to {default_opset()}{more}, got {opset}", code="usage.value")
     height, width = picture_size(loaded.preprocessing) if img_size is None else (img_size, img_size)
     shape = (1, len(loaded.preprocessing.mode), height, width)
-    name = "logits" if loaded.classes else "values"
+    task = loaded.kind
+    name = OUTPUTS[task.name]
+    about = None if task.name == "classification" else {"name": task.name, **task.known, "means": MEANS[task.name]}
     try:
         export(loaded.model, path, shape, class_names=loaded.classes or None, preprocessing=loaded.preprocessing,
-               output_name=name, dynamic_size=dynamic_size, opset_version=opset)  # fmt: skip
+               task=about, output_name=name, dynamic_size=dynamic_size, opset_version=opset)  # fmt: skip
     except (RuntimeError, ValueError) as error:
         raise MiniresError(f"{loaded.path} cannot be exported for pictures of {height} x {width}: {error}",
                            code="onnx.failed") from error  # fmt: skip
     size = ["height", "width"] if dynamic_size else [height, width]
     sizes = [(height, width), (height + 19, width + 40)] if dynamic_size else [(height, width)]
-    return {"input": ["batch", shape[1], *size], "output": name, "opset": opset,
+    return {"input": ["batch", shape[1], *size], "output": name, "opset": opset, "means": MEANS[task.name],
             "difference": _difference(loaded, path, sizes)}  # fmt: skip
 
 
@@ -161,7 +171,8 @@ def _write_safetensors(loaded: "LoadedModel", path: str) -> dict[str, Any]:
     from minires.io import model_directory
 
     tensors = {name: move(tensor.array, "cpu") for name, tensor in loaded.model.state_dict().items()}
-    model_directory.save_file(path, tensors, loaded.model.config, loaded.preprocessing.to_config(), loaded.classes)
+    model_directory.save_file(path, tensors, loaded.model.config, loaded.preprocessing.to_config(), loaded.classes,
+                              loaded.record)  # fmt: skip
     return {}
 
 
@@ -177,6 +188,7 @@ def describe(found: dict[str, Any]) -> str:
         shape = ", ".join(map(str, found["input"]))
         lines[0] += f"; input ({shape}), output {found['output']}, opset {found['opset']}"
         lines[0] += "; class names and preprocessing in its metadata"
+        lines.append(f"output: {found['means']}")
         if found["difference"] is None:
             lines.append("not compared with the model, since onnxruntime is not installed")
         else:

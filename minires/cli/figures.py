@@ -6,6 +6,11 @@ from typing import Any
 UNKNOWN = ["-", "-"]  # a figure whose interval the pictures cannot tell, or one of an earlier version's run
 
 
+def cell(value: Any) -> str:
+    """One figure."""
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def interval_cells(metrics: Mapping[str, Any], name: str) -> list[str]:
     """The ends of the interval of one figure."""
     interval = (metrics.get("intervals") or {}).get(name)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import compare, folds, output
-from minires.cli.figures import interval_rows
+from minires.cli.figures import cell, interval_rows
 from minires.cli.options import Parser, add_common, add_setting, nearest
 from minires.errors import UsageError
 
@@ -17,7 +17,9 @@ EXAMPLES = {
   minires finetune --data digits --samples-per-class 10 --compare     is the pretrained model worth it?
   minires finetune --data photos/ --epochs 30 --output runs/photos
   minires finetune --data photos/ --freeze all-but-head --head 256 --lr 0.003
-  minires finetune --data ages.csv --task regression        columns path and label
+  minires finetune --data photos/ --labels tags.csv          a column of labels such as cat|dog, or 0 and 1 for each
+  minires finetune --data photos/ --labels ages.csv --task regression        a column of numbers, or several
+  minires finetune --data grades/ --task ordinal             classes that have an order
   minires finetune --data photos/ --folds 5                  few pictures: each is validated on once
   minires finetune --data photos/ --dry-run                  will it run, how long, how much memory?
   minires finetune --data photos/ --max-time 2h              pauses in time; --resume goes on
@@ -32,8 +34,9 @@ TEXT = {
     "train": "Train a model from nothing, with the same flags as finetune and defaults of its own.",
 }
 GROUPS = {
-    "data": ("data", "train_split", "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
-             "samples_per_class", "task", "on_bad_image", "review", "workers", "worker_type"),
+    "data": ("data", "labels", "image_column", "label_columns", "label_delim", "task", "threshold", "train_split",
+             "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
+             "samples_per_class", "on_bad_image", "review", "workers", "worker_type"),
     "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
               "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device", "amp"),
     "optimisation": ("epochs", "batch_size", "halve_on_oom", "validation_batch_size", "grad_accum_steps", "opt", "lr",
@@ -41,6 +44,7 @@ GROUPS = {
                      "sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",
                      "clip_grad", "smoothing", "layer_decay", "l2_sp", "model_ema", "model_ema_decay",
                      "model_ema_warmup", "swa_start", "mixup", "cutmix", "mixup_off_epoch", "drop_path", "loss",
+                     "embedding_size", "margin", "loss_scale", "m_per_class",
                      "class_weights", "sampler"),
     "pictures": ("img_size", "train_crop_size", "val_resize_size", "val_crop_size", "interpolation", "no_aug", "scale",
                  "ratio", "hflip", "vflip", "rotate", "color_jitter", "aa",
@@ -163,13 +167,23 @@ def best_epoch(result: "Result") -> str:
     return f"{result.best_epoch} of {result.epochs_done}"
 
 
+def headline(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figures that are shown, by the one that only this task has."""
+    by_task = {"map": ("map", "macro_f1", "micro_f1", "exact_match", "loss"),
+               "qwk": ("mae", "qwk", "top1", "within_one", "loss")}  # fmt: skip
+    usual = ("top1", "top5", "balanced_acc", "loss", "rmse", "mae", "r2")
+    return next((names for key, names in by_task.items() if key in figures), usual)
+
+
 def last_screen(result: "Result") -> str:
     """Before and after, the best epoch, where the model is, and what to type next."""
-    names = [name for name in ("top1", "top5", "balanced_acc", "loss", "rmse", "mae", "r2") if name in result.after]
+    names = [name for name in headline(result.after) if name in result.after]
     rows = [[f"{result.split} pictures ({result.after['samples']})", *names]]
     for title, figures in (("before", result.before), ("after", result.after)):
         rows.append([title, *("-" if figures[name] is None else f"{figures[name]:.4f}" for name in names)])
     rows += interval_rows(result.after, names)
+    if "baseline" in result.after:
+        rows.append(["baseline (the usual answer)", *(cell(result.after["baseline"].get(name)) for name in names)])
     lines = [result.headline, output.table(rows), f"best epoch: {best_epoch(result)}",
              f"model:      {result.model_path}"]  # fmt: skip
     if result.resumable:

@@ -11,6 +11,9 @@ from minires.data.files import FileDataset
 from minires.data.fingerprint import differences, fingerprint
 from minires.data.folder import ImageFolder, folder_splits
 from minires.data.images import IMG_EXTENSIONS, MAX_PIXELS, open_image, read_header
+from minires.data.labels_dataset import MultiLabelDataset
+from minires.data.labels_opening import open_table
+from minires.data.labels_table import Columns, LabelTable, read_table
 from minires.data.loader import DataLoader, last_batch_size
 from minires.data.samplers import (
     BatchSampler,
@@ -29,15 +32,18 @@ from minires.data.transforms import Preprocessing, preset_caffe, preset_eval, pr
 __all__ = [
     "IMG_EXTENSIONS",
     "MAX_PIXELS",
-    "MPerClassSampler",
     "ArrayDataset",
     "BalancedSampler",
     "BatchSampler",
     "CSVDataset",
+    "Columns",
     "ConcatDataset",
     "DataLoader",
     "FileDataset",
     "ImageFolder",
+    "LabelTable",
+    "MPerClassSampler",
+    "MultiLabelDataset",
     "Preprocessing",
     "RandomSampler",
     "ScanReport",
@@ -58,6 +64,7 @@ __all__ = [
     "last_batch_size",
     "load_digits",
     "open_image",
+    "open_table",
     "preset_caffe",
     "preset_eval",
     "preset_train",
@@ -65,6 +72,7 @@ __all__ = [
     "read_class_map",
     "read_header",
     "read_splits",
+    "read_table",
     "scan",
     "split",
     "split_dataset",

@@ -22,6 +22,7 @@ class ScanReport:
     """What a scan found. Files are named by their paths; `to_dict()` is JSON-able."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> class -> pictures ("" for regression)
+    pictures: dict[str, int] = field(default_factory=dict)  # split -> pictures, which may have several classes each
     unreadable: dict[str, str] = field(default_factory=dict)  # file -> reason
     modes: dict[str, int] = field(default_factory=dict)
     formats: dict[str, int] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class ScanReport:
         """The report in a few plain lines."""
         lines = []
         for split, counts in self.counts.items():
-            line = f"{split}: {sum(counts.values())} pictures"
+            line = f"{split}: {self.pictures.get(split, sum(counts.values()))} pictures"
             if list(counts) != [""]:
                 least, most = min(counts.values()), max(counts.values())
                 each = f"{least} to {most}" if least < most else f"{least}"
@@ -106,7 +107,8 @@ def scan(
     """
     if not isinstance(splits, Mapping):
         splits = {"data": splits}
-    report = ScanReport(counts={name: count_classes(dataset) for name, dataset in splits.items()}, verified=verify)
+    report = ScanReport(counts={name: count_classes(dataset) for name, dataset in splits.items()}, verified=verify,
+                        pictures={name: len(dataset) for name, dataset in splits.items()})  # fmt: skip
     samples = [
         (split, path, dataset.label(target), dataset.loader if verify else None)
         for split, dataset in splits.items()
@@ -184,7 +186,8 @@ def count_classes(dataset: Any) -> dict[str, int]:
     """Class -> number of pictures, in class order; {"": n} where there are no classes."""
     if not dataset.classes:
         return {"": len(dataset)}
-    counts = Counter(int(target) for target in dataset.targets)
+    counts = Counter(int(index) for target in dataset.targets for index in (
+        target if isinstance(target, tuple) else (target,)))  # fmt: skip
     return {name: counts[index] for index, name in enumerate(dataset.classes)}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.data.labels_split import is_sets_of_labels, stratify
 from minires.errors import UsageError
 from minires.random import philox
 
@@ -16,7 +17,8 @@ def split(
 ) -> dict[str, list[int]]:  # fmt: skip
     """Indices of the samples in each part: "train", and the names of `fractions`; sorted, disjoint, together complete.
 
-    `targets`: the class index of each sample, or its number(s) for regression.
+    `targets`: the class index of each sample, a tuple of several (dealt out by labels_split.py), or its number(s) for
+    regression.
 
     Stratified: of a class with n samples, each part gets n * fraction, rounded to nearest, but at least one while there
     is one left to give; the rest, at least one, is for training (a class with one sample is for training alone). Float
@@ -32,6 +34,10 @@ def split(
     if "train" in fractions or not all(0 < value < 1 for value in fractions.values()) or not total < 1:
         raise UsageError(f"fractions must be above 0 and together below 1, got {dict(fractions)}", code="data.fraction")
     labels = list(targets)
+    if is_sets_of_labels(labels):
+        shares = [1 - total, *fractions.values()]
+        dealt = stratify(labels, _units(len(labels), group_by, names), shares, seed)
+        return dict(zip(("train", *fractions), dealt, strict=True))
     if any(isinstance(label, float | tuple | np.floating | np.ndarray) for label in labels):
         labels = [0] * len(labels)
     units = _units(len(labels), group_by, names)

@@ -9,6 +9,7 @@ from typing import Any
 
 from minires.data.classes import check_class_order, normal_name, order_classes
 from minires.data.files import FileDataset
+from minires.data.labels_dataset import BETWEEN, MultiLabelDataset
 from minires.data.reading import read_text
 from minires.errors import DataError
 from minires.io import files
@@ -96,8 +97,11 @@ def read_splits(
     """The data sets of a splits.csv, by name of the split, in the order of its rows.
 
     `class_to_idx`: the model's class order; without it the sorted labels, so that a class without any picture is lost.
+    target: "class", "number", or "labels" for any number of classes ("cat|dog").
     Raises DataError that names the file and the line for a malformed table or a label that is no class.
     """
+    if target == "labels":
+        return _read_sets(path, root, class_to_idx, train_transform, eval_transform, mode, exif)
     rows = list(read_rows(path, SPLITS_HEADER))
     order: dict[str, int] = {}
     if target == "class":
@@ -109,6 +113,25 @@ def read_splits(
     return {
         name: FileDataset(own, list(order), root, train_transform if name == "train" else eval_transform,
                           mode=mode, exif=exif)
+        for name, own in samples.items()
+    }  # fmt: skip
+
+
+def _read_sets(
+    path: str | os.PathLike[str], root: str | os.PathLike[str], class_to_idx: dict[str, int] | None,
+    train_transform: Any, eval_transform: Any, mode: str, exif: str,
+) -> dict[str, FileDataset]:  # fmt: skip
+    """The data sets of a splits.csv of pictures with any number of labels."""
+    rows = list(read_rows(path, ("path", "split")))
+    names = [row["label"].split(BETWEEN) if row.get("label") else [] for _, row in rows]
+    order = check_class_order(class_to_idx) if class_to_idx else order_classes(name for own in names for name in own)
+    samples: dict[str, list[tuple[str, Any]]] = {}
+    for (line, row), own in zip(rows, names, strict=True):
+        indices = tuple(sorted({_class(path, line, name, order) for name in own}))
+        samples.setdefault(row["split"], []).append((_place(root, row["path"]), indices))
+    return {
+        name: MultiLabelDataset(own, list(order), root, train_transform if name == "train" else eval_transform,
+                                mode=mode, exif=exif)
         for name, own in samples.items()
     }  # fmt: skip
 

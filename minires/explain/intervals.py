@@ -39,7 +39,7 @@ def classification_intervals(scores: Any, truth: Any, seed: int = 0) -> dict[str
         means = {name: column[drawn].mean(axis=1) for name, column in columns.items()}
         return {**means, **_class_figures(truth[drawn], predicted[drawn], classes)}
 
-    found = _bootstrap(figures, len(truth), seed)
+    found = bootstrap(figures, len(truth), seed)
     for name in SHARES:
         if name in found and found[name] is None:
             found[name] = wilson(float(columns[name].sum()), len(truth))
@@ -50,17 +50,18 @@ def regression_intervals(outputs: Any, truth: Any, seed: int = 0) -> dict[str, I
     """[low, high] for loss (mse), mse, rmse, mae and r2. outputs, truth: (N, K)."""
     truth = np.asarray(truth, np.float64)
     error = np.asarray(outputs) - truth
-    squares, sizes = (error**2).mean(axis=1), abs(error).mean(axis=1)
+    squares, sizes = error**2, abs(error).mean(axis=1)
 
     def figures(drawn: np.ndarray) -> dict[str, np.ndarray]:
-        mse = squares[drawn].mean(axis=1)
+        each = squares[drawn].mean(axis=1)  # (draws, K)
+        mse = each.mean(axis=1)
         labels = truth[drawn]
-        spread = ((labels - labels.mean(axis=1, keepdims=True)) ** 2).mean(axis=(1, 2))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            r2 = np.where(spread > 0, 1 - mse / spread, np.nan)  # a draw of one picture only has no spread
+        spread = ((labels - labels.mean(axis=1, keepdims=True)) ** 2).mean(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw of one picture only has no spread
+            r2 = np.where(spread > 0, 1 - each / spread, np.nan).mean(axis=1)
         return {"loss": mse, "mse": mse, "rmse": mse**0.5, "mae": sizes[drawn].mean(axis=1), "r2": r2}
 
-    return _bootstrap(figures, len(truth), seed)
+    return bootstrap(figures, len(truth), seed)
 
 
 def wilson(right: float, total: int, level: float = LEVEL) -> Interval:
@@ -106,23 +107,24 @@ def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(places.ravel(), minlength=rows * classes).reshape(rows, classes)
 
 
-def _bootstrap(
+def bootstrap(
     figures: Callable[[np.ndarray], dict[str, np.ndarray]], samples: int, seed: int
 ) -> dict[str, Interval | None]:
     """The middle 95 % of each figure over all draws."""
-    parts = [figures(drawn) for drawn in _draws(samples, seed)]
-    return {name: _middle(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    parts = [figures(drawn) for drawn in draws(samples, seed)]
+    return {name: middle(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
-def _draws(samples: int, seed: int) -> Draws:
-    """Indices with replacement, some rows (rows, samples) at a time."""
-    rows = max(1, min(RESAMPLES, _AT_ONCE // samples))
-    for start in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - start)
+def draws(samples: int, seed: int, wanted: int = RESAMPLES) -> Draws:
+    """Indices with replacement, `wanted` times (samples,), some rows (rows, samples) at a time."""
+    rows = max(1, min(wanted, _AT_ONCE // samples))
+    for start in range(0, wanted, rows):
+        count = min(rows, wanted - start)
         yield philox(seed, "bootstrap", start).integers(0, samples, (count, samples))
 
 
-def _middle(values: np.ndarray) -> Interval | None:
+def middle(values: np.ndarray) -> Interval | None:
+    """The middle 95 % of the finite values; None where all are the same."""
     values = values[np.isfinite(values)]
     if not len(values) or np.ptp(values) <= 1e-12 * abs(values).max():
         return None

@@ -11,6 +11,7 @@ from typing import Any
 from minires import data
 from minires.finetune import pictures
 from minires.finetune.settings import Settings
+from minires.finetune.tasks.deciding import table_of
 
 Listing = dict[str, list[Any]]  # file -> [size, label]
 MOST_NAMES = 5  # files named for each kind of change
@@ -103,10 +104,9 @@ def accepted_splits(
 
 def _says_its_split(settings: Settings, file: str) -> bool:
     """Whether it is the user's folders or table that put `file` into its split, and not a draw."""
-    source = str(settings.data)
-    if pictures.is_table(source):
-        return pictures.has_split_column(source)
-    named = os.path.isdir(os.path.join(source, settings.train_split))
+    if table_of(settings) is not None:
+        return pictures.says_splits(settings)
+    named = os.path.isdir(os.path.join(str(settings.data), settings.train_split))
     return named and not file.startswith(f"{settings.train_split}/")
 
 

@@ -44,4 +44,5 @@ def base_and_delta(path: str, base: str | os.PathLike[str] | None, load: Load) -
     classes = record["classes"]
     if classes is None:  # nobody said what they are called
         classes = [str(number) for number in range(model.config["num_classes"])]
-    return model.eval(), {"preprocessing": model.metadata["preprocessing"], "classes": classes, "metrics": {}}
+    return model.eval(), {"preprocessing": model.metadata["preprocessing"], "classes": classes, "metrics": {},
+                          "task": model.metadata.get("task")}  # fmt: skip

@@ -1,7 +1,8 @@
 """`evaluate_model`: a model directory or run measured on a split of its own data or of other data."""
 
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from minires.finetune.devices import find_device
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
+from minires.finetune.tasks.deciding import table_of
 from minires.io import download, toml
 
 
@@ -38,8 +40,9 @@ class EvaluationReport:
 def evaluate_model(
     path: str | os.PathLike[str], source: str | None = None, split: str = "test", *, on_bad_image: str = "error",
     batch_size: int = 32, workers: int | str = 0, worker_type: str = "thread", tta: int = 1,
-    base: str | None = None, class_map: str | None = None, name: str | None = None,
-    device: str = "cpu", say: Callable[[str], None] = download.print_line,
+    base: str | None = None, class_map: str | None = None, name: str | None = None, threshold: float | None = None,
+    labels: str | None = None, image_column: str | None = None, label_columns: Sequence[str] = (),
+    label_delim: str | None = None, device: str = "cpu", say: Callable[[str], None] = download.print_line,
 ) -> EvaluationReport:  # fmt: skip
     """Measure the model at `path` on `split` ("train", "val", "test") of `source` (default: the run's own data).
 
@@ -47,6 +50,8 @@ def evaluate_model(
     With the run's own data the split is the one that the run made (splits.csv). `source` may be a folder with folders
     of splits, a folder of classes (then all of it counts, whatever `split` says), a CSV table or "digits". Classes keep
     the model's order; a class that the model does not know is an error that names it.
+    labels: a table of the pictures in the folder `source`; it, image_column, label_columns and label_delim are those of
+    `finetune`. threshold: of a multi-label model, in place of its own.
     tta: views of each picture whose answers are averaged (tta.py). base: of a delta, as in `load_model`.
     path: may be a URL, as in `load_model`, or a weights file, whose classes `class_map` names (else 0, 1, 2, ...) and
     whose model `name`, where it fits several; say: where lines about a download or a weights file go.
@@ -54,19 +59,25 @@ def evaluate_model(
     place = find_device(device)
     loaded = load_model(path, class_map, name, base=base, say=say).with_views(tta)
     loaded.model.to(place)
+    if threshold is not None:
+        loaded = loaded.with_threshold(threshold)
     path = loaded.path if download.is_url(path) else path
     settings = run_settings(os.fspath(path))
     if source is None and (settings is None or not settings.data):
         raise UsageError(f"{os.fspath(path)} does not say which pictures it was trained on: give --data",
                          code="usage.missing", hint="--data FOLDER")  # fmt: skip
-    own = settings is not None and (source is None or _same_place(source, settings.data))
+    other = Settings(data=source, labels=labels, image_column=image_column, label_columns=tuple(label_columns),
+                     label_delim=label_delim, task=loaded.task, on_bad_image=on_bad_image)  # fmt: skip
+    own = settings is not None and labels is None and (source is None or _same_place(source, settings.data))
+    if source is None and labels is not None:
+        raise UsageError("--labels names a table of the pictures in a folder: give --data FOLDER", code="usage.missing")
     where = str(settings.data if own and settings else source)
     notes: list[str] = []
     if own and settings:
         dataset = _pick(own_splits(os.fspath(path), settings, loaded), split, str(settings.data))
     else:
         try:
-            dataset = _other(where, loaded, split, notes)
+            dataset = _other(other, loaded, split, notes)
         except DataError as error:
             if error.code == "data.extra_class" and loaded.classes == [str(n) for n in range(len(loaded.classes))]:
                 error.hint = "--class-map FILE says how the classes of a weights file are called"
@@ -78,7 +89,7 @@ def evaluate_model(
     if not len(dataset):
         raise UsageError(f"no pictures to evaluate in {where}", code="data.empty", file=where)
     dataset.transform = loaded.preprocessing
-    found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type)
+    found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type, loaded.kind)
     return EvaluationReport(loaded.path, where, split, found.metrics, report.unreadable, notes)
 
 
@@ -113,18 +124,19 @@ def own_splits(path: str, settings: Settings, loaded: LoadedModel) -> dict[str, 
     for folder in _folders(path):
         table = os.path.join(folder, "splits.csv")
         if os.path.isfile(table):
-            target = "class" if loaded.classes else "number"
-            return data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode, target=target)
+            return data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode,
+                                    target=loaded.kind.target)  # fmt: skip
     parts = folds.open_splits(settings, mode)
     if settings.samples_per_class:  # the run trained on these alone
         parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
     return parts
 
 
-def _other(source: str, loaded: LoadedModel, split: str, notes: list[str]) -> Any:
+def _other(wish: Settings, loaded: LoadedModel, split: str, notes: list[str]) -> Any:
     """The pictures of a source that is not the run's own. What should be known about the choice is added to `notes`."""
-    order, mode = _class_to_idx(loaded), loaded.preprocessing.mode
-    if pictures.is_digits(source) or pictures.is_table(source):
+    order, mode, source = _class_to_idx(loaded), loaded.preprocessing.mode, str(wish.data)
+    pictures.check_table_flags(wish)
+    if pictures.is_digits(source) or table_of(wish) is not None:
         if pictures.is_digits(source):
             digits = data.load_digits()
             if loaded.classes != digits.classes:
@@ -133,23 +145,34 @@ def _other(source: str, loaded: LoadedModel, split: str, notes: list[str]) -> An
                          f"{Settings.seed}), and if it was trained on another one, it has seen some of these "
                          "pictures; a run folder knows its own split")  # fmt: skip
             return _pick(pictures.open_splits(Settings(data=source), mode), split, source)
-        has_splits = pictures.has_split_column(source)
-        if not has_splits:
-            notes.append(f"all pictures of {source} are measured: it has no column split")
-        return data.CSVDataset(
-            source, target="class" if loaded.classes else "number", class_to_idx=order, mode=mode,
-            delimiter=pictures.delimiter(source), split=split if has_splits else None,
-        )  # fmt: skip
+        return _of_table(wish, loaded, split, notes)
     if not os.path.isdir(source):
         raise UsageError(f"cannot read the data folder {source}: there is no such folder", code="data.no_folder",
                          file=source)  # fmt: skip
-    if order is None:
-        raise UsageError("a regression model is evaluated on a CSV table", code="usage.conflict")
+    if loaded.task in ("regression", "multi-label"):
+        raise UsageError(f"a {loaded.task} model is evaluated on a CSV table", code="usage.conflict",
+                         hint="--data FOLDER --labels TABLE.csv, or --data TABLE.csv")  # fmt: skip
     folder = os.path.join(source, split)
     if not os.path.isdir(folder):
         notes.append(f"all pictures of {source} are measured: it has no folder {split}")
         folder = source
     return data.ImageFolder(folder, class_to_idx=order, mode=mode)
+
+
+def _of_table(wish: Settings, loaded: LoadedModel, split: str, notes: list[str]) -> Any:
+    """The rows of a table. A model that knows what its numbers are called takes them from the columns of that name."""
+    table = pictures.open_labels(wish)
+    names = loaded.kind.known.get("names", loaded.classes if len(table.labels) > 1 else [])
+    if not wish.label_columns and len(names) > 1:
+        table = pictures.open_labels(dataclasses.replace(wish, label_columns=tuple(names)))
+    if not table.rows:
+        raise UsageError(f"no pictures in the table {table.path}", code="data.empty", file=table.path)
+    parts = data.open_table(table, pictures.root_of(wish), loaded.kind.target, _class_to_idx(loaded),
+                            loaded.preprocessing.mode, wish.on_bad_image == "skip")  # fmt: skip
+    if table.has_split:
+        return _pick({str(name): part for name, part in parts.items()}, split, table.path)
+    notes.append(f"all pictures of {table.path} are measured: it has no column split")
+    return parts[None]
 
 
 def _pick(parts: dict[str, Any], split: str, name: str) -> Any:

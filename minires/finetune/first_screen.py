@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from minires.finetune.devices import describe_device
 from minires.finetune.estimates import show_bytes
 from minires.finetune.fitting import drops_last, steps_in_epoch
-from minires.finetune.setting_checks import class_weight_power
+from minires.finetune.setting_checks import LOSSES_FOR, class_weight_power
 from minires.finetune.settings import FIELDS, flag, shown
+from minires.finetune.tasks import MultiLabel, Ordinal, Regression
+from minires.finetune.tasks.deciding import why
 
 if TYPE_CHECKING:
     from minires.finetune.job import Job
@@ -22,13 +24,30 @@ def first_screen(job: "Job") -> str:
 
 def _data(job: "Job") -> list[str]:
     settings = job.settings
-    lines = [f"data     {settings.data}", *(f"         {line}" for line in job.report.lines())]
+    table = f", labels in {settings.labels}" if settings.labels else ""
+    lines = [f"data     {settings.data}{table}", *(f"         {line}" for line in job.report.lines())]
     if settings.samples_per_class:
         lines.append(f"         trained on {len(job.splits['train'])} pictures: at most {settings.samples_per_class} "
                      "of each class")  # fmt: skip
+    return [*lines, *_labels(job)]
+
+
+def _labels(job: "Job") -> list[str]:
+    """What the labels are taken for."""
+    settings, task = job.settings, job.task
     shown = ", ".join(job.classes[:10]) + (", ..." if len(job.classes) > 10 else "")
-    lines.append(f"         classes: {shown}" if job.classes else "         labels are numbers (regression)")
-    return lines
+    if isinstance(task, Regression):
+        named = f": {', '.join(task.names)}" if task.names else ""
+        usual = ", ".join(f"{value:.4g}" for value in task.known["usual"])
+        return [f"         labels are numbers (regression){named}; mean of the training pictures: {usual}"]
+    if isinstance(task, MultiLabel):
+        each = sum(task.known["usual"])
+        return [f"         any number of labels a picture (multi-label), {each:.2g} on average: {shown}",
+                f"         a label is said from the probability {task.threshold:g} on (--threshold)"]  # fmt: skip
+    if isinstance(task, Ordinal):
+        return [f"         classes in this order (ordinal): {shown}"]
+    note = why(settings, job.classes)
+    return [f"         classes: {shown}", *([f"         note: {note}"] if note else [])]
 
 
 def _model(job: "Job") -> list[str]:
@@ -63,7 +82,7 @@ def _plan(job: "Job") -> list[str]:
         f"{settings.warmup_epochs:g} epochs, weight decay {settings.weight_decay:g} (norms and biases "
         f"{settings.norm_weight_decay:g})",
     ]  # fmt: skip
-    if settings.loss not in (None, "ce", "mse") or class_weight_power(settings.class_weights):
+    if settings.loss not in (None, LOSSES_FOR[job.task.name][0]) or class_weight_power(settings.class_weights):
         lines.append(f"         loss {settings.loss}, class weights {settings.class_weights}")
     extras = [f"{flag(name)}{'' if value is True else f' {shown(value)}'}" for name in EXTRAS
               if (value := getattr(settings, name)) != FIELDS[name].default]  # fmt: skip

@@ -4,16 +4,18 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minires.backend import Array, array_module
 from minires.data import BalancedSampler, DataLoader, last_batch_size
 from minires.finetune.batch_size import halve
+from minires.finetune.embedding_jobs import batches_of_classes, means_callback
 from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
 from minires.finetune.resuming import set_newer_aside
+from minires.finetune.setting_checks import METRICS_FOR
 from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
 from minires.finetune.strategies import PullToStart
 from minires.finetune.targets import TargetScale
+from minires.finetune.tasks.ranks import RankConsistent
 from minires.finetune.tensorboard import FOLDER, TensorBoard
 from minires.finetune.watching import EventLog, FiniteValidation
 from minires.finetune.workers import loader_workers
@@ -23,7 +25,6 @@ from minires.training import (
     EarlyStopping,
     ExponentialAverage,
     HistoryFile,
-    Metric,
     Mixing,
     ModelCheckpoint,
     NotFiniteError,
@@ -32,6 +33,9 @@ from minires.training import (
     StochasticAverage,
     Trainer,
 )
+from minires.training.metrics_multi_label import multi_label_metrics
+from minires.training.metrics_ordinal import ordinal_metrics
+from minires.training.metrics_regression import regression_metrics
 from minires.training.statistics import learning_norms
 
 if TYPE_CHECKING:
@@ -95,7 +99,7 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         every_seconds=seconds(every) if isinstance(every, str) else None,
     )  # fmt: skip
     optimizer = make_optimizer(job.model, settings, job.strategy)
-    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
+    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
     if settings.l2_sp:
         loss_fn = PullToStart(loss_fn, job.model, settings.l2_sp)
     watch: list[Callback] = [] if val is None else [FiniteValidation(val)]
@@ -106,7 +110,7 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         scheduler=make_schedule(optimizer, settings, len(train), job.strategy),
         schedule_per="epoch" if settings.sched == "plateau" else "step",
         metrics=metrics_of(settings, job.scale),
-        callbacks=[*job.callbacks, job.strategy.callback(), *averages(job, len(train)), *watch, best, checkpoints,
+        callbacks=[*job.callbacks, job.strategy.callback(), *keepers(settings), *averages(job, len(train)), *means_callback(job), *watch, best, checkpoints,
                    *loggers(job, folder), Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False, amp=settings.amp,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
@@ -159,7 +163,12 @@ def go_on(job: "Job", folder: RunFolder, trainer: Trainer, best: EarlyStopping) 
 def metrics_of(settings: Settings, scale: TargetScale | None) -> list[Any]:
     """The figures of an epoch beside the loss."""
     if scale is not None:
-        return [error_in_units(scale)]
+        mae, *others = regression_metrics(scale.deviation)
+        return [mae, *(metric for metric in others if metric.name == settings.eval_metric)]
+    if settings.task == "multi-label":
+        return multi_label_metrics(settings.threshold)
+    if settings.task == "ordinal":
+        return ordinal_metrics()
     return ["accuracy", *([settings.eval_metric] if settings.eval_metric in ("macro_f1", "balanced_acc") else [])]
 
 
@@ -170,9 +179,10 @@ def make_loaders(job: "Job") -> tuple[DataLoader, DataLoader | None]:
         name: _with_scaled_targets(job.splits[name], job.scale) for name in ("train", "val") if name in job.splits
     }
     train, pins = splits["train"], job.device.type == "cuda"  # pinned batches are copied while the GPU computes
+    sampler: Any = BalancedSampler(train.targets) if settings.sampler == "balanced" else batches_of_classes(
+        settings, train.targets, steps_in_epoch(len(train), settings.step_size))  # fmt: skip
     train_loader = DataLoader(
-        train, settings.step_size, shuffle=settings.sampler == "shuffle", seed=settings.seed,
-        sampler=BalancedSampler(train.targets) if settings.sampler == "balanced" else None,
+        train, settings.step_size, shuffle=sampler is None, seed=settings.seed, sampler=sampler,
         drop_last=drops_last(len(train), settings.step_size),
         pin_memory=pins, **loader_workers(settings.workers, settings.worker_type, train, keep=True),
     )  # fmt: skip
@@ -203,18 +213,15 @@ def _with_scaled_targets(dataset: Any, scale: TargetScale | None) -> Any:
     return scaled
 
 
-def error_in_units(scale: TargetScale) -> Metric:
-    """Mean absolute error in the units of the labels."""
-
-    def per_sample(outputs: Array, targets: Array) -> Array:
-        deviation = array_module(outputs).asarray(scale.deviation)
-        return (abs(outputs.astype("float64") - targets) * deviation).mean(axis=1)
-
-    return Metric("mae", per_sample)
+def keepers(settings: Settings) -> list[Callback]:
+    """What a task asks of the weights after every step."""
+    return [RankConsistent()] if settings.task == "ordinal" else []
 
 
 def figure_of_merit(settings: Settings, validates: bool) -> str:
     """The column of the history whose best value makes the best epoch."""
-    known = {"top1": "accuracy", "macro_f1": "macro_f1", "balanced_acc": "balanced_acc"}
-    name = known.get(settings.eval_metric, "loss") if settings.task == "classification" else "loss"
-    return f"val_{name}" if validates else name
+    wish = settings.eval_metric or METRICS_FOR[settings.task or "classification"][0]
+    name = {"top1": "accuracy"}.get(wish, wish)
+    if validates:
+        return f"val_{name}"
+    return "loss" if name == "map" else name  # the mean average precision is made for validation only

@@ -21,14 +21,17 @@ from typing import Any
 import numpy as np
 
 from minires.data import ArrayDataset
+from minires.data.labels_split import is_sets_of_labels, stratify
 from minires.errors import UsageError
 from minires.explain.intervals import wilson
 from minires.finetune import pictures
 from minires.finetune.settings import Settings
+from minires.finetune.tasks.deciding import table_of
 from minires.io import RunFolder, files
 from minires.random import philox
 
-FIGURES = ("top1", "balanced_acc", "macro_f1", "loss", "rmse", "mae", "r2")
+FIGURES = ("top1", "balanced_acc", "map", "macro_f1", "micro_f1", "exact_match", "loss", "rmse", "mae", "r2", "qwk",
+           "within_one")  # fmt: skip
 COMMAND = "folds"
 
 
@@ -67,8 +70,11 @@ def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | N
 def deal(targets: Any, count: int, seed: int, groups: list[list[int]]) -> list[list[int]]:
     """The indices of each fold. Every class's groups are shuffled and dealt out in turn, going on where the last ended.
 
-    A group counts to the class of its first picture; float targets (regression) are one class.
+    A group counts to the class of its first picture; float targets (regression) are one class. Pictures with several
+    labels are dealt out as labels_split.py says.
     """
+    if is_sets_of_labels(list(targets)):
+        return stratify(list(targets), groups, [1 / count] * count, seed)
     labels = np.asarray(targets)
     labels = np.zeros(len(labels), int) if labels.dtype.kind == "f" else labels
     folds: list[list[int]] = [[] for _ in range(count)]
@@ -184,12 +190,11 @@ def _rows(path: str) -> list[dict[str, str]]:
 
 def _has_own_test(settings: Settings) -> bool:
     """Whether the test pictures were set aside by the user, and not by the usual fraction."""
-    source = str(settings.data)
     if settings.test_split is not None:
         return True
-    if pictures.is_table(source):
-        return pictures.has_split_column(source)
-    return os.path.isdir(os.path.join(source, settings.train_split))
+    if table_of(settings) is not None:
+        return pictures.says_splits(settings)
+    return os.path.isdir(os.path.join(str(settings.data), settings.train_split))
 
 
 def _merged(splits: Mapping[str, Any]) -> Any:

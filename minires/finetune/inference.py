@@ -1,5 +1,6 @@
 """Using a trained model: classify pictures, measure it on labelled ones."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -13,8 +14,11 @@ import numpy as np
 
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
-from minires.explain.intervals import classification_intervals, regression_intervals
 from minires.finetune.loading import LoadedModel
+from minires.finetune.embeddings import gives_embeddings, noted_embeddings
+from minires.finetune.embedding_jobs import figures_of_embeddings
+from minires.finetune.tasks import Task, make_task
+from minires.finetune.tasks.classification import softmax
 from minires.finetune.workers import loader_workers
 from minires.io import files
 from minires.tensor import Tensor
@@ -28,11 +32,16 @@ def forward(model: Any, images: Tensor) -> np.ndarray:
 
 
 def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(outputs, pooled features (N, num_features)) of one batch in eval mode: what the head makes, and is given."""
+    """(outputs, features) of one batch in eval mode: what the head makes, and is given.
+
+    features: pooled (N, num_features), or the embeddings (N, size) of a model that is made for them.
+    """
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         features = model.forward_features(images.to(next(model.parameters()).device))
         pooled = model.forward_head(features, pre_logits=True)
+        if gives_embeddings(model):
+            pooled = model.get_submodule(model.head_name)[:-1](pooled)
         return np.asarray(model.forward_head(features).cpu().numpy()), np.asarray(pooled.cpu().numpy())
 
     return _in_eval_mode(model, compute)
@@ -41,12 +50,6 @@ def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.nd
 def _in_eval_mode(model: Any, compute: Callable[[], Any]) -> Any:
     with evaluating(model):
         return compute()
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from scores, in float64: exp(s_k - max) / sum_j exp(s_j - max)."""
-    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 # ------------------------------------------------------------------------------------------------------- prediction
@@ -93,7 +96,7 @@ def predict(
                 outputs, pooled = forward_with_features(loaded.model, images)
             else:
                 outputs = forward(loaded.model, images)
-            values = softmax(outputs) if loaded.classes else outputs.astype(np.float64)
+            values = loaded.kind.values(outputs)
             for member, row, found in zip(members, values.tolist(), pooled, strict=True):
                 answers[places[member]] = Prediction(group[places[member]], row, features=found)
         yield from (answers[place] for place in range(len(group)))
@@ -156,85 +159,41 @@ class Evaluation:
 
     metrics: dict[str, Any]
     outputs: np.ndarray  # (N, K) scores, or (N, K) numbers
-    targets: np.ndarray  # (N,) class indices, or (N, K) numbers
+    targets: np.ndarray  # (N,) class indices or ranks, (N, K) labels or numbers
 
 
 def evaluate(
     model: Any, dataset: Any, classes: Sequence[str], batch_size: int = 32, workers: int | str = 0,
-    worker_type: str = "thread",
+    worker_type: str = "thread", task: Task | None = None,
 ) -> Evaluation:  # fmt: skip
     """Run the model over a data set whose transform is set. `classes`: names in index order; none for regression.
 
+    task: what the labels are, where that is more than classes or numbers (finetune/tasks).
     Beside the figures the metrics hold "intervals": figure -> [low, high] of 95 %, or None (minires/explain/intervals).
     """
     outputs, targets = [], []
-    for images, target in DataLoader(dataset, batch_size, **loader_workers(workers, worker_type, dataset)):
-        outputs.append(forward(model, images))
-        targets.append(target.numpy())
+    with noted_embeddings(model) if gives_embeddings(model) else contextlib.nullcontext([]) as embeddings:
+        for images, target in DataLoader(dataset, batch_size, **loader_workers(workers, worker_type, dataset)):
+            outputs.append(forward(model, images))
+            targets.append(target.numpy())
     scores, truth = np.concatenate(outputs), np.concatenate(targets)
-    if classes:
-        figures = classification_figures(scores, truth, classes)
-        return Evaluation({**figures, "intervals": classification_intervals(scores, truth)}, scores, truth)
-    truth = truth.reshape(len(truth), -1)
-    figures = regression_figures(scores, truth)
-    return Evaluation({**figures, "intervals": regression_intervals(scores, truth)}, scores, truth)
+    task = task or make_task(None, classes)
+    if task.name == "regression":
+        truth = truth.reshape(len(truth), -1)
+    found = task.figures(scores, truth)
+    if embeddings:
+        found.update(figures_of_embeddings(embeddings, truth))
+    return Evaluation(found, scores, truth)
 
 
-def classification_figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """samples, loss (mean cross entropy), top1, top5 (from six classes on), balanced_acc, macro_f1 and per_class.
-
-    balanced_acc is the mean recall of the classes that occur; macro_f1 the mean F1 = 2 tp / (2 tp + fp + fn) of those
-    that occur or are predicted.
-    """
-    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    rows = np.arange(len(truth))
-    predicted = scores.argmax(axis=1)
-    figures: dict[str, Any] = {
-        "samples": len(truth),
-        "loss": float(-log_probabilities[rows, truth].mean()),
-        "top1": float((predicted == truth).mean()),
-    }
-    if len(classes) > 5:
-        best_five = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-        figures["top5"] = float((best_five == truth[:, None]).any(axis=1).mean())
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
-    right, occurring, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    figures["balanced_acc"] = float((right[occurring > 0] / occurring[occurring > 0]).mean())
-    seen = occurring + called > 0
-    figures["macro_f1"] = float((2 * right[seen] / (occurring + called)[seen]).mean())
-    figures["per_class"] = {
-        name: {"samples": int(occurring[index]), "right": int(right[index]),
-               "recall": float(right[index] / occurring[index]) if occurring[index] else None}
-        for index, name in enumerate(classes)
-    }  # fmt: skip
-    return figures
-
-
-def regression_figures(outputs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """samples, mse, rmse, mae and r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2 (None for constant targets).
-
-    DataError where the model gives another number of numbers than a label has.
-    """
-    if outputs.shape != truth.shape:
-        raise DataError(f"the model gives {outputs.shape[1]} numbers a picture, a label has {truth.shape[1]}",
-                        code="data.label")  # fmt: skip
-    truth = truth.astype(np.float64)
-    error = outputs - truth
-    mse = float((error**2).mean())
-    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
-    r2 = 1 - float((error**2).sum()) / spread if np.ptp(truth, axis=0).any() else None
-    return {"samples": len(truth), "loss": mse, "mse": mse, "rmse": mse**0.5, "mae": float(abs(error).mean()), "r2": r2}
-
-
-def predictions_csv(dataset: Any, evaluation: Evaluation) -> str:
-    """A table of single answers: path, label, pred, prob, loss; without prob for regression (loss: squared error)."""
+def predictions_csv(dataset: Any, evaluation: Evaluation, task: Task | None = None) -> str:
+    """A table of single answers: path, label, pred, prob (of one class a picture), loss."""
+    task = task or make_task(None, dataset.classes)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     named = isinstance(dataset, FileDataset)
     paths = [dataset.relative_name(path) for path, _ in dataset.samples] if named else range(len(dataset))
-    if dataset.classes:
+    if task.name == "classification":
         writer.writerow(["path", "label", "pred", "prob", "loss"])
         probabilities = softmax(evaluation.outputs)
         for path, row, target in zip(paths, probabilities, evaluation.targets, strict=True):
@@ -243,8 +202,14 @@ def predictions_csv(dataset: Any, evaluation: Evaluation) -> str:
             writer.writerow([path, dataset.classes[target], dataset.classes[best], f"{row[best]:.6f}", f"{loss:.6f}"])
         return text.getvalue()
     writer.writerow(["path", "label", "pred", "loss"])
-    for path, row, target in zip(paths, evaluation.outputs.astype(np.float64), evaluation.targets, strict=True):
-        loss = float(((row - target) ** 2).mean())
-        numbers = [" ".join(repr(float(value)) for value in values) for values in (target, row)]
-        writer.writerow([path, *numbers, f"{loss:.6g}"])
+    values, losses = task.values(evaluation.outputs), task.losses(evaluation.outputs, evaluation.targets)
+    for path, row, target, loss in zip(paths, values, evaluation.targets, losses.tolist(), strict=True):
+        writer.writerow([path, *_exactly(task, target, row), f"{loss:.6g}"])
     return text.getvalue()
+
+
+def _exactly(task: Task, target: Any, row: np.ndarray) -> list[str]:
+    """Label and answer in words; numbers with all their digits."""
+    if task.name != "regression":
+        return [task.label(target), task.said(row)]
+    return [" ".join(repr(float(value)) for value in values) for values in (target, row)]

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from minires import data
+from minires.data.scan import count_classes
 from minires.errors import UsageError
 from minires.finetune import data_changes, folds, pictures, same_machine
 from minires.finetune.adapters import remove
 from minires.finetune.adapters.delta import base_of, save_delta
 from minires.finetune.devices import find_device
+from minires.finetune.embedding_jobs import start_directions
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
 from minires.finetune.first_screen import first_screen
 from minires.finetune.fitting import Fit, fit
@@ -26,6 +26,7 @@ from minires.finetune.start import Start, build_model, find_start
 from minires.finetune.stochastic_depth import stochastic_depth
 from minires.finetune.strategies.choosing import SMALL, choose_strategy
 from minires.finetune.targets import TargetScale
+from minires.finetune.tasks.known import task_of_data, tell_model
 from minires.finetune.watching import noted
 from minires.io import RunFolder, environment, files, model_directory
 from minires.training import Callback
@@ -85,11 +86,12 @@ class Job:
             self.splits["train"] = pictures.take_few(self.splits["train"], settings.samples_per_class, settings.seed)
         pictures.set_transforms(self.splits, settings, self.preprocessing)
         train = self.splits["train"]
-        self.classes = list(train.classes) if settings.task == "classification" else []
-        self.scale = None if self.classes else TargetScale.of(train.targets)
-        outputs = len(self.classes) if self.scale is None else len(self.scale.mean)
-        self.model = build_model(self.start_point, settings, outputs)
+        self.task = task_of_data(settings, train)
+        self.classes = self.task.classes
+        self.scale = TargetScale.of(train.targets) if settings.task == "regression" else None
+        self.model = build_model(self.start_point, settings, self.task.outputs)
         self.model.metadata = {"preprocessing": self.preprocessing.to_config(), "classes": self.classes}
+        tell_model(self.model, self.task, self.class_counts())
         if self.scale is not None:
             self.model.metadata["outputs"] = self.scale.describe(self.model)
         self.base = base_of(self.model, self.start_point) if settings.strategy in SMALL else None
@@ -124,8 +126,8 @@ class Job:
         if changes.lines():
             self._accept(changes.lines())
             return data_changes.accepted_splits(settings, known, listed, changes)
-        target = "class" if settings.task == "classification" else "number"
-        return data.read_splits(splits_file, pictures.root_of(settings), self.class_order, mode=mode, target=target)
+        return data.read_splits(splits_file, pictures.root_of(settings), self.class_order, mode=mode,
+                                target=pictures.target_of(settings))  # fmt: skip
 
     def _accept(self, lines: list[str]) -> None:
         """Changes of the data: refused, unless the user has said that they are meant."""
@@ -140,9 +142,7 @@ class Job:
 
     def class_counts(self) -> list[int]:
         """Training pictures of each class; none for regression."""
-        if not self.classes:
-            return []
-        return np.bincount(np.asarray(self.splits["train"].targets), minlength=len(self.classes)).tolist()
+        return list(count_classes(self.splits["train"]).values()) if self.classes else []
 
     def time_left(self) -> float | None:
         """Seconds that --max-time leaves for the training; None if it is not limited."""
@@ -217,6 +217,7 @@ class Job:
 
     def _run(self, folder: RunFolder) -> Result:
         split = next(name for name in ("test", "val", "train") if name in self.splits)
+        start_directions(self)
         before = self._before(folder, split)
         fitted = fit(self, folder)
         return self._finish(folder, split, before, fitted)
@@ -229,11 +230,13 @@ class Job:
         own, dataset.transform = dataset.transform, self.preprocessing
         try:
             if self.scale is None:
-                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type)
+                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type,
+                                self.task)  # fmt: skip
             weights = copy_weights(self.model)
             self.scale.fold_into(self.model)
             try:
-                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type)
+                return evaluate(self.model, dataset, self.classes, size, settings.workers, settings.worker_type,
+                                self.task)  # fmt: skip
             finally:
                 restore_weights(self.model, weights)
         finally:
@@ -253,7 +256,7 @@ class Job:
         last = found[split] if split in found else self.measure(split)
         if fitted.status != "paused":
             for name, evaluation in found.items():
-                table = predictions_csv(self.splits[name], evaluation)
+                table = predictions_csv(self.splits[name], evaluation, self.task)
                 files.write_atomic(folder.file(f"predictions_{name}.csv"), table)
         self.model.to("cpu")  # what follows, the report among it, is done there
         write_curves(folder, fitted.history)
@@ -265,7 +268,7 @@ class Job:
         remove(self.model)  # adapters go into the weights
         figures = {f"{split}_{name}": value for name, value in last.metrics.items() if isinstance(value, int | float)}
         model_directory.save(self.model, folder.model, self.preprocessing.to_config(), self.classes,
-                             {**figures, "best_epoch": fitted.best_epoch})  # fmt: skip
+                             {**figures, "best_epoch": fitted.best_epoch}, self.model.metadata.get("task"))  # fmt: skip
         result = Result(
             command=self.command, path=folder.path, model_path=folder.model, split=split, before=before,
             after=last.metrics, best_epoch=fitted.best_epoch, epochs_done=fitted.epochs_done, history=fitted.history,
@@ -275,7 +278,7 @@ class Job:
         if self._last_screen is not None:
             folder.log(self._last_screen(result))
         if fitted.status != "paused":
-            material = Material(self.model, self.preprocessing, self.classes, self.splits, self.settings)
+            material = Material(self.model, self.preprocessing, self.classes, self.splits, self.settings, self.task)
             write_report(folder, result, material)
         return result
 

@@ -1,13 +1,14 @@
 """A trained model from a file or a folder, with all that it needs to know about pictures and classes."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from minires import models
 from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
+from minires.finetune.tasks import Task, make_task
 from minires.finetune.tta import TestTimeAugmentation
 from minires.io import download, model_directory
 from minires.nn import compile_inference
@@ -15,18 +16,34 @@ from minires.nn import compile_inference
 
 @dataclass
 class LoadedModel:
-    """A model in eval mode with its preprocessing, class names (none: regression) and the figures of its training."""
+    """A model in eval mode with its preprocessing, class names (none: regression) and the figures of its training.
+
+    record: what its file says of its task; None: classification where there are classes, else regression.
+    """
 
     model: Any
     preprocessing: Preprocessing
     classes: list[str]
     metrics: dict[str, Any]
     path: str
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def kind(self) -> Task:
+        """What its labels are, and what follows from it (finetune/tasks)."""
+        return make_task(self.record, self.classes)
 
     @property
     def task(self) -> str:
-        """ "classification" or "regression"."""
-        return "classification" if self.classes else "regression"
+        """ "classification", "multi-label", "ordinal" or "regression"."""
+        return self.kind.name
+
+    def with_threshold(self, threshold: float) -> "LoadedModel":
+        """The same, saying labels above another probability. UsageError for a model that is not multi-label."""
+        if self.task != "multi-label":
+            raise UsageError(f"--threshold is for multi-label models; {self.path} is for {self.task}",
+                             code="usage.conflict")  # fmt: skip
+        return replace(self, record={**(self.record or {}), "threshold": threshold})
 
     def fused(self) -> "LoadedModel":
         """The same with batch norms folded into convolutions (`compile_inference`): faster, equal but for rounding."""
@@ -36,7 +53,7 @@ class LoadedModel:
         """The same, answering with the mean over `count` views of each picture (tta.py); itself for 1."""
         if count == 1:
             return self
-        return replace(self, model=TestTimeAugmentation(self.model, count, bool(self.classes)).eval())
+        return replace(self, model=TestTimeAugmentation(self.model, count, self.kind.views).eval())
 
 
 def model_folder(path: str | os.PathLike[str]) -> str:
@@ -99,7 +116,15 @@ def _with_record(model: Any, info: dict[str, Any], path: str, source: str) -> Lo
             raise ValueError(f"pictures of the mode {preprocessing.mode} for a model of {channels} channels")
     except (ValueError, TypeError) as error:
         raise FileFormatError(source, None, str(error)) from error
-    return LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], path)
+    loaded = LoadedModel(model, preprocessing, list(info["classes"]), info["metrics"], path, info.get("task"))
+    try:
+        fits = loaded.kind.name == "regression" or loaded.kind.outputs == model.config["num_classes"]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileFormatError(source, None, str(error)) from error
+    if not fits and info.get("task") is not None:
+        raise FileFormatError(source, None, f"{model.config['num_classes']} outputs do not go with the task "
+                              f"{loaded.task} and {len(loaded.classes)} classes")  # fmt: skip
+    return loaded
 
 
 def _inside_model_directory(path: str | os.PathLike[str]) -> bool:

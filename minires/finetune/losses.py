@@ -3,30 +3,49 @@
     ce      -log softmax(x)[t]                                   one class a picture: the usual one
     bce     mean over classes of -y log s(x) - (1 - y) log s(-x)    yes or no for each class, s the logistic function
     focal   -(1 - p)^2 log p,  p = softmax(x)[t]                 easy pictures count little (Lin et al. 2017, section 3)
+    arcface, cosface, triplet        of embeddings               ops/loss_of_angles.py
     mse, l1, huber                                               for numbers; in units of the labels' spread
+    bce of multi-label, coral of ordinal                         tasks/losses.py
 
 For validation label smoothing and class weights are left out. Mixed pictures (--mixup, --cutmix) have probabilities
 (N, K) in place of class numbers (N,): ce and bce take both.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 import minires.nn.functional as F
 from minires import nn, ops
 from minires.backend import Array, array_module, move
-from minires.finetune.setting_checks import class_weight_power
+from minires.finetune.embedding_jobs import embedding_losses
+from minires.finetune.embedding_settings import makes_embeddings
+from minires.finetune.setting_checks import LOSSES_FOR, class_weight_power
 from minires.finetune.settings import Settings
+from minires.finetune.tasks.losses import Coral, YesOrNo, positive_weights
 from minires.tensor import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 FOCUS = 2  # the exponent of the focal loss; 2 is the paper's
 
 
-def make_losses(settings: Settings, counts: Sequence[int] = ()) -> tuple[Loss, Loss]:
-    """(training, validation) loss. counts: training pictures of each class, for --class-weights."""
-    kind = settings.loss or ("ce" if settings.task == "classification" else "mse")
+def make_losses(
+    settings: Settings, counts: Sequence[int] = (), samples: int = 0, model: Any = None
+) -> tuple[Loss, Loss]:  # fmt: skip
+    """(training, validation) loss. counts: training pictures of each class, of `samples` in all: for --class-weights.
+
+    model: for a loss of its embeddings.
+    """
+    if makes_embeddings(settings):
+        return embedding_losses(settings, model)
+    if settings.task == "multi-label":
+        power = class_weight_power(settings.class_weights)
+        return YesOrNo(positive_weights(counts, samples, power) if power else None), YesOrNo()
+    if settings.task == "ordinal":
+        power = class_weight_power(settings.class_weights)
+        return Coral(class_weights(counts, power) if power else None), Coral()
+    kind = settings.loss or LOSSES_FOR[settings.task or "classification"][0]
     plain: dict[str, Loss] = {"ce": nn.CrossEntropyLoss(), "bce": BinaryCrossEntropy(), "focal": focal,
                               "mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": huber}  # fmt: skip
     power = class_weight_power(settings.class_weights)

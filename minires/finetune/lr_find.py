@@ -22,7 +22,7 @@ from typing import Any
 from minires import optim
 from minires.errors import UsageError
 from minires.finetune.batch_size import with_batch_size
-from minires.finetune.fitting import make_loaders
+from minires.finetune.fitting import keepers, make_loaders
 from minires.finetune.job import Job
 from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import make_optimizer
@@ -117,8 +117,10 @@ def lr_find(
     sweep = Sweep()
     growth = (highest / lowest) ** (1 / (steps - 1))
     trainer = Trainer(
-        job.model, optimizer, make_losses(job.settings, job.class_counts())[0], schedule_per="step",
-        scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: growth**step), callbacks=[sweep],
+        job.model, optimizer, make_losses(job.settings, job.class_counts(), len(job.splits["train"]), job.model)[0],
+        schedule_per="step",
+        scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: growth**step),
+        callbacks=[*keepers(job.settings), sweep],
         clip_grad=job.settings.clip_grad, seed=job.settings.seed, progress=False, amp=job.settings.amp,
         micro_batch_size=job.settings.batch_size if job.settings.grad_accum_steps > 1 else None,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ from minires import data
 from minires.data import Preprocessing, ScanReport, transforms
 from minires.data.folder import DEFAULT_FRACTIONS, TEST_NAMES, VAL_NAMES
 from minires.data.images import convert_mode
+from minires.data.labels_table import LABEL_COLUMNS
 from minires.data.scan import count_classes
-from minires.data.table import read_rows
 from minires.errors import DataError, UsageError
-from minires.finetune.settings import DIGITS, Settings
+from minires.finetune.settings import DIGITS, Settings, flag
+from minires.finetune.tasks import TASKS
+from minires.finetune.tasks.deciding import columns_of, delimiter, table_of
 from minires.random import philox
 
 Splits = dict[str, Any]
@@ -33,26 +35,38 @@ def is_table(source: str | os.PathLike[str]) -> bool:
 def root_of(settings: Settings) -> str:
     """The folder that the names in splits.csv are relative to."""
     source = str(settings.data)
-    return os.path.dirname(os.path.abspath(source)) if is_table(source) else source
+    own_table = settings.labels is None and is_table(source)
+    return os.path.dirname(os.path.abspath(source)) if own_table else source
 
 
 def class_roots(settings: Settings) -> list[str]:
-    """The folders whose folders are classes: the data folder, or those of its splits where it has such."""
+    """The folders whose folders are classes: the data folder, or those of its splits where it has such.
+
+    None where a table holds the labels.
+    """
+    if settings.labels is not None:
+        return []
     root = str(settings.data)
     parts = [settings.train_split, settings.val_split, settings.test_split, *VAL_NAMES, *TEST_NAMES]
     named = os.path.isdir(os.path.join(root, settings.train_split))
     return [os.path.join(root, part) for part in parts if isinstance(part, str)] if named else [root]
 
 
-def has_split_column(table: str) -> bool:
-    """Whether a CSV table says in a column "split" which row belongs where."""
-    _, row = next(read_rows(table, ["path", "label"], delimiter(table)))
-    return "split" in row
+def says_splits(settings: Settings) -> bool:
+    """Whether the labels stand in a CSV table that says in a column "split" which row belongs where."""
+    return table_of(settings) is not None and open_labels(settings).has_split
 
 
-def delimiter(table: str) -> str:
-    """What separates the cells of a table: a tab in a .tsv file, else a comma."""
-    return "\t" if table.lower().endswith(".tsv") else ","
+def open_labels(settings: Settings) -> data.LabelTable:
+    """The table of the labels, which must be there."""
+    path = table_of(settings)
+    assert path is not None
+    return data.read_table(path, columns_of(settings), delimiter(path))
+
+
+def target_of(settings: Settings) -> str:
+    """What a label is for the data sets: "class", "labels" or "number"."""
+    return TASKS[settings.task or "classification"].target
 
 
 def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | None = None) -> Splits:
@@ -64,6 +78,7 @@ def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | N
     source = settings.data
     assert source is not None
     class_to_idx = order
+    check_table_flags(settings)
     if settings.class_map and order is None:
         class_to_idx = read_class_map(settings.class_map)
     if is_digits(source):
@@ -73,15 +88,48 @@ def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | N
     if not os.path.exists(source):
         raise UsageError(f"cannot read the data folder {source}: there is no such folder", code="data.no_folder",
                          file=source)  # fmt: skip
-    if is_table(source):
+    if table_of(settings) is not None:
         return _open_table(settings, mode, class_to_idx)
-    if settings.task == "regression":
-        raise UsageError("regression takes a CSV table with the columns path and label, not a folder of classes",
-                         code="usage.conflict", hint="--data TABLE.csv")  # fmt: skip
-    return data.folder_splits(
-        source, settings.train_split, settings.val_split, settings.test_split, settings.seed, class_to_idx, mode=mode,
-        group_by=settings.group_by,
-    )  # fmt: skip
+    if settings.task in ("regression", "multi-label"):
+        raise UsageError(f"{settings.task} takes a CSV table with a row a picture, not a folder of classes",
+                         code="usage.conflict", hint="--labels TABLE.csv, or --data TABLE.csv")  # fmt: skip
+
+    def folders(classes: dict[str, int] | None) -> Splits:
+        return data.folder_splits(source, settings.train_split, settings.val_split, settings.test_split, settings.seed,
+                                  classes, mode=mode, group_by=settings.group_by)  # fmt: skip
+
+    found = folders(class_to_idx)
+    if settings.task == "ordinal" and class_to_idx is None:
+        return folders(order_of_ranks(found["train"].classes))
+    return found
+
+
+def check_table_flags(settings: Settings) -> None:
+    """UsageError for flags about a table of labels where there is none."""
+    if settings.labels is not None:
+        if not os.path.isfile(settings.labels):
+            raise UsageError(f"cannot read the table --labels {settings.labels}: there is no such file",
+                             code="data.no_labels", file=settings.labels)  # fmt: skip
+        if not os.path.isdir(str(settings.data)):
+            raise UsageError(f"--labels names a table of the pictures in a folder, and --data {settings.data} is none",
+                             code="usage.conflict")  # fmt: skip
+    if table_of(settings) is not None:
+        return
+    for name in ("image_column", "label_columns", "label_delim"):
+        if getattr(settings, name):
+            raise UsageError(f"{flag(name)} is about a table of labels: give --labels TABLE.csv", code="usage.conflict")
+
+
+def order_of_ranks(classes: Sequence[str]) -> dict[str, int]:
+    """Class -> rank, by size of the numbers that the classes are called. UsageError for other names."""
+    try:
+        numbers = {name: float(name) for name in classes}
+    except ValueError as error:
+        few = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        message = f"nothing says in which order {few} are: ordinal classes need --class-map"
+        hint = "--class-map FILE with one class a line, the lowest first"
+        raise UsageError(message, code="data.class_map", hint=hint) from error
+    return {name: rank for rank, name in enumerate(sorted(classes, key=lambda name: numbers[name]))}
 
 
 def read_class_map(path: str) -> dict[str, int]:
@@ -94,30 +142,37 @@ def read_class_map(path: str) -> dict[str, int]:
 
 def _open_table(settings: Settings, mode: str, class_to_idx: dict[str, int] | None) -> Splits:
     """A CSV table: split by its column "split" if it has one, else here."""
-    path = str(settings.data)
-    separator = delimiter(path)
-    target = "number" if settings.task == "regression" else "class"
-
-    def rows(split: str | None) -> Any:
-        return data.CSVDataset(path, target=target, split=split, class_to_idx=class_to_idx, delimiter=separator,
-                               mode=mode)  # fmt: skip
-
-    whole = rows(None)
-    if not len(whole):
+    table = open_labels(settings)
+    path, target = table.path, target_of(settings)
+    if not table.rows:
         raise UsageError(f"no pictures in the table {path}", code="data.empty", file=path)
-    if target == "class" and len(whole.classes) < 2:
-        raise UsageError(f"{path} has only one class ({whole.classes[0]!r}): there is nothing to tell apart",
+    missing_ok = settings.on_bad_image == "skip"
+    parts = data.open_table(table, root_of(settings), target, class_to_idx, mode, missing_ok)
+    some = next(iter(parts.values()))
+    if settings.task == "ordinal" and class_to_idx is None:
+        parts = data.open_table(table, root_of(settings), target, order_of_ranks(some.classes), mode, missing_ok)
+    if target == "class" and len(some.classes) < 2:
+        raise UsageError(f"{path} has only one class ({some.classes[0]!r}): there is nothing to tell apart",
                          code="data.one_class", file=path)  # fmt: skip
-    if not has_split_column(path):
-        return _cut(whole, settings)
+    if target == "labels" and not some.classes:
+        raise UsageError(f"no picture in {path} has a label", code="data.no_classes", file=path)
+    if not table.has_split:
+        return _cut(parts[None], settings)
     for name, wish in (("val", settings.val_split), ("test", settings.test_split)):
         if wish is not None:
             raise UsageError(f"--{name}-split does not go with {path}: its column split says which is which",
                              code="usage.conflict")  # fmt: skip
-    found = {name: rows(name) for name in ("train", "val", "test")}
-    if not len(found["train"]):
+    if "train" not in parts:
         raise UsageError(f"no row of {path} has the split train", code="data.empty", file=path)
-    return {name: dataset for name, dataset in found.items() if len(dataset)}
+    return {name: parts[name] for name in ("train", "val", "test") if name in parts}
+
+
+def number_names(settings: Settings) -> list[str]:
+    """What a table calls the numbers of its labels; [] for one that it only calls label."""
+    if settings.task != "regression" or table_of(settings) is None:
+        return []
+    names = list(open_labels(settings).labels)
+    return [] if len(names) == 1 and names[0].lower() in LABEL_COLUMNS else names
 
 
 def _cut(whole: Any, settings: Settings) -> Splits:
@@ -131,12 +186,14 @@ def _cut(whole: Any, settings: Settings) -> Splits:
             fractions[name] = wish
     if not fractions:
         return {"train": whole}
-    group_by = settings.group_by if isinstance(whole, data.CSVDataset) else None
+    group_by = settings.group_by if isinstance(whole, data.FileDataset) else None
     return data.split_dataset(whole, fractions, settings.seed, group_by=group_by)
 
 
 def _regression_or_not(splits: Splits, settings: Settings) -> Splits:
     """The digits as numbers to be predicted, where regression is asked for."""
+    if settings.task == "multi-label":
+        raise UsageError("multi-label takes a CSV table: a digit has one class", code="usage.conflict")
     if settings.task != "regression":
         return splits
     return {name: data.ArrayDataset(part.images, part.targets.astype(np.float32)) for name, part in splits.items()}
@@ -153,7 +210,7 @@ def check_pictures(splits: Splits, on_bad_image: str = "error") -> ScanReport:
     for name, part in splits.items():
         if report.unreadable and hasattr(part, "exclude"):
             part.exclude(report.unreadable)
-            report.counts[name] = count_classes(part)
+            report.counts[name], report.pictures[name] = count_classes(part), len(part)
     empty = [name for name, part in splits.items() if len(part) == 0]
     if empty:
         raise DataError(f"no readable picture is left in the split {empty[0]}", code="data.empty")

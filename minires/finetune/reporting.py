@@ -20,7 +20,6 @@ from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import confusion_matrix
 from minires.explain.embedding import principal_components
 from minires.explain.flow import signal_flow
-from minires.explain.intervals import cross_entropies
 from minires.explain.labels import label_errors, near_duplicates
 from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
@@ -29,6 +28,8 @@ from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
 from minires.finetune.review import review_table
 from minires.finetune.settings import Settings
+from minires.finetune.tasks import Task, make_task
+from minires.finetune.tasks.report import place_to_look_at, tell_task, told
 from minires.finetune.workers import loader_workers
 from minires.io import RunFolder, files
 from minires.report import Facts, Sample, render
@@ -54,6 +55,12 @@ class Material:
     classes: list[str]
     splits: Mapping[str, Any]
     settings: Settings
+    task: Task | None = None
+
+    @property
+    def kind(self) -> Task:
+        """The task; where nobody says it, classification where there are classes, else regression."""
+        return self.task or make_task(None, self.classes)
 
 
 @dataclass
@@ -85,7 +92,7 @@ def report_run(path: str, say: Callable[[str], None] = lambda text: None) -> str
         assert settings is not None  # RunFolder.resume has seen args.toml
         splits = own_splits(path, settings, loaded)
         return write_report(folder, result, Material(loaded.model, loaded.preprocessing, loaded.classes, splits,
-                                                     settings))  # fmt: skip
+                                                     settings, loaded.kind))  # fmt: skip
 
 
 def write_report(folder: RunFolder, result: Result, material: Material) -> str:
@@ -109,15 +116,17 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
         title=f"{result.command}: {os.path.basename(os.path.abspath(folder.path))}", status=result.headline,
         split=result.split, classes=material.classes, before=result.before, after=result.after,
         best_epoch=result.best_epoch, epochs=result.epochs_done, seed=material.settings.seed, history=result.history,
-        counts=record["scan"]["counts"], notes=_notes(material),
+        counts=record["scan"]["counts"], pictures=record["scan"].get("pictures", {}), notes=_notes(material),
         augmented=augmented(material), model=_model(material),
         settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
         versions=_versions(folder.read_json("env.json")),
     )  # fmt: skip
     facts.mistakes = worst_mistakes(material, measured)
-    if not material.classes:
-        if measured.scores.shape[1] == 1:
-            facts.answers = (measured.targets.reshape(-1), measured.scores[:, 0])
+    if material.kind.name in ("classification", "ordinal"):
+        facts.review = suspicious(material, found)
+        facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
+    if material.kind.name != "classification":
+        tell_task(facts, material.kind, measured.scores, measured.targets)
         return facts
     predicted = measured.scores.argmax(axis=1)
     facts.confusion = confusion_matrix(measured.targets, predicted, len(material.classes))
@@ -126,8 +135,6 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
     places, shares = principal_components(measured.features)
     shown = random.philox(material.settings.seed, "report", 2).permutation(len(places))[:MOST_POINTS]
     facts.embedding = (places[shown], measured.targets[measured.kept][shown], shares)
-    facts.review = suspicious(material, found)
-    facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
     facts.signals = _signals(material)
     return facts
 
@@ -168,18 +175,17 @@ def augmented(material: Material) -> list[Sample]:
 
 def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
     """The pictures with the largest losses (largest first), with Grad-CAM for what was said of them."""
-    if material.classes:
-        losses = cross_entropies(found.scores, found.targets)
+    task = material.kind
+    losses = task.losses(found.scores, found.targets)
+    order = np.argsort(-losses, kind="stable")[:MISTAKES].tolist()
+    if task.name == "classification":
         wrong = found.scores.argmax(axis=1) != found.targets
-        order = [index for index in np.argsort(-losses, kind="stable")[:MISTAKES].tolist() if wrong[index]]
-    else:
-        losses = ((found.scores - found.targets.reshape(found.scores.shape)) ** 2).mean(axis=1)
-        order = np.argsort(-losses, kind="stable")[:MISTAKES].tolist()
+        order = [index for index in order if wrong[index]]
     samples = []
     for index in order:
         image = found.dataset[index][0]
         sample = Sample(name_of(found.dataset, index), visible(image.numpy(), material.preprocessing), [])
-        if material.classes:
+        if task.name == "classification":
             said = int(found.scores[index].argmax())
             share = softmax(found.scores[index : index + 1])[0]
             maps = grad_cam(material.model, Tensor(image.array[None]), [said])
@@ -187,8 +193,11 @@ def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
             sample.lines = [f"is {material.classes[found.targets[index]]}",
                             f"said {material.classes[said]} ({share[said]:.0%})"]  # fmt: skip
         else:
-            sample.lines = [f"is {_label(material, found.targets[index])}",
-                            f"said {_label(material, found.scores[index])}"]  # fmt: skip
+            sample.lines = told(task, found.scores[index], found.targets[index])
+            output = place_to_look_at(task, found.scores[index], found.targets[index])
+            if output is not None:
+                maps = grad_cam(material.model, Tensor(image.array[None]), [output])
+                sample.heat = enlarge(maps, *image.shape[1:])[0]
         sample.lines += [f"loss {losses[index]:.3g}", sample.name]
         samples.append(sample)
     return samples
@@ -201,7 +210,7 @@ def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]
     for name, part in unseen.items():
         rows += [Review(name_of(part.dataset, one.index), material.classes[one.label], material.classes[one.suggestion],
                         f"label ({name}): the model is {one.margin:.0%} surer of the other class")
-                 for one in label_errors(softmax(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
+                 for one in label_errors(material.kind.values(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
     every = [(name, part.dataset, index) for name, part in found.items() for index in part.kept.tolist()]
     targets = np.concatenate([part.targets[part.kept] for part in found.values()])
     pairs = near_duplicates(np.concatenate([part.features for part in found.values()]))
@@ -287,6 +296,4 @@ def _versions(env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(material: Material, target: Any) -> str:
-    if material.classes:
-        return material.classes[int(target)]
-    return " ".join(f"{value:.4g}" for value in np.ravel(target).tolist())
+    return material.kind.label(target)

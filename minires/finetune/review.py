@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minires.data import FileDataset
+from minires.data import FileDataset, MultiLabelDataset
 from minires.data.table import read_rows
 from minires.errors import DataError, UsageError
 from minires.report.facts import Review
@@ -66,8 +66,10 @@ def apply_review(splits: Mapping[str, Any], path: str | None) -> list[str]:
     if path is None:
         return []
     decisions = read_review(path)
-    if not all(isinstance(part, FileDataset) and part.classes for part in splits.values()):
-        raise UsageError("--review is for classes of picture files", code="usage.conflict")
+    single = (isinstance(part, FileDataset) and not isinstance(part, MultiLabelDataset) and part.classes
+              for part in splits.values())  # fmt: skip
+    if not all(single):
+        raise UsageError("--review is for picture files of one class each", code="usage.conflict")
     names = {part.relative_name(file) for part in splits.values() for file, _ in part.samples}
     classes = next(iter(splits.values())).class_to_idx
     for name, (_, wish) in decisions.items():

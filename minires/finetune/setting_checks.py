@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING
 
 from minires.errors import UsageError
 from minires.finetune.devices import check_device
+from minires.finetune.embedding_settings import EMBEDDING_LOSSES, check_embeddings
 from minires.finetune.model_options import parse_options
 
 if TYPE_CHECKING:
     from minires.finetune.settings import Settings
 
-LOSSES_FOR = {"classification": ("ce", "bce", "focal"), "regression": ("mse", "l1", "huber")}
+# what each task can be trained on and judged by; the first is what it is unless told otherwise
+LOSSES_FOR = {"classification": ("ce", "bce", "focal", *EMBEDDING_LOSSES), "multi-label": ("bce",), "regression": ("mse", "l1", "huber"),
+              "ordinal": ("coral",)}  # fmt: skip
+METRICS_FOR = {
+    "classification": ("top1", "loss", "macro_f1", "balanced_acc"),
+    "multi-label": ("map", "loss", "macro_f1", "micro_f1", "exact_match"),
+    "regression": ("loss", "mae", "rmse", "r2"),
+    "ordinal": ("mae", "loss", "top1", "qwk"),
+}
 
 WITH_BETAS = ("adam", "adamw", "nadam", "radam", "lion", "lamb")
 WITH_EPS = ("adam", "adamw", "nadam", "radam", "lamb", "rmsprop")
@@ -21,7 +30,7 @@ def check_together(settings: "Settings") -> None:
     """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
     if not settings.data:
         raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
-    for check in (_device, _pictures, _schedule, _task, _weights, _strategy, _averages, _mixing, _group_by):
+    for check in (_device, _pictures, _schedule, _task, check_embeddings, _weights, _strategy, _averages, _mixing, _group_by):
         check(settings)
 
 
@@ -60,20 +69,30 @@ def _schedule(settings: "Settings") -> None:
 
 
 def _task(settings: "Settings") -> None:
-    if settings.loss is not None and settings.loss not in LOSSES_FOR[settings.task]:
-        raise UsageError(f"--loss {settings.loss} does not go with --task {settings.task}: there it is one of "
-                         f"{', '.join(LOSSES_FOR[settings.task])}", code="usage.conflict")  # fmt: skip
     power = class_weight_power(settings.class_weights)
+    if settings.task is None:  # it is decided when the data are looked at
+        return
+    for name, value, by_task in (("--loss", settings.loss, LOSSES_FOR),
+                                 ("--eval-metric", settings.eval_metric, METRICS_FOR)):  # fmt: skip
+        known = by_task[settings.task]
+        if value is not None and value not in known:
+            choice = f"there it is {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
+            raise UsageError(f"{name} {value} does not go with --task {settings.task}: {choice}", code="usage.conflict")
+    if settings.threshold != 0.5 and settings.task != "multi-label":
+        raise UsageError("--threshold is for --task multi-label", code="usage.conflict")
+    if settings.samples_per_class and settings.task in ("multi-label", "regression"):
+        raise UsageError(f"--samples-per-class does not go with --task {settings.task}", code="usage.conflict")
     if settings.task == "classification":
         if settings.loss in ("bce", "focal") and power:
             raise UsageError(f"--class-weights goes with --loss ce, not with {settings.loss}", code="usage.conflict")
         if settings.loss == "focal" and settings.smoothing:
             raise UsageError("--smoothing goes with --loss ce or bce, not with focal", code="usage.conflict")
         return
-    for name, wished in (("--smoothing", settings.smoothing), ("--class-weights", power),
-                         ("--num-classes", settings.num_classes)):  # fmt: skip
+    of_classes = settings.task != "regression"
+    for name, wished in (("--smoothing", settings.smoothing), ("--class-weights", power and not of_classes),
+                         ("--num-classes", settings.num_classes and not of_classes)):  # fmt: skip
         if wished:
-            raise UsageError(f"{name} is for classification", code="usage.conflict")
+            raise UsageError(f"{name} is for classification, not for {settings.task}", code="usage.conflict")
 
 
 def class_weight_power(text: str) -> float:
@@ -111,9 +130,12 @@ def _mixing(settings: "Settings") -> None:
     if settings.mixup_off_epoch and not mixes:
         raise UsageError("--mixup-off-epoch goes with --mixup or --cutmix", code="usage.conflict")
     weighs = class_weight_power(settings.class_weights) > 0
-    for name, given in (("--mixup and --cutmix", mixes), ("--sampler balanced", settings.sampler == "balanced")):
-        if given and settings.task != "classification":
-            raise UsageError(f"{name} are for classification", code="usage.conflict")
+    balances = settings.sampler == "balanced"
+    for name, given, other in (("--mixup and --cutmix", mixes, "multi-label"),
+                               ("--sampler balanced", balances, "ordinal")):  # fmt: skip
+        if given and settings.task not in (None, "classification", other):
+            raise UsageError(f"{name} are for classification and {other}, not for {settings.task}",
+                             code="usage.conflict")  # fmt: skip
         if given and weighs:
             raise UsageError(f"--class-weights does not go with {name}", code="usage.conflict")
     if mixes and settings.loss == "focal":

@@ -18,11 +18,17 @@ EXPECTED = {
     "cadence": "a number of steps, or a time such as 10m", "workers": 'a whole number or "auto"',
 }  # fmt: skip
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+TASK_WORDS = {"single": "classification", "single-label": "classification", "multilabel": "multi-label",
+              "multi_label": "multi-label", "multi": "multi-label"}  # fmt: skip
+LOSS_WORDS = {"cross_entropy": "ce", "cross-entropy": "ce", "bce_with_logits": "bce", "binary_cross_entropy": "bce",
+              "smooth_l1": "huber", "smooth-l1": "huber", "mae": "l1", "l2": "mse"}  # fmt: skip
 TORCH_SCHEDULES = {
     "cosineannealinglr": "cosine", "steplr": "step", "multisteplr": "multistep", "reducelronplateau": "plateau",
     "onecyclelr": "onecycle", "constantlr": "constant", "linearlr": "linear", "polynomiallr": "poly",
     "exponentiallr": "exponential", "cosineannealingwarmrestarts": "restarts",
 }  # fmt: skip
+OTHER_WORDS = {"sched": TORCH_SCHEDULES, "task": TASK_WORDS, "loss": LOSS_WORDS,
+               "eval_metric": {"accuracy": "top1", "kappa": "qwk", "f1": "macro_f1"}}  # fmt: skip
 
 
 def setting(
@@ -73,7 +79,7 @@ def check_value(field: dataclasses.Field, value: Any) -> Any:
         raise UsageError(f"{name} takes {EXPECTED[kind]}, got {value!r}", code="usage.value") from error
     if kind == "str" and facts["choices"]:
         word = value.lower()
-        word = TORCH_SCHEDULES.get(word, word) if field.name == "sched" else word
+        word = OTHER_WORDS.get(field.name, {}).get(word, word)
         if word not in facts["choices"]:
             known = f"{name} is one of {', '.join(facts['choices'])}; got {value!r}"
             raise unknown_name(word, facts["choices"], known)

@@ -12,8 +12,10 @@ from typing import Any
 from minires.data.transforms.pictures import InterpolationMode
 from minires.data.transforms.presets import AUTO_AUGMENT
 from minires.finetune.devices import AMP
-from minires.finetune.setting_checks import check_together
+from minires.finetune.embedding_settings import EMBEDDING_LOSSES, MARGINS, PER_CLASS, SCALE, SIZE
+from minires.finetune.setting_checks import LOSSES_FOR, METRICS_FOR, check_together
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
+from minires.finetune.tasks.deciding import decide_task
 from minires.io.weights import is_weights_file
 
 __all__ = [
@@ -26,8 +28,9 @@ SCHEDULES = ("cosine", "linear", "poly", "exponential", "restarts", "step", "mul
              "constant")  # fmt: skip
 STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf", "adapter")
 LORA_RANK = 8
-LOSSES = ("ce", "bce", "focal", "mse", "l1", "huber")
-EVAL_METRICS = ("top1", "loss", "macro_f1", "balanced_acc")
+LOSSES = ("ce", "bce", "focal", "mse", "l1", "huber", "coral", *EMBEDDING_LOSSES)
+TASK_NAMES = ("classification", "multi-label", "regression", "ordinal")
+EVAL_METRICS = tuple(dict.fromkeys(name for names in METRICS_FOR.values() for name in names))
 DIGITS = "digits"  # the name of the data set that needs no files
 
 
@@ -38,6 +41,14 @@ class Settings:
     # data
     data: str | None = setting(None, "str", 'folder (CLASS/*.jpg or train/CLASS/*.jpg), CSV table or "digits"',
                                "--data-dir", "--data-path")  # fmt: skip
+    labels: str | None = setting(None, "str", "CSV table of the labels of the pictures in --data, a row a picture",
+                                 "--labels-csv")  # fmt: skip
+    image_column: str | None = setting(None, "str", "its column of file names (default: one of a usual name, else the "
+                                       "first)", "--fn-col", "--x-col")  # fmt: skip
+    label_columns: tuple[str, ...] = setting((), "words", "its columns of labels (default: label, labels, tags or "
+                                             "target, else all others)", "--label-col", "--y-col")  # fmt: skip
+    label_delim: str | None = setting(None, "str", "between the labels of a cell (default: | or ; or comma, where they "
+                                      "occur, else spaces)")  # fmt: skip
     train_split: str = setting("train", "str", "folder of the training pictures")
     val_split: str | float | None = setting(None, "split", "folder for validation, or a fraction (else 0.2)")
     test_split: str | float | None = setting(None, "split", "folder of the test pictures, or a fraction (else 0.1)")
@@ -48,7 +59,11 @@ class Settings:
     samples_per_class: int | None = setting(None, "int", "train on this many pictures of each class only", low=1)
     num_classes: int | None = setting(None, "int", "how many classes the data must have (it decides; this checks it)",
                                       low=1)  # fmt: skip
-    task: str = setting("classification", "str", "what the labels are", choices=("classification", "regression"))
+    task: str | None = setting(None, "str", "what the labels are: classification (one class a picture), multi-label "
+                               "(any number of classes), regression (numbers), ordinal (classes that have an order) "
+                               "(default: what the table says, else classification)", choices=TASK_NAMES)  # fmt: skip
+    threshold: float = setting(0.5, "float", "multi-label: probability above which a label is said", low=0, high=1,
+                               open_low=True, open_high=True)  # fmt: skip
     on_bad_image: str = setting("error", "str", "unreadable picture: stop and name it, or leave it out and count it",
                                 choices=("error", "skip"))  # fmt: skip
     review: str | None = setting(None, "str", "table of pictures to leave out or relabel: a run's review.csv with its "
@@ -136,8 +151,19 @@ class Settings:
     mixup_off_epoch: int = setting(0, "int", "mix no more after so many epochs (0: to the end)", low=0)
     drop_path: float = setting(0.0, "float", "stochastic depth: probability that the last residual block is left out",
                                low=0, high=1, open_high=True)  # fmt: skip
-    loss: str | None = setting(None, "str", "what is made small: ce, bce, focal; for regression mse, l1, huber",
+    loss: str | None = setting(None, "str", "what is made small: ce, bce, focal, or of embeddings arcface, "
+                               "cosface, triplet; multi-label: bce; regression: mse, "
+                               "l1, huber; ordinal: coral",
                                choices=LOSSES)  # fmt: skip
+    embedding_size: int | None = setting(None, "int", f"numbers of an embedding (else {SIZE}), for --loss arcface, "
+                                         "cosface, triplet", low=1)  # fmt: skip
+    margin: float | None = setting(None, "float", "their margin (else "
+                                   f"{', '.join(f'{name} {value:g}' for name, value in MARGINS.items())})", low=0,
+                                   open_low=True)  # fmt: skip
+    loss_scale: float | None = setting(None, "float", f"their scale of the cosines (else {SCALE:g})", low=0,
+                                       open_low=True)  # fmt: skip
+    m_per_class: int | None = setting(None, "int", f"pictures of each class in a batch of --loss triplet (else "
+                                      f"{PER_CLASS})", low=2)  # fmt: skip
     class_weights: str = setting("none", "str", "pictures of rare classes count more: none, balanced, or a power from "
                                  "0 to 1 of the classes' rarity")  # fmt: skip
 
@@ -168,7 +194,8 @@ class Settings:
 
     # the run
     seed: int = setting(42, "int", "seed of everything random", low=0)
-    eval_metric: str = setting("top1", "str", "figure that chooses the best epoch", choices=EVAL_METRICS)
+    eval_metric: str | None = setting(None, "str", "figure that chooses the best epoch (default: top1; multi-label: "
+                                      "map; regression: loss; ordinal: mae)", choices=EVAL_METRICS)  # fmt: skip
     patience: int = setting(10, "int", "stop after this many epochs without improvement (0: never)", low=0)
     min_delta: float = setting(0.0, "float", "smallest change that counts as improvement", low=0)
     val_interval: int = setting(1, "int", "epochs between validations (always: after the last)", low=1)
@@ -213,8 +240,12 @@ class Settings:
             chosen.weight_decay = WEIGHT_DECAY[chosen.opt or "adamw"]
         if chosen.norm_weight_decay is None:
             chosen.norm_weight_decay = 0.0 if recipe == "finetune" else chosen.weight_decay
+        if chosen.task is None:
+            chosen.task = decide_task(chosen)
         if chosen.loss is None:
-            chosen.loss = "ce" if chosen.task == "classification" else "mse"
+            chosen.loss = LOSSES_FOR[chosen.task][0]
+        if chosen.eval_metric is None:
+            chosen.eval_metric = METRICS_FOR[chosen.task][0]
         if chosen.hflip is None:
             chosen.hflip = 0.0 if chosen.data == DIGITS else 0.5
         check_together(chosen)

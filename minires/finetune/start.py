@@ -10,6 +10,8 @@ import numpy as np
 from minires import models, random
 from minires.data import Preprocessing
 from minires.errors import FileFormatError, UsageError
+from minires.finetune.embedding_jobs import head_for
+from minires.finetune.embedding_settings import makes_embeddings
 from minires.finetune.heads import parse_head, replace_head
 from minires.finetune.loading import model_folder, published_preprocessing
 from minires.finetune.model_options import create_model
@@ -132,7 +134,10 @@ def build_model(start: Start, settings: Settings, outputs: int) -> Any:
         model = create_model(config, settings.model_kwargs, max(outputs, 1))
         if start.tensors is not None:
             _load_body(model, start)
-        replace_head(model, outputs, parse_head(settings.head), settings.head_dropout)
+        if makes_embeddings(settings):
+            model.reset_head(head_for(model, settings, outputs))
+        else:
+            replace_head(model, outputs, parse_head(settings.head), settings.head_dropout)
     return model
 
 

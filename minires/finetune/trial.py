@@ -57,7 +57,7 @@ def try_out(job: "Job") -> Trial:
     """Load a batch and make one forward and backward pass. NumericalError if a number in it is not finite."""
     settings = job.settings
     train, val = make_loaders(job)
-    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts())
+    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
     began = time.perf_counter()
     inputs, targets = inputs_and_targets(next(iter(Batches(train, 0))), job.device)
     precision = Precision(settings.amp, job.device)

@@ -1,6 +1,6 @@
 """Test-time augmentation: the mean of what a model says about several views of a picture.
 
-    p(x) = 1/n sum_v softmax(model(v(x)))         for numbers: the mean of the outputs
+    p(x) = 1/n sum_v softmax(model(v(x)))         for yes and no: of the logistic function; for numbers: of the outputs
 
 Views, in this order: the picture, its mirror image, then the same two moved by a sixteenth of the side to the left,
 right, up and down: ten in all. Nothing is drawn at random, so that the answer is always the same.
@@ -38,22 +38,30 @@ def _view(down: int, right: int, mirrored: bool) -> Callable[[Array], Array]:
 
 
 class TestTimeAugmentation(nn.Module):
-    """A model whose output is the mean over `count` views. For classification the logarithm of mean probabilities.
+    """A model whose output is the mean over `count` views: the scores whose probabilities are the mean ones.
 
-    model: gives scores (N, K), or numbers if not `classification`. Letters and digits have no mirror image: count=1.
+    model: gives scores (N, K). means: "softmax" or "sigmoid", what makes probabilities of them, or "numbers", of which
+    the mean is taken as they are. Letters and digits have no mirror image: count=1.
     """
 
     __test__ = False  # no test of pytest's
 
-    def __init__(self, model: Any, count: int, classification: bool = True) -> None:
+    def __init__(self, model: Any, count: int, means: str = "softmax") -> None:
         super().__init__()
+        if means not in ("softmax", "sigmoid", "numbers"):
+            raise ValueError(f'means is "softmax", "sigmoid" or "numbers", got {means!r}')
         self.views = views(count)
-        self.model, self.classification = model, classification
+        self.model, self.means = model, means
 
     def forward(self, pictures: Tensor) -> Tensor:
         outputs = [self.model(Tensor(view(pictures.array))) for view in self.views]
-        if not self.classification:
-            return sum(outputs[1:], start=outputs[0]) / len(outputs)
-        chances = [nn.functional.softmax(output, dim=1) for output in outputs]
-        mean = sum(chances[1:], start=chances[0]) / len(chances)
-        return (mean + 1e-30).log()  # 0 would be minus infinity
+        if self.means == "numbers":
+            return _mean(outputs)
+        if self.means == "sigmoid":
+            yes, no = (_mean([(output * sign).sigmoid() for output in outputs]) for sign in (1.0, -1.0))
+            return (yes + 1e-30).log() - (no + 1e-30).log()
+        return (_mean([nn.functional.softmax(output, dim=1) for output in outputs]) + 1e-30).log()  # 0 would be -inf
+
+
+def _mean(outputs: list[Tensor]) -> Tensor:
+    return sum(outputs[1:], start=outputs[0]) / len(outputs)

@@ -127,7 +127,8 @@ def model_parts(tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], pat
             mean, deviation = np.asarray(scale["mean"]), np.asarray(scale["deviation"])
             own[weight] = own[weight] * deviation[:, None].astype(own[weight].dtype)
             own[bias] = (own[bias] * deviation + mean).astype(own[bias].dtype)
-        return {"tensors": own, **{name: about[name] for name in ("config", "preprocessing", "classes")}}
+        task = {"task": about["task"]} if "task" in about else {}
+        return {"tensors": own, **{name: about[name] for name in ("config", "preprocessing", "classes")}, **task}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise FileFormatError(path, 8, f"what the checkpoint says of its model is incomplete: {error!r}") from error
 

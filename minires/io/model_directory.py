@@ -27,28 +27,29 @@ _WEIGHTS, _KEY = "model.safetensors", "minires_model"
 
 def save(
     model: Any, path: files.PathLike, preprocessing: Mapping[str, Any] | None = None,
-    classes: Sequence[str] = (), metrics: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (), metrics: Mapping[str, Any] | None = None, task: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write `model` (with `state_dict()` and `config`) as a folder.
 
     preprocessing: the settings that rebuild the evaluation transform. classes: names in the order of their indices.
-    metrics: figures for metrics.json and the read-me.
+    metrics: figures for metrics.json and the read-me. task: what the labels are, where that is more than classes or
+    numbers (finetune/tasks); it stands in the weights' metadata and in task.json.
     """
     tensors = {name: move(tensor.array, "cpu") for name, tensor in model.state_dict().items()}
-    save_parts(path, tensors, model.config, preprocessing, classes, metrics)
+    save_parts(path, tensors, model.config, preprocessing, classes, metrics, task)
 
 
 def save_parts(
     path: files.PathLike, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None, classes: Sequence[str] = (),
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None, task: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write a model given as plain data. Raises ValueError for a class name that is empty or holds a line break."""
     wrong = [name for name in classes if not name or name.splitlines() != [name]]
     if wrong:
         raise ValueError(f"{wrong[0]!r} cannot be the name of a class in classes.txt")
     files.make_folder(path)
-    parts = save_file(os.path.join(path, _WEIGHTS), tensors, config, preprocessing, classes)
+    parts = save_file(os.path.join(path, _WEIGHTS), tensors, config, preprocessing, classes, task)
     texts = _companions(parts)
     texts["metrics.json"] = strict_json.report(dict(metrics or {}))
     texts["README.md"] = _read_me(parts, dict(metrics or {}), tensors)
@@ -59,11 +60,14 @@ def save_parts(
 def save_file(
     path: files.PathLike, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None, classes: Sequence[str] = (),
+    task: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the one file that holds all of a model: tensors, and the rest in its metadata. Returns the rest."""
     parts: dict[str, Any] = {
         "config": dict(config), "preprocessing": dict(preprocessing or {}), "classes": list(classes),
     }  # fmt: skip
+    if task is not None:
+        parts["task"] = dict(task)
     versions = {"format_version": FORMAT_VERSION, "minires_version": __version__}
     record = json.dumps({**versions, **parts}, allow_nan=False)
     safetensors.save_file(tensors, path, {_KEY: record})
@@ -108,7 +112,7 @@ def _build(parts: dict[str, Any], path: files.PathLike) -> tuple[Any, dict[str, 
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = f"its tensors do not fit the model {parts['config'].get('name')}: {error}"
         raise FileFormatError(path, None, " ".join(reason.split())) from error
-    model.metadata = {"preprocessing": parts["preprocessing"], "classes": parts["classes"]}
+    model.metadata = {name: parts[name] for name in ("preprocessing", "classes", "task") if parts.get(name) is not None}
     return model.eval(), parts
 
 
@@ -141,7 +145,7 @@ def _read_record(metadata: Mapping[str, str], path: files.PathLike) -> dict[str,
     parts: dict[str, Any] = {name: record[name] for name in ("config", "preprocessing", "classes") if name in record}
     if len(parts) < 3:
         raise FileFormatError(path, 8, "the record of the model is incomplete")
-    return parts
+    return {**parts, "task": record["task"]} if "task" in record else parts
 
 
 def is_model_directory(path: files.PathLike) -> bool:
@@ -155,6 +159,7 @@ def _companions(parts: Mapping[str, Any]) -> dict[str, str]:
         "config.json": json.dumps(parts["config"], indent=2, allow_nan=False) + "\n",
         "preprocessing.json": json.dumps(parts["preprocessing"], indent=2, allow_nan=False) + "\n",
         "classes.txt": "".join(f"{name}\n" for name in parts["classes"]),
+        **({"task.json": json.dumps(parts["task"], indent=2, allow_nan=False) + "\n"} if "task" in parts else {}),
     }
 
 
@@ -165,6 +170,8 @@ def _read_companions(path: files.PathLike) -> dict[str, Any]:
         found[name] = _parse(files.read_text(file), file)
     classes = os.path.join(path, "classes.txt")
     found["classes"] = files.read_text(classes).splitlines() if os.path.exists(classes) else []
+    if os.path.exists(file := os.path.join(path, "task.json")):
+        found["task"] = _parse(files.read_text(file), file)
     return found
 
 

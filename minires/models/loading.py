@@ -35,7 +35,8 @@ def load(f: files.PathLike, *, num_classes: int | None = None, ema: bool = False
     fitted.target.options.update(options)
     model = registry.fill(fitted, num_classes, f).eval()
     if recorded is not None and recorded["config"] is not None:
-        model.metadata = {"preprocessing": recorded["preprocessing"], "classes": recorded["classes"]}
+        known = ("preprocessing", "classes", "task")
+        model.metadata = {name: recorded[name] for name in known if recorded.get(name) is not None}
     return model
 
 

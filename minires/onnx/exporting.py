@@ -24,6 +24,7 @@ def export(
     model: Module, path: files.PathLike, input_shape: Sequence[int] = (1, 3, 224, 224), dynamic_batch: bool = True,
     class_names: Sequence[str] | None = None, preprocessing: Any = None, *, dynamic_size: bool = False,
     input_name: str = "input", output_name: str = "logits", opset_version: int | None = None,
+    task: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write `model` in eval mode to an ONNX file; the model itself stays as it is.
 
@@ -32,7 +33,8 @@ def export(
     over the whole picture allow: all of minires.models. Real numbers are written as float32. Constants are called as in
     the state dict ("layer1.0.conv1.weight").
     class_names, preprocessing (a Preprocessing, or its `to_config()`): kept as JSON in the metadata under these names,
-    beside minires_version. opset_version: from 18 to 28, by default the newest of these that the installed onnx knows;
+    beside minires_version; so is task, what the outputs mean where that is not one class a picture.
+    opset_version: from 18 to 28, by default the newest of these that the installed onnx knows;
     older programs read older ones only (onnxruntime from 1.18 on reads 21).
     The file is checked by onnx.checker before it is written, whole or not at all. Raises MiniresError if onnx is not
     installed, or the model does something that has no counterpart: it is named, with its module.
@@ -46,14 +48,15 @@ def export(
     operators = [onnx.helper.make_opsetid("", opset)]
     copied = copy.deepcopy(model).eval()
     found = trace_sizes(copied, shape, _dtype(copied), dynamic_batch, dynamic_size)
-    if class_names is not None and len(class_names) != found.output.shape[-1]:
+    ranks = (task or {}).get("name") == "ordinal"  # one output less than classes
+    if class_names is not None and len(class_names) - ranks != found.output.shape[-1]:
         raise ValueError(f"{len(class_names)} class names for {found.output.shape[-1]} outputs")
     proto = onnx.helper.make_model(
         _graph(onnx, copied, found, (dynamic_batch, dynamic_size), (input_name, output_name)), producer_name="minires",
         producer_version=__version__, opset_imports=operators,
         ir_version=onnx.helper.find_min_ir_version_for(operators),
     )  # fmt: skip
-    onnx.helper.set_model_props(proto, _metadata(class_names, preprocessing))
+    onnx.helper.set_model_props(proto, _metadata(class_names, preprocessing, task))
     if proto.ByteSize() > LARGEST:
         raise refuse(f"{proto.ByteSize()} bytes are more than one file of this format may have", "onnx.too_large")
     onnx.checker.check_model(proto, full_check=True)
@@ -121,11 +124,15 @@ def _name(model: Module) -> str:
     return config["name"] if isinstance(config, Mapping) and "name" in config else type(model).__name__
 
 
-def _metadata(class_names: Sequence[str] | None, preprocessing: Any) -> dict[str, str]:
+def _metadata(
+    class_names: Sequence[str] | None, preprocessing: Any, task: Mapping[str, Any] | None
+) -> dict[str, str]:  # fmt: skip
     found = {"minires_version": __version__}
     if class_names is not None:
         found["class_names"] = json.dumps(list(class_names))
     if preprocessing is not None:
         config = preprocessing if isinstance(preprocessing, Mapping) else preprocessing.to_config()
         found["preprocessing"] = json.dumps(dict(config), allow_nan=False)
+    if task is not None:
+        found["task"] = json.dumps(dict(task), allow_nan=False)
     return found

@@ -40,6 +40,30 @@ def signals(layers: Sequence[LayerFlow]) -> Html:
     return inline(signal_chart({"trained model": layers}))
 
 
+def agreement(truth: Any, said: Any, labels: tuple[str, str], side: int = 420) -> Html:
+    """Points (N,) and (N,) on equal axes, with the diagonal and the ends of the axes."""
+    truth, said = np.asarray(truth, np.float64), np.asarray(said, np.float64)
+    low, high = min(truth.min(), said.min()), max(truth.max(), said.max())
+    size = high - low if high > low else 1.0
+    left, bottom, inner = 60, side - 40, side - 80
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + inner * (x - low) / size, bottom - inner * (y - low) / size
+
+    chart = Chart(side, side)
+    chart.marks.append(Line([(left, bottom - inner), (left, bottom), (left + inner, bottom)], INK))
+    chart.marks.append(Line([place(low, low), place(high, high)], COLOURS_OF_CLASSES[7]))
+    for x, y in zip(truth, said, strict=True):
+        across, up = place(x, y)
+        chart.marks.append(Line([(across - DOT / 2, up), (across + DOT / 2, up)], COLOURS_OF_CLASSES[0], DOT))
+    for value, where in ((low, 0.0), (high, float(inner))):
+        chart.marks.append(Words(left + where, bottom + 16, f"{value:.4g}", "middle"))
+        chart.marks.append(Words(left - 6, bottom - where + 4, f"{value:.4g}", "end"))
+    chart.marks.append(Words(left + inner / 2, side - 6, labels[0], "middle"))
+    chart.marks.append(Words(8, 24, labels[1]))
+    return inline(chart)
+
+
 def scatter(
     places: Any, groups: Sequence[int], names: Sequence[str], labels: tuple[str, str], side: int = 460
 ) -> Html:  # fmt: skip

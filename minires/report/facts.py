@@ -54,7 +54,11 @@ class Facts:
     calibration: Calibration | None = None
     temperature: tuple[float, float, float, str] | None = None
     mistakes: list[Sample] = field(default_factory=list)
-    answers: tuple[np.ndarray, np.ndarray] | None = None  # regression: labels (N,) and predictions (N,)
+    task: str = "classification"
+    pictures: dict[str, int] = field(default_factory=dict)  # split -> pictures, where counts are not of single classes
+    headline: list[str] = field(default_factory=list)  # the figures of the first table; [] for the usual ones
+    answers: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list)  # regression: name, labels, said
+    tables: list[tuple[str, str, list[str], list[list[Any]]]] = field(default_factory=list)  # title, text, head, rows
     review: list[Review] = field(default_factory=list)
     review_file: bool = False  # whether the pictures are files, so that review.csv names them
     embedding: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None

@@ -33,10 +33,10 @@ def render(facts: Facts) -> str:
     head = tag("head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
                tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
                tag("title", facts.title), tag("style", STYLE))  # fmt: skip
-    parts = [sections.figures(facts), sections.data(facts), sections.training(facts), sections.confusion(facts),
-             sections.answers(facts), sections.calibration(facts), sections.mistakes(facts), sections.review(facts),
-             sections.embedding(facts), sections.signals(facts), sections.facts_table("Model", facts.model),
-             sections.facts_table("Hyper-parameters", facts.settings),
+    parts = [sections.figures(facts), sections.data(facts), sections.training(facts), sections.tables(facts),
+             sections.confusion(facts), sections.answers(facts), sections.calibration(facts), sections.mistakes(facts),
+             sections.review(facts), sections.embedding(facts), sections.signals(facts),
+             sections.facts_table("Model", facts.model), sections.facts_table("Hyper-parameters", facts.settings),
              sections.facts_table("Versions", facts.versions)]  # fmt: skip
     body = tag("body", tag("h1", facts.title), tag("p", f"{facts.status}; seed {facts.seed}"), *parts)
     return "<!DOCTYPE html>\n" + tag("html", head, body, lang="en") + "\n"

@@ -11,6 +11,11 @@ from minires.report.facts import Facts, Sample
 from minires.report.markup import Html, folded, join, table, tag
 from minires.report.pictures import heated, matrix_picture, picture
 
+BASELINES = {
+    "regression": "the mean of the training labels, said of every picture.",
+    "multi-label": "the same of every picture: how frequent each label was in training.",
+    "ordinal": "the median class of the training pictures, said of every picture.",
+}
 FIGURES = ("top1", "top5", "balanced_acc", "macro_f1", "loss", "rmse", "mae", "r2")
 MOST_CELLS = 20  # classes whose confusion is a table of numbers; more of them are a picture
 MOST_ROWS = 50  # rows of a long table that are shown at once
@@ -29,23 +34,27 @@ def interval(ends: Sequence[float] | None, digits: int = 4) -> str:
 
 def figures(facts: Facts) -> Html:
     """Before and after, with intervals."""
-    names = [name for name in FIGURES if name in facts.after]
-    intervals = facts.after.get("intervals") or {}
-    rows = [[name, number(facts.before.get(name)), tag("b", number(facts.after[name])), interval(intervals.get(name))]
+    names = [name for name in facts.headline or FIGURES if name in facts.after]
+    intervals, usual = facts.after.get("intervals") or {}, facts.after.get("baseline")
+    rows = [[name, number(facts.before.get(name)), tag("b", number(facts.after[name])), interval(intervals.get(name)),
+             *([] if usual is None else [number(usual.get(name))])]
             for name in names]  # fmt: skip
     text = (f"Measured on {facts.after['samples']} {facts.split} pictures, with the weights of epoch "
             f"{facts.best_epoch} of {facts.epochs}.")  # fmt: skip
     if facts.split == "train":
         text += " These are the pictures that the model was trained on: nothing says how it does on others."
-    return tag("section", tag("h2", "Before and after"), tag("p", text),
-               table(["figure", "before", "after", "95 % interval"], rows))  # fmt: skip
+    head = ["figure", "before", "after", "95 % interval"]
+    if usual is not None:
+        head.append("baseline")
+        text += f" Baseline: {BASELINES[facts.task]}"
+    return tag("section", tag("h2", "Before and after"), tag("p", text), table(head, rows))
 
 
 def data(facts: Facts) -> Html:
     """What the run was trained and measured on, with some training pictures as the model saw them."""
     names = list(dict.fromkeys(name for counts in facts.counts.values() for name in counts))
     splits = list(facts.counts)
-    totals = ["all", *(sum(facts.counts[split].values()) for split in splits)]
+    totals = ["all", *(facts.pictures.get(split, sum(facts.counts[split].values())) for split in splits)]
     rows = [] if names == [""] else [[name, *(facts.counts[split].get(name, 0) for split in splits)] for name in names]
     shown = table(["class", *splits], [totals, *rows[:MOST_ROWS]])
     rest = tag("p", f"and {len(rows) - MOST_ROWS} more classes") if len(rows) > MOST_ROWS else None
@@ -133,18 +142,38 @@ def mistakes(facts: Facts) -> Html | None:
     if not facts.mistakes:
         return None
     text = "The pictures with the largest losses; in red, where the model found what it said (Grad-CAM)."
-    if not facts.classes:
+    if facts.task == "regression":
         text = "The pictures with the largest errors."
+    if facts.task == "multi-label":
+        text = "The pictures with the largest losses; in red, what spoke for the label that was most wrong (Grad-CAM)."
+    if facts.task == "ordinal":
+        text = "The pictures with the largest losses; in red, what made the model say a higher rank (Grad-CAM)."
     return tag("section", tag("h2", "Worst mistakes"), tag("p", text), *gallery("", facts.mistakes)[1:])
 
 
 def answers(facts: Facts) -> Html | None:
     """Regression: what was said over what is."""
-    if facts.answers is None:
+    if not facts.answers:
         return None
-    truth, predicted = facts.answers
-    drawing = charts.scatter(np.stack([truth, predicted], axis=1), [0] * len(truth), [], ("label", "prediction"))
-    return tag("section", tag("h2", "Predictions"), drawing)
+    parts = []
+    for name, truth, predicted in facts.answers:
+        drawing = charts.agreement(truth, predicted, ("label", "prediction"))
+        parts.append(join([tag("h3", name) if name else None, drawing]))
+    text = "A point a picture: what was said over what is. On the line both are the same."
+    return tag("section", tag("h2", "Predictions"), tag("p", text), *parts)
+
+
+def tables(facts: Facts) -> Html | None:
+    """What a task tells in tables of its own."""
+    if not facts.tables:
+        return None
+    parts: list[Html] = []
+    for title, text, head, rows in facts.tables:
+        cells = [[number(cell, 3) if cell is None or isinstance(cell, float) else cell for cell in row] for row in rows]
+        parts += [tag("h2", title), tag("p", text), table(head, cells[:MOST_ROWS])]
+        if len(cells) > MOST_ROWS:
+            parts.append(folded(f"{len(cells) - MOST_ROWS} more", table(head, cells[MOST_ROWS:MOST_FOLDED])))
+    return tag("section", *parts)
 
 
 def review(facts: Facts) -> Html | None:

@@ -10,7 +10,8 @@ from minires.explain.intervals import (
     regression_intervals,
     wilson,
 )
-from minires.finetune.inference import classification_figures, regression_figures
+from minires.finetune.tasks.classification import classification_figures
+from minires.finetune.tasks.regression import regression_figures
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 7, 200)

@@ -6,7 +6,8 @@ import pytest
 import minires as mr
 from minires import nn
 from minires.errors import DataError
-from minires.finetune.inference import forward, regression_figures
+from minires.finetune.inference import forward
+from minires.finetune.tasks.regression import regression_figures
 from minires.finetune.targets import TargetScale
 
 

@@ -90,7 +90,7 @@ def test_a_missing_table_a_missing_column_and_pictures_without_files(place, tmp_
     with pytest.raises(DataError, match="no column 'action'"):
         finetune(**settings, review=str(tmp_path / "review.csv"))
     (tmp_path / "review.csv").write_text("path,action\nred/1.png,delete\n")
-    with pytest.raises(UsageError, match="--review is for classes of picture files"):
+    with pytest.raises(UsageError, match="--review is for picture files of one class each"):
         finetune(data="digits", review=str(tmp_path / "review.csv"), output=str(tmp_path / "run"))
 
 

@@ -26,17 +26,20 @@ def test_the_views():
             views(wrong)
 
 
-@pytest.mark.parametrize("classification", [True, False])
-def test_the_mean_of_the_answers(classification):
+@pytest.mark.parametrize("means", ["softmax", "sigmoid", "numbers"])
+def test_the_mean_of_the_answers(means):
     mr.manual_seed(1)
     model = models.create("cifar_resnet", depth=8, num_classes=3).eval()
     x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32))
     with mr.no_grad():
-        answer = TestTimeAugmentation(model, 4, classification)(x).numpy()
+        answer = TestTimeAugmentation(model, 4, means)(x).numpy()
         parts = [model(Tensor(view(x.array))).numpy() for view in views(4)]
-    if classification:
+    if means == "softmax":
         chances = [np.exp(part) / np.exp(part).sum(axis=1, keepdims=True) for part in parts]
         assert np.allclose(np.exp(answer), np.mean(chances, axis=0), atol=1e-6)
+    elif means == "sigmoid":
+        chances = [1 / (1 + np.exp(-part)) for part in parts]
+        assert np.allclose(1 / (1 + np.exp(-answer)), np.mean(chances, axis=0), atol=1e-6)
     else:
         assert np.allclose(answer, np.mean(parts, axis=0), atol=1e-6)
 

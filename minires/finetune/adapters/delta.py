@@ -98,6 +98,7 @@ def save_delta(
         "head": describe_head(model.get_submodule(model.head_name), model.num_features),
         "preprocessing": dict(preprocessing or known.get("preprocessing") or {}),
         "classes": list(named) if (named := classes or known.get("classes")) is not None else None,
+        **({"task": known["task"]} if "task" in known else {}),
     }  # fmt: skip
     safetensors.save_file(kept, path, {KEY: json.dumps(record, allow_nan=False)})
 
@@ -170,7 +171,8 @@ def _put(model: Any, tensors: Mapping[str, np.ndarray], record: dict[str, Any]) 
     lacking = sorted(needed & set(report.missing_keys))
     if lacking or report.unexpected_keys:
         raise ValueError(f"it lacks {lacking[:3]} and has {list(report.unexpected_keys)[:3]}")
-    model.metadata = {"preprocessing": record["preprocessing"], "classes": record["classes"] or []}
+    task = {"task": record["task"]} if "task" in record else {}
+    model.metadata = {"preprocessing": record["preprocessing"], "classes": record["classes"] or [], **task}
 
 
 def _take_back(model: Any, before: Mapping[str, Any], head: Any) -> None:
