@@ -15,6 +15,7 @@ from minires.onnx.tracing import varies
 from minires.ops import activation, choice, elementwise, linalg, reduce
 from minires.ops.group_norm import GroupNorm
 from minires.ops.norm import BatchNormInference
+from minires.ops.moments import Norm2
 from minires.tensor import Tensor
 
 Writer = Callable[..., str]
@@ -106,6 +107,7 @@ TABLE: dict[Any, Writer] = {
     linalg.MatMul: simple("MatMul"), linalg.Linear: _linear,
     BatchNormInference: _batch_norm, GroupNorm: _group_norm,
     reduce.Sum: reduction("ReduceSum"), reduce.Mean: reduction("ReduceMean"), reduce.Extreme: _extreme,
+    Norm2: reduction("ReduceL2"),
     reduce.ExtremeOfAll: _extreme,
     reduce.LogSumExp: reduction("ReduceLogSumExp"),
     **windows.TABLE, **shapes.TABLE,

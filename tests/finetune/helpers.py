@@ -12,10 +12,12 @@ from minires.io import model_directory
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
 
 
-def make_photos(root: pathlib.Path, per_class: int = 12, size: int = 12) -> pathlib.Path:
-    """root/blue, root/green, root/red: one colour and noise. Sizes differ."""
+def make_photos(
+    root: pathlib.Path, per_class: int = 12, size: int = 12, colours: dict[str, tuple[int, int, int]] | None = None
+) -> pathlib.Path:
+    """root/blue, root/green, root/red (or those of `colours`): one colour and noise. Sizes differ."""
     rng = np.random.default_rng(5)
-    for name, colour in COLOURS.items():
+    for name, colour in (colours or COLOURS).items():
         (root / name).mkdir(parents=True)
         for index in range(per_class):
             width, height = (int(side) for side in rng.integers(size - 3, size + 4, 2))

@@ -47,7 +47,7 @@ def test_a_space_in_words(word, dimension):
     [(["lr"], "NAME=LOW..HIGH"), (["lr="], "NAME=LOW"), (["epoch=1,2"], "did you mean epochs"),
      (["lr=0.1..0.01"], "LOW below"),
      (["lr=0.1..0.2:cubic"], "perhaps :log"), (["momentum=0..0.9:log"], "begins above 0"), (["opt=a..b"], "no number"),
-     (["opt=sgd,lion"], "--opt is one of"), (["epochs=1..9:log"], "drawn evenly"), (["data=a,b"], "cannot be searched"),
+     (["opt=sgd,lyon"], "--opt is one of"), (["epochs=1..9:log"], "drawn evenly"), (["data=a,b"], "cannot be searched"),
      (["scale=0.5,1"], "cannot be searched"), (["lr=1,2", "lr=3,4"], "twice"), ([], "is missing"),
      (["no_aug=maybe"], "true or false")],
 )  # fmt: skip
