@@ -24,6 +24,7 @@ COMMANDS = {
     "lr-find": "suggest a learning rate: train a little while it grows, and see where the loss falls",
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",
+    "add-classes": "teach a model of embeddings new classes by a few pictures, without training",
     "report": "write a run's report.html anew: curves, confusion, worst mistakes, where the model looks",
     "export": "write a trained model for other programs: ONNX, torch, safetensors",
     "summary": "show a model's layers, parameters, multiply-adds and memory",
@@ -88,7 +89,7 @@ def _run(words: list[str]) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+        lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
         output.result(HELP.format(commands="\n".join(lines)).rstrip())
         return DONE if words else WRONG_USE
     if words[0] in ("-V", "--version"):

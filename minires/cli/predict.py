@@ -13,14 +13,15 @@ from minires.cli.options import BASE, DEVICE, TTA, Parser, add_common, count
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
+    from minires.cli.answers import Words
     from minires.finetune.inference import Prediction
-    from minires.finetune.loading import LoadedModel
 
 FORMATS = ("table", "csv", "json", "jsonl")
 EXAMPLES = """  minires predict runs/finetune-resnet20-1 a.jpg b.png
   minires predict runs/finetune-resnet20-1/model photos/ --recursive --format csv --output labels.csv
   minires predict resnet50.pth photos/ --class-map imagenet.txt
   minires predict https://example.org/flowers-1b2c3d4e.safetensors photos/
+  minires predict runs/finetune-resnet20-1 a.jpg --nearest photos/ --topk 3        the most alike
   find photos -name '*.jpg' | minires predict runs/finetune-resnet20-1 - --format jsonl"""
 
 
@@ -33,13 +34,17 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--topk", "--top", metavar="N", help="classes shown for each picture (default: 5)")
     parser.add_argument("--format", metavar="TEXT", help=f"{', '.join(FORMATS)} (default: table)")
     parser.add_argument("--output", metavar="FILE", help="write the answers to a file instead of stdout")
-    parser.add_argument("--embeddings", metavar="FILE", help="also write what the head is given, the pooled features, "
-                        "to a .npz file: paths (N,) and embeddings (N, features) of the pictures that could be "
-                        "read")  # fmt: skip
+    parser.add_argument("--embeddings", metavar="FILE", help="also write what the head is given, the pooled features "
+                        "(after --loss arcface, cosface or triplet: the embeddings), to a .npz file: paths (N,) and "
+                        "embeddings (N, features) of the pictures that could be read")  # fmt: skip
+    parser.add_argument("--nearest", metavar="FOLDER", help="answer with the pictures in this folder that are most "
+                        "alike, --topk of them, and the cosines of their embeddings with the picture's")  # fmt: skip
     parser.add_argument("--fuse", action="store_true", help="fold batch norms into convolutions: for many pictures "
                         "faster, and the last digit may differ")  # fmt: skip
     parser.add_argument("--device", metavar="TEXT", help=DEVICE)
     parser.add_argument("--tta", metavar="N", help=TTA)
+    parser.add_argument("--threshold", metavar="X", help="multi-label models: say labels above this probability "
+                        "(default: the one that the model was trained with)")  # fmt: skip
     parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")
@@ -53,7 +58,11 @@ def run(name: str, words: Sequence[str]) -> int:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}; got {style!r}", code="usage.value")
     topk, batch_size = count(given, "topk", 5), count(given, "batch_size", 32)
 
+    from minires.cli.answers import words_of
+    from minires.cli.nearest import NearestPictures, gallery_of
     from minires.finetune import devices, inference, loading
+    from minires.finetune.embeddings import width_of
+    from minires.finetune.settings import FIELDS, check_value
     from minires.io import files
 
     place = devices.find_device(given.get("device", "cpu"))
@@ -62,17 +71,25 @@ def run(name: str, words: Sequence[str]) -> int:
     say = (lambda text: None) if given.get("quiet") else output.say
     loaded = loading.load_model(given["model"], given.get("class_map"), given.get("model_name"), say=say,
                                 base=given.get("base"), progress=False if given.get("quiet") else None)  # fmt: skip
+    if "threshold" in given:
+        loaded = loaded.with_threshold(check_value(FIELDS["threshold"], given["threshold"]))
     paths = _pictures(given["inputs"], given.get("recursive", False))
     target, embeddings = given.get("output"), given.get("embeddings")
     _check_targets(target, embeddings)
-    topk, width = min(topk, len(loaded.classes)), loaded.model.num_features
+    width = width_of(loaded.model)
     loaded = loaded.fused() if given.get("fuse") else loaded
     views = count(given, "tta", 1)
     if views > 1 and embeddings is not None:
         raise UsageError("--embeddings are those of one picture, --tta looks at several views", code="usage.conflict")
+    if given.get("nearest") is not None and (views > 1 or given.get("fuse")):
+        raise UsageError(f"--nearest does not go with {'--tta' if views > 1 else '--fuse'}", code="usage.conflict")
     loaded = loaded.with_views(views)
     loaded.model.to(place)
-    predictions = inference.predict(loaded, paths, batch_size, features=embeddings is not None)
+    told: Words = words_of(loaded.kind, min(topk, len(loaded.classes)))
+    if given.get("nearest") is not None:
+        told = NearestPictures(gallery_of(loaded, given["nearest"], batch_size), topk)
+    wants_features = embeddings is not None or given.get("nearest") is not None
+    predictions = inference.predict(loaded, paths, batch_size, features=wants_features)
     failed: list[Prediction] = []
     read: list[Prediction] = []
 
@@ -85,7 +102,7 @@ def run(name: str, words: Sequence[str]) -> int:
                 read.append(prediction)
             yield prediction
 
-    blocks = _WRITERS[style](kept(), loaded, topk)
+    blocks = _WRITERS[style](kept(), told)
     if target is None:
         for block in blocks:
             output.write(block)
@@ -156,33 +173,17 @@ def _npz(predictions: "Sequence[Prediction]", width: int) -> bytes:
 # ---------------------------------------------------------------------------------------------- formats, block by block
 
 
-def _table(predictions: Any, loaded: "LoadedModel", topk: int) -> Any:
+def _table(predictions: Any, words: "Words") -> Any:
     for prediction in predictions:
         if prediction.error is None:
-            yield f"{_printable(prediction.path)}: {_answer(prediction, loaded, topk)}\n"
+            yield f"{_printable(prediction.path)}: {words.line(prediction)}\n"
 
 
-def _answer(prediction: "Prediction", loaded: "LoadedModel", topk: int) -> str:
-    if not loaded.classes:
-        return "  ".join(f"{value:.6g}" for value in prediction.values)
-    best = prediction.top(topk)
-    return "  ".join(f"{loaded.classes[index]} {100 * prediction.values[index]:.1f}%" for index in best)
-
-
-def _csv(predictions: Any, loaded: "LoadedModel", topk: int) -> Any:
-    if loaded.classes:
-        pairs = [("label", "prob")] + [(f"label_{rank}", f"prob_{rank}") for rank in range(2, topk + 1)]
-        columns = ["path", *(name for pair in pairs for name in pair)]
-    else:
-        columns = ["path", "value"]
-    yield _line(columns)
+def _csv(predictions: Any, words: "Words") -> Any:
+    yield _line(["path", *words.columns()])
     for prediction in predictions:
-        if prediction.error is None and loaded.classes:
-            best = prediction.top(topk)
-            cells = [cell for index in best for cell in (loaded.classes[index], f"{prediction.values[index]:.6f}")]
-            yield _line([prediction.path, *cells])
-        elif prediction.error is None:
-            yield _line([prediction.path, *(repr(value) for value in prediction.values)])
+        if prediction.error is None:
+            yield _line([prediction.path, *words.cells(prediction)])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -191,27 +192,22 @@ def _line(cells: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _json(predictions: Any, loaded: "LoadedModel", topk: int) -> Any:
+def _json(predictions: Any, words: "Words") -> Any:
     yield "["
     for number, prediction in enumerate(predictions):
-        yield (",\n " if number else "\n ") + json.dumps(_record(prediction, loaded, topk), allow_nan=False)
+        yield (",\n " if number else "\n ") + json.dumps(_record(prediction, words), allow_nan=False)
     yield "\n]\n"
 
 
-def _jsonl(predictions: Any, loaded: "LoadedModel", topk: int) -> Any:
+def _jsonl(predictions: Any, words: "Words") -> Any:
     for prediction in predictions:
-        yield json.dumps(_record(prediction, loaded, topk), allow_nan=False) + "\n"
+        yield json.dumps(_record(prediction, words), allow_nan=False) + "\n"
 
 
-def _record(prediction: "Prediction", loaded: "LoadedModel", topk: int) -> dict[str, Any]:
+def _record(prediction: "Prediction", words: "Words") -> dict[str, Any]:
     if prediction.error is not None:
         return {"path": prediction.path, "error": {"code": prediction.error.code, "message": prediction.error.message}}
-    finite = [value if value == value and abs(value) != float("inf") else None for value in prediction.values]
-    if not loaded.classes:
-        return {"path": prediction.path, "values": finite}
-    best = prediction.top(topk)
-    return {"path": prediction.path,
-            "predictions": [{"label": loaded.classes[index], "prob": finite[index]} for index in best]}  # fmt: skip
+    return {"path": prediction.path, **words.record(prediction)}
 
 
 def _printable(path: str) -> str:

@@ -37,6 +37,18 @@ VARIANTS = {
     "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, 1e-3, 100, 10),
 }
 BEFORE = "before training"
+STRATEGY = "strategy"  # the name of a fourth way: that of --strategy
+STRATEGY_RATES = {"lp-ft": 1e-3, "gradual": 1e-3}  # what trains everything in the end; small strategies bear more
+SMALL_RATE = 3e-3
+
+
+def ways_with(strategy: str) -> dict[str, Variant]:
+    """The ways of a comparison: the usual ones, and with another strategy than "full" that one, too."""
+    if strategy == "full":
+        return VARIANTS
+    own = Variant(f"strategy {strategy}", "finetune", {"freeze": "none", "strategy": strategy},
+                  STRATEGY_RATES.get(strategy, SMALL_RATE), 100, 10)  # fmt: skip
+    return {**VARIANTS, STRATEGY: own}
 
 
 @dataclass
@@ -56,17 +68,26 @@ class Run:
 
 @dataclass
 class Comparison:
-    """All runs. `table()` is what they come to, `model_path` the fully fine-tuned model of the first seed."""
+    """All runs. `table()` is what they come to, `model_path` the fully fine-tuned model of the first seed.
+
+    strategy: "full", or that of the fourth way.
+    """
 
     path: str
     data: str
     seeds: list[int]
     runs: list[Run] = field(default_factory=list)
+    strategy: str = "full"
+
+    @property
+    def ways(self) -> dict[str, Variant]:
+        """The ways that are compared."""
+        return ways_with(self.strategy)
 
     @property
     def complete(self) -> bool:
         """Whether every way was trained with every seed."""
-        return len(self.runs) == len(self.seeds) * len(VARIANTS)
+        return len(self.runs) == len(self.seeds) * len(self.ways)
 
     @property
     def model_path(self) -> str:
@@ -81,15 +102,15 @@ class Comparison:
         """A row for each way: title, mean and spread (standard deviation; None for one seed) of top1, mean seconds."""
         full = self.of("full")
         rows = [_row(BEFORE, [run.before["top1"] for run in full], [])] if full else []
-        for name, variant in VARIANTS.items():
+        for name, variant in self.ways.items():
             if own := self.of(name):
                 rows.append(_row(variant.title, [run.after["top1"] for run in own], [run.seconds for run in own]))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"data": self.data, "seeds": self.seeds, "complete": self.complete, "path": self.path,
-                "model_path": self.model_path if self.complete else None, "table": self.table(),
+        return {"data": self.data, "seeds": self.seeds, "strategy": self.strategy, "complete": self.complete,
+                "path": self.path, "model_path": self.model_path if self.complete else None, "table": self.table(),
                 "runs": [dataclasses.asdict(run) for run in self.runs]}  # fmt: skip
 
     def to_csv(self) -> str:
@@ -109,7 +130,7 @@ class Comparison:
                   "loss": "loss, training pictures"}  # fmt: skip
         return draw([
             Panel(titles[name], "epoch", [_series(variant.title, [run.history for run in self.of(key)], name)
-                                          for key, variant in VARIANTS.items()], percent=name != "loss")
+                                          for key, variant in self.ways.items()], percent=name != "loss")
             for name in (column, "loss")
         ], width=560)  # fmt: skip
 

@@ -1,11 +1,12 @@
-"""What is the pretrained model worth? The same few labels, the same test pictures, and four ways to use them.
+"""What is the pretrained model worth? The same few labels, the same test pictures, and some ways to use them.
 
     before       the pretrained model with a fresh head that has seen nothing
     scratch      the same network, trained from random numbers
     head         the pretrained model, only its head trained
     full         the pretrained model, everything trained
+    strategy     with --strategy: the pretrained model, trained in that way
 
-Each seed draws its own split, its own few labels, its own fresh head and its own order; within a seed the four share
+Each seed draws its own split, its own few labels, its own fresh head and its own order; within a seed the ways share
 them. Every training is a run like any other, in a folder of its own; beside them lie comparison.json and .csv, and
 curves.svg and .png. An interrupted comparison goes on where it stopped (`resume`).
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minires.errors import UsageError
-from minires.finetune.compared import VARIANTS, Comparison, Run
+from minires.finetune.compared import STRATEGY, VARIANTS, Comparison, Run, Variant, ways_with
 from minires.finetune.fitting import steps_in_epoch
 from minires.finetune.job import Job
 from minires.finetune.pictures import is_digits
@@ -38,13 +39,13 @@ Say = Callable[[str], None]
 USUAL = {"patience": 0, "eval_metric": "loss", "norm_weight_decay": 0.0}
 # Few labels leave many digits for the test; and a digit fills its picture, so that a small crop would cut off ink.
 USUAL_FOR_DIGITS = {"val_split": 0.05, "test_split": 0.5, "scale": (0.8, 1.0)}
-REFUSED = {"freeze": "it compares what is frozen", "strategy": "it compares what is trained",
-           "unfreeze_at": "it compares what is trained", "max_steps": "each training must end",
-           "task": "it compares accuracies"}  # fmt: skip
+REFUSED = {"freeze": "it compares what is frozen", "unfreeze_at": "it compares what is trained",
+           "max_steps": "each training must end", "task": "it compares accuracies"}  # fmt: skip
 # of these, the value that changes nothing
-ALLOWED = {"freeze": "none", "strategy": "full", "unfreeze_at": (), "task": "classification"}
+ALLOWED = {"freeze": "none", "unfreeze_at": (), "task": "classification"}
 SEEDS = 3
 COMMAND = "finetune --compare"
+OF_STRATEGY = ("strategy", "lora_rank", "lora_alpha")  # settings of the fourth way alone
 
 
 def compare(
@@ -53,7 +54,8 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """Train the three ways with `seeds` seeds each (default: 3): the settings' `seed` and the following ones.
 
-    Settings are those of `finetune`; what is given holds for every way. output: folder (default:
+    Settings are those of `finetune`; what is given holds for every way, but that `strategy` (lora, lp-ft, ...) makes a
+    fourth one. output: folder (default:
     runs/compare-MODEL-N). resume, overwrite, say, progress: as in `finetune`; a resumed comparison keeps its settings.
 
     Raises UsageError for settings that do not go with a comparison, and what `finetune` raises.
@@ -80,7 +82,7 @@ def _clear_runs(folder: RunFolder) -> None:
     """Take out what the runs of an earlier comparison wrote: it may have had more seeds than this one."""
     for seed in files.list_folder(folder.path):
         if re.fullmatch(r"seed-\d+", seed):
-            for name in set(VARIANTS) & set(files.list_folder(folder.file(seed))):
+            for name in {*VARIANTS, STRATEGY} & set(files.list_folder(folder.file(seed))):
                 with RunFolder.create(folder.file(seed, name), overwrite=True):
                     pass
 
@@ -99,14 +101,19 @@ def _steps_per_epoch(job: Job) -> int:
 
 def _settings(variant: str, given: Mapping[str, Any], seed: int, steps_per_epoch: int) -> Settings:
     """The settings of one training."""
-    way, weights = VARIANTS[variant], given.get("weights")
+    way, weights = _ways(given)[variant], given.get("weights")
     usual: dict[str, Any] = {"epochs": way.epochs(steps_per_epoch), "opt": "adamw"}
     if given.get("opt") is None:  # another optimizer brings its own learning rate
         usual["lr"] = way.lr
-    values = {**usual, **given, **way.fixed, "seed": seed}
+    shared = {name: value for name, value in given.items() if variant == STRATEGY or name not in OF_STRATEGY}
+    values = {**usual, **shared, **way.fixed, "seed": seed}
     if variant == "scratch" and weights is not None and os.path.isdir(weights):
         values["model"] = weights  # the same network; only its weights are left behind
     return make_settings(values).check()
+
+
+def _ways(given: Mapping[str, Any]) -> dict[str, Variant]:
+    return ways_with(given.get("strategy") or "full")
 
 
 def _count(seeds: Any) -> int:
@@ -120,6 +127,10 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, reason in REFUSED.items():
         if settings.get(name) not in (None, ALLOWED.get(name)):
             raise UsageError(f"{flag(name)} does not go with --compare: {reason}", code="usage.conflict")
+    if settings.get("strategy") == "head":
+        raise UsageError(
+            "--strategy head is among the ways that --compare compares: leave it out", code="usage.conflict"
+        )
     if settings.get("weights") == "none":
         raise UsageError("--weights none leaves nothing to compare with", code="usage.conflict")
     checked = make_settings(settings).check()
@@ -149,7 +160,8 @@ def _run_all(
 ) -> Comparison:  # fmt: skip
     """Every run that is not there yet, and after each what all of them come to so far."""
     first = settings["seed"]
-    comparison = Comparison(folder.path, settings["data"], list(range(first, first + seeds)))
+    comparison = Comparison(folder.path, settings["data"], list(range(first, first + seeds)),
+                            strategy=settings.get("strategy") or "full")  # fmt: skip
     if os.path.isfile(folder.file("comparison.json")):
         comparison.runs = [Run(**run) for run in folder.read_json("comparison.json")["runs"]]
         for run in comparison.runs:  # the folder may have been moved
@@ -158,11 +170,11 @@ def _run_all(
     steps = _steps_per_epoch(job)
     say(f"{job.describe()}\ncompared {_plan(settings, steps)}, seeds {shown(comparison.seeds)}\noutput   {folder.path}")
     for seed in comparison.seeds:
-        for name, variant in VARIANTS.items():
+        for name, variant in comparison.ways.items():
             if (name, seed) in done:
                 continue
             values = _settings(name, settings, seed, steps)
-            run = _run_one(name, values, folder.file(f"seed-{seed}", name), overwrite, progress)
+            run = _run_one(name, variant.command, values, folder.file(f"seed-{seed}", name), overwrite, progress)
             comparison.runs.append(run)
             folder.write_json("comparison.json", comparison.to_dict())
             took = "" if run.seconds is None else f"  {run.seconds:.1f} s"
@@ -176,17 +188,17 @@ def _run_all(
 
 def _plan(settings: Mapping[str, Any], steps: int) -> str:
     """How long each way is trained."""
-    epochs = {name: _settings(name, settings, 0, steps).epochs for name in VARIANTS}
-    return ", ".join(f"{VARIANTS[name].title} ({count} epochs)" for name, count in epochs.items())
+    epochs = {name: _settings(name, settings, 0, steps).epochs for name in _ways(settings)}
+    return ", ".join(f"{_ways(settings)[name].title} ({count} epochs)" for name, count in epochs.items())
 
 
-def _run_one(name: str, settings: Settings, path: str, overwrite: bool, progress: bool) -> Run:
+def _run_one(name: str, command: str, settings: Settings, path: str, overwrite: bool, progress: bool) -> Run:
     """One training in its folder; one that was interrupted goes on."""
     begun = os.path.isfile(os.path.join(path, "args.toml")) and not overwrite
     ways = {"resume": "auto"} if begun else {"overwrite": overwrite}
     values = {key: value for key, value in settings.to_dict().items() if value is not None}
     started = time.monotonic()
-    result = run_job(VARIANTS[name].command, {**values, "output": path, **ways}, progress=progress)
+    result = run_job(command, {**values, "output": path, **ways}, progress=progress)
     seconds = None if begun else round(time.monotonic() - started, 2)
     return Run(name, settings.seed, path, result.split, result.before, result.after, result.best_epoch,
                result.history, seconds)  # fmt: skip

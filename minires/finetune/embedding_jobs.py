@@ -69,7 +69,7 @@ def plain_loader(job: "Job") -> DataLoader:
 
 
 def figures_of_embeddings(rows: list[np.ndarray], labels: np.ndarray) -> dict[str, Any]:
-    """recall_at_1, recall_at_5 and map_at_r; of more than MOST_PICTURES pictures so many, always the same, are asked."""
+    """recall_at_1, recall_at_5 and map_at_r; of more than MOST_PICTURES pictures so many, always the same, count."""
     every = np.concatenate(rows)
     if len(every) > MOST_PICTURES:
         chosen = np.sort(philox(0, "retrieval").permutation(len(every))[:MOST_PICTURES])

@@ -44,6 +44,24 @@ def test_every_way_is_a_run_of_its_own(compared, material):
     assert sum(line.startswith("seed ") for line in said) == 6 and said[0].startswith("data")
 
 
+def test_a_strategy_is_a_fourth_way(material, tmp_path):
+    given = {**material, **QUICK, "strategy": "lora", "lora_rank": 2}
+    result = compare(1, **given, output=tmp_path / "run")
+    assert [run.variant for run in result.runs] == ["scratch", "head", "full", "strategy"] and result.complete
+    assert [row["variant"] for row in result.table()][-1] == "strategy lora"
+    written = {run.variant: toml.load_file(f"{run.path}/args.toml") for run in result.runs}
+    assert written["strategy"]["strategy"] == "lora" and written["strategy"]["lora_rank"] == 2
+    assert {written[name]["strategy"] for name in ("scratch", "head", "full")} == {"full"}
+    assert "strategy lora" in (tmp_path / "run" / "curves.svg").read_text()
+    assert (tmp_path / "run" / "seed-7" / "strategy" / "model" / "delta.safetensors").exists()
+    again = compare(resume=tmp_path / "run")
+    assert again.to_dict() == result.to_dict() and again.strategy == "lora"
+    with pytest.raises(UsageError, match="has --strategy lora, not bitfit"):
+        compare(resume=tmp_path / "run", strategy="bitfit", lora_rank=None)
+    plain = compare(1, **material, **QUICK, output=tmp_path / "run", overwrite=True)
+    assert len(plain.runs) == 3 and not (tmp_path / "run" / "seed-7" / "strategy" / "args.toml").exists()
+
+
 def test_the_ways_share_pictures_and_differ_in_what_is_trained(compared, material):
     result, folder, _ = compared
     for seed in (7, 8):
@@ -140,6 +158,7 @@ def test_overwrite_starts_afresh(material, tmp_path):
         ({"seeds": 0}, "--compare takes the number of seeds"), ({"seeds": 101}, "1 to 100, got 101"),
         ({"seeds": True}, "got True"), ({"freeze": "all-but-head"}, "--freeze does not go with --compare"),
         ({"max_steps": 3}, "--max-steps does not go"), ({"task": "regression"}, "--task does not go"),
+        ({"strategy": "head"}, "is among the ways"),
         ({"weights": "none"}, "nothing to compare with"), ({"epoch": 3}, "did you mean 'epochs'"),
         ({"data": "nowhere"}, "no such folder"), ({"weights": "of_nobody"}, "no weights 'of_nobody'"),
     ],
