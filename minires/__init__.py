@@ -285,18 +285,28 @@ half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 bool = backend.boolean
 dtype, Size = _numpy.dtype, tuple
+
+
+def _assert(condition: _typing.Any, message: str) -> None:
+    """AssertionError with the message unless the condition holds: what model files say in place of `assert`."""
+    if not condition:
+        raise AssertionError(message)
+
+
 pi, inf, nan, e, newaxis = _numpy.pi, _numpy.inf, _numpy.nan, _numpy.e, None
 finfo, iinfo, promote_types = _numpy.finfo, _numpy.iinfo, _numpy.promote_types
 
 # Not everybody needs these: each is imported when it is first named, so that `import minires` stays quick.
-_LATER = ("amp", "backends", "cuda", "explain", "finetune", "onnx", "profiler", "training", "utils")
+_LATER = ("amp", "backends", "cuda", "explain", "finetune", "fx", "jit", "onnx", "profiler", "training", "utils")
 if _typing.TYPE_CHECKING:
-    from minires import amp, backends, cuda, explain, finetune, onnx, profiler, training, utils
+    from minires import amp, backends, cuda, explain, finetune, fx, jit, onnx, profiler, training, utils
 
 
 def __getattr__(name: str) -> _typing.Any:
     if name in _LATER:
         return _importlib.import_module(f"minires.{name}")
+    if name == "bfloat16":
+        return backend.bfloat16
     raise AttributeError(f"module 'minires' has no attribute {name!r}")
 
 

@@ -3,11 +3,14 @@
 module       Module, what all layers and models are; registry, hooks, state, parameter belong to it
 containers   Sequential, ModuleList, ModuleDict; parameter_containers   ParameterList, ParameterDict
 linear, conv, norm, group_norm, activation, pooling, padding, dropout, flatten, loss   the layers of a ResNet
-conv_transpose, norm_of_samples, activation_*, pooling_kin, resizing, embedding, loss_*   and those of others
+conv_transpose, norm_of_samples, attention, activation_*, pooling_kin, resizing, embedding, loss_*   and those of others
 functional   the operations as functions        init   initial values of weights
 fused        several layers run as one operation          fuse   batch norm folded into convolutions, for inference
 trace        what a model does to an example, as a list   utils  torch.nn.utils, as far as it is here
 """
+
+import importlib as _importlib
+import typing as _typing
 
 from minires.nn import functional, init, utils
 from minires.nn.activation import LogSoftmax, ReLU, Sigmoid, Softmax, Softmax2d, Softmin, Tanh
@@ -36,6 +39,7 @@ from minires.nn.activation_pieces import (
     Softshrink,
     Threshold,
 )
+from minires.nn.attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from minires.nn.containers import ModuleDict, ModuleList, Sequential
 from minires.nn.conv import Conv2d, StdConv2d
 from minires.nn.conv_transpose import Conv1d, ConvTranspose1d, ConvTranspose2d
@@ -218,6 +222,7 @@ __all__ = [
     "ModuleList",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -254,6 +259,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
@@ -270,3 +277,9 @@ __all__ = [
     "norm_act",
     "utils",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in ("common_types", "modules"):  # torch.nn's other names of what is here: imported when first named
+        return _importlib.import_module(f"minires.nn.{name}")
+    raise AttributeError(f"module 'minires.nn' has no attribute {name!r}")

@@ -35,7 +35,7 @@ from minires.nn.module import Module
 from minires.nn.norm import BatchNorm2d
 from minires.nn.parameter import Parameter
 from minires.nn.trace import Step, Trace, trace
-from minires.ops.norm import BatchNormInference
+from minires.ops.batch_normalisation import BatchNormInference
 from minires.ops.window import Conv2d as Convolution
 from minires.tensor import Tensor
 

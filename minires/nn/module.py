@@ -14,8 +14,6 @@ Not here, other than in PyTorch: hooks that are global, backward pre-hooks, stat
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-import numpy as np
-
 from minires import backend
 from minires.backend import is_floating
 from minires.nn.parameter import Parameter
@@ -211,6 +209,10 @@ class Module(Registry):
         """Real numbers as float16."""
         return self.to("float16")
 
+    def bfloat16(self) -> Self:
+        """Real numbers as bfloat16."""
+        return self.to("bfloat16")
+
     def cpu(self) -> Self:
         """Everything on the CPU."""
         return self.to("cpu")
@@ -248,6 +250,7 @@ def _destination(target: tuple[Any, ...], device: Any, dtype: Any) -> tuple[Any,
             device = value
         else:
             dtype = value
-    if dtype is not None and not is_floating(np.dtype(dtype)):
-        raise TypeError(f"a module can be converted to types of real numbers only, not {np.dtype(dtype)}")
-    return device, None if dtype is None else np.dtype(dtype)
+    dtype = None if dtype is None else backend.as_dtype(dtype)
+    if dtype is not None and not is_floating(dtype):
+        raise TypeError(f"a module can be converted to types of real numbers only, not {dtype}")
+    return device, dtype

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minires.backend import Array, array_module, device_of, move
+from minires.backend import Array, array_module, device_of, is_number, move
 from minires.nn.parameter import Parameter
 from minires.tensor import Tensor
 
@@ -78,7 +78,7 @@ def _matching_arrays(places: dict[str, Slot], state: Mapping[str, Any]) -> tuple
             faults.append(f'the value of "{key}" is neither a Tensor nor an array but {type(value).__name__}')
             continue
         array = library.asarray(array)  # a NumPy number becomes an array without axes
-        if array.dtype.kind not in "biuf":
+        if not is_number(array.dtype):
             faults.append(f'the value of "{key}" holds {array.dtype}, not numbers')
         elif array.shape == (1,) and slot.tensor.shape == ():
             arrays[key] = array.reshape(())

@@ -13,8 +13,8 @@ from minires.onnx import shapes, windows
 from minires.onnx.graph import Graph, refuse
 from minires.onnx.tracing import varies
 from minires.ops import activation, choice, elementwise, linalg, reduce
-from minires.ops.group_norm import GroupNorm
-from minires.ops.norm import BatchNormInference
+from minires.ops.group_normalisation import GroupNorm
+from minires.ops.batch_normalisation import BatchNormInference
 from minires.ops.moments import Norm2
 from minires.tensor import Tensor
 

@@ -11,11 +11,13 @@ rearrange     repeat, roll, unbind, meshgrid     diagonal      diagonals and tri
 padding       pad in four modes                  unfold        windows as columns, and back
 linalg        matmul, linear                     products      mm, bmm, addmm, outer, einsum
 activation    relu, sigmoid, tanh, softmax, dropout            window, conv_act   convolution, pooling
-norm, group_norm   normalisation                 loss          cross entropy and other losses
+batch_, group_normalisation, norm_of_samples     loss          cross entropy and other losses
+attention     of queries to keys                 resizing, grid   other sizes, other places
 creation      tensor, zeros, randn, ...
 """
 
 from minires.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from minires.ops.batch_normalisation import batch_norm, batch_norm_act
 from minires.ops.choice import clamp, clamp_max, clamp_min, lerp, masked_fill, maximum, minimum, nan_to_num, where
 from minires.ops.comparison import (
     allclose,
@@ -86,12 +88,11 @@ from minires.ops.diagonal import diag, diag_embed, diagonal, trace, tril, tril_i
 from minires.ops.elementwise import abs, add, div, exp, log, mul, neg, pow, reciprocal, sqrt, square, sub
 from minires.ops.error_function import erf, erfc
 from minires.ops.exponential import exp2, expm1, log1p, log2, log10, logaddexp, logit, rsqrt, xlogy
-from minires.ops.group_norm import group_norm
+from minires.ops.group_normalisation import group_norm
 from minires.ops.index import argsort, gather, kthvalue, median, sort, topk
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
-from minires.ops.moments import std, var
-from minires.ops.norm import batch_norm, batch_norm_act
+from minires.ops.moments import norm, std, var
 from minires.ops.padding import pad
 from minires.ops.products import addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
 from minires.ops.rearrange import (
@@ -181,8 +182,6 @@ from minires.ops.trigonometry import (
 from minires.ops.unfold import fold, unfold
 from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool2d
 from minires.tensor import OPERATIONS
-
-norm = OPERATIONS["norm"]  # the function, whose name the file norm.py took when it was imported
 
 # PyTorch's second names
 subtract, multiply, divide, true_divide, negative, absolute, sgn = sub, mul, div, div, neg, abs, sign

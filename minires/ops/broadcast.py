@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minires import kernels
-from minires.backend import Array, array_module, device_of, result_type
+from minires.backend import Array, array_module, device_of, is_floating, result_type
 from minires.tensor import OPERATIONS, Tensor
 
 
@@ -77,4 +77,4 @@ def _as_operand(value: Any) -> Any:
 def _cast(value: Any, dtype: np.dtype) -> Any:
     if isinstance(value, Tensor):
         return value if value.dtype == dtype else OPERATIONS["convert"](value, dtype=dtype)
-    return dtype.type(value) if dtype.kind == "f" else value
+    return dtype.type(value) if is_floating(dtype) else value

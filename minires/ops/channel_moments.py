@@ -7,7 +7,7 @@ follows, in any model that knows what it does; where none does, or one with fixe
 from typing import NamedTuple
 
 from minires.autograd import Version, is_grad_enabled
-from minires.backend import Array, device_of, float16, float32
+from minires.backend import Array, device_of, float16, float32, is_bfloat16
 from minires.tensor import Tensor
 
 
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
 
 def are_wanted(x: Tensor, bias: Tensor | None) -> bool:
     """Whether a convolution of x with this bias should take them."""
-    return bias is None and is_grad_enabled() and x.dtype in (float16, float32) and device_of(x.array).type == "cuda"
+    return bias is None and is_grad_enabled() and (x.dtype in (float16, float32) or is_bfloat16(x.dtype)) and device_of(x.array).type == "cuda"
 
 
 def noted(y: Tensor, found: list[Array]) -> Tensor:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from minires.autograd import look, quiet
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import operands
 from minires.tensor import Tensor, register
 
@@ -50,7 +50,7 @@ def _of_bits(name: str, function: str, summary: str) -> Any:
     def apply(input: Any, other: Any) -> Tensor:
         one, two = _arrays(input, other)
         for value in (one, two):
-            if (value.dtype.kind == "f") if hasattr(value, "dtype") else isinstance(value, float):
+            if is_floating(value.dtype) if hasattr(value, "dtype") else isinstance(value, float):
                 raise RuntimeError(f"{name} is for integers and booleans, not for real numbers")
         return Tensor(getattr(array_module(one if hasattr(one, "dtype") else two), function)(one, two))
 
@@ -66,7 +66,7 @@ bitwise_xor = _of_bits("bitwise_xor", "bitwise_xor", "The bits (or booleans) set
 @register
 def bitwise_not(input: Tensor) -> Tensor:
     """Every bit of integers (or every boolean) turned over. TypeError for real numbers."""
-    if input.dtype.kind == "f":
+    if is_floating(input.dtype):
         raise TypeError("bitwise_not is for integers and booleans, not for real numbers")
     return Tensor(~input.array)
 

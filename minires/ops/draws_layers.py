@@ -242,3 +242,14 @@ def looked_up(random: Random) -> Arguments:
 def dropped(random: Random, axes: int) -> Arguments:
     """dropout of channels(x, p, training)."""
     return [normal(random, *shape(random, axes, axes)), one_of(random, 0.0, 0.4, 1.0), True], {}
+
+
+def attended(random: Random) -> Arguments:
+    """scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=)."""
+    leading = one_of(random, (), (2,), (2, 2))
+    queries, keys = int(random.integers(1, 4)), int(random.integers(1, 4))
+    tensors = [normal(random, *leading, n, width) for n, width in ((queries, 3), (keys, 3), (keys, 2))]
+    seen = random.random((queries, keys)) < 0.7
+    seen[:, 0] = True
+    mask = one_of(random, None, None, normal(random, queries, keys), normal(random, *leading, 1, keys), seen)
+    return [*tensors, mask, 0.0, mask is None and bool(random.integers(0, 2))], {"scale": one_of(random, None, 0.3)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend import is_floating
 from minires.ops.draws import Arguments, Draw
 from minires.random import address, philox
 from minires.tensor import OPERATIONS, Tensor
@@ -69,7 +70,7 @@ class Entry:
 def _replace(value: Any, make: Callable[[np.ndarray, bool], Any], has_gradient: bool) -> Any:
     if isinstance(value, np.ndarray | np.generic):  # arithmetic on arrays without axes makes NumPy scalars
         value = np.asarray(value)
-        return make(value, has_gradient and value.dtype.kind == "f")
+        return make(value, has_gradient and is_floating(value.dtype))
     if isinstance(value, list | tuple):
         return type(value)(_replace(item, make, has_gradient) for item in value)
     return value

@@ -6,7 +6,7 @@ The gradient goes to the places that were picked; one that was picked twice gets
 from typing import Any, NamedTuple
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, int64
+from minires.backend import Array, array_module, int64, is_floating
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import axis_of
 from minires.ops.memory import axis_order, new_array, own_places
@@ -225,7 +225,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     length = input.shape[axis] if input.ndim else 1
     if not length:
         raise IndexError(f"median(): expected reduction dim {dim} to have non-zero size")
-    if input.dtype.kind == "f" and array_module(input.array).isnan(input.array).any():
+    if is_floating(input.dtype) and array_module(input.array).isnan(input.array).any():
         reversed_place = _nan_or_middle(input.array, axis)
         places = array_module(input.array).expand_dims(reversed_place, axis) if input.ndim else reversed_place
         order = argsort(input, axis)

@@ -50,6 +50,7 @@ NETWORK: tuple[Entry, ...] = (
     network("pixel_shuffle", layers.shuffled),
     network("pixel_unshuffle", layers.unshuffled),
     network("channel_shuffle", layers.mixed_channels),
+    network("scaled_dot_product_attention", layers.attended),
     # resizing
     network("interpolate", layers.resized("nearest", 2), "nearest"),
     network("interpolate", layers.resized("nearest-exact", 1), "nearest-exact"),

@@ -11,7 +11,10 @@ from minires.nn import functional as F
 
 torch = pytest.importorskip("torch")
 T = torch.nn.functional
-OURS = ("dice_loss", "sigmoid_focal_loss", "stochastic_depth")  # the last two are in torchvision.ops
+OURS = (
+    "arcface_loss", "batch_hard_triplet_loss", "cosface_loss", "dice_loss",
+    "sigmoid_focal_loss", "stochastic_depth",  # these two are in torchvision.ops
+)  # fmt: skip
 
 
 def shown(function):

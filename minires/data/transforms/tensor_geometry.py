@@ -11,7 +11,7 @@ import numpy as np
 from minires.data.transforms.matrices import affine_matrix, perspective_coefficients, rotated_size
 from minires.data.transforms.pictures import PADDING_MODES, _size_by_shorter_side, borders, interpolation_mode, pair
 from minires.ops.grid import grid_sample
-from minires.ops.interpolate import interpolate
+from minires.ops.resizing import interpolate
 from minires.tensor import Tensor
 
 _RESIZING = ("nearest", "nearest-exact", "bilinear", "bicubic")

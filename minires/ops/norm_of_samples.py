@@ -5,9 +5,9 @@ from typing import Any
 
 from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module, is_floating
+from minires.ops.batch_normalisation import batch_norm
 from minires.ops.broadcast import sum_to_shape
-from minires.ops.group_norm import GroupNorm
-from minires.ops.norm import batch_norm
+from minires.ops.group_normalisation import GroupNorm
 from minires.ops.padding import pad
 from minires.tensor import Tensor, register
 
