@@ -30,14 +30,14 @@ def stratify(
     total: Counter[int] = sum(labels, Counter())
     lacking = [{label: count * share for label, count in total.items()} for share in shares]
     room = [len(targets) * share for share in shares]
-    parts: list[list[int]] = [[] for _ in shares]
+    parts: list[list[int]] = [[] for _ in shares]  # of units
     order = [int(place) for place in philox(seed, "split labels").permutation(len(units))]
     waiting = {label: [place for place in order if label in labels[place]] for label in total}
     dealt: set[int] = set()
 
     def deal(place: int, part: int) -> None:
         dealt.add(place)
-        parts[part] += units[place]
+        parts[part].append(place)
         room[part] -= len(units[place])
         for label, count in labels[place].items():
             lacking[part][label] -= count
@@ -52,4 +52,8 @@ def stratify(
     for place in order:  # pictures without any label
         if place not in dealt:
             deal(place, max(range(len(shares)), key=lambda part: (room[part], -part)))
-    return [sorted(part) for part in parts]
+    for part in parts:  # few pictures: none of the parts is left empty while another can spare a unit
+        largest = max(parts, key=len)
+        if not part and len(largest) > 1:
+            part.append(largest.pop())
+    return [sorted(sample for place in part for sample in units[place]) for part in parts]

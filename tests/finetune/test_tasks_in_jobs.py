@@ -1,0 +1,235 @@
+"""Whole jobs with several labels, ranks and numbers: they learn, resume to equal bits, and are known again."""
+
+import csv
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from minires.errors import DataError, UsageError
+from minires.finetune import finetune
+from minires.finetune.evaluation import evaluate_model
+from minires.finetune.folds import cross_validate
+from minires.finetune.inference import predict
+from minires.finetune.loading import load_model
+from minires.finetune.lr_find import lr_find
+from minires.io import model_directory
+from minires.tensor import Tensor
+from tests.finetune.helpers import SAME_IN_EQUAL_RUNS, contents, make_weights
+
+TASKS = {"multi-label": "tags.csv", "ordinal": "grades.csv", "regression": "sizes.csv"}
+JUDGED_BY = {"multi-label": "map", "ordinal": "qwk", "regression": "r2"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """pictures/: red, green and blue where the labels say so, and as bright as their grade; the tables; weights/."""
+    folder, rng = tmp_path_factory.mktemp("tasks"), np.random.default_rng(2)
+    (folder / "pictures").mkdir()
+    tables = {"tags.csv": ["filename,labels"], "grades.csv": ["filename,grade"], "sizes.csv": ["filename,light,shade"]}
+    for place in range(48):
+        own = rng.random(3) < [0.6, 0.5, 0.35]
+        grade = place % 4
+        pixels = np.full((10, 10, 3), 20.0) + 55 * grade * np.eye(10)[:, :, None].repeat(3, 2)
+        for channel in np.flatnonzero(own):
+            pixels[:, 3 * channel : 3 * channel + 3, channel] = 230
+        pixels[:4] = 20 + 60 * grade
+        name = f"{place}.png"
+        noisy = (pixels + rng.normal(0, 8, pixels.shape)).clip(0, 255)
+        Image.fromarray(noisy.astype(np.uint8)).save(folder / "pictures" / name)
+        said = "|".join(colour for colour, has in zip(("red", "green", "blue"), own, strict=True) if has)
+        tables["tags.csv"].append(f"{name},{said}")
+        tables["grades.csv"].append(f"{name},{grade + 8}")
+        tables["sizes.csv"].append(f"{name},{grade * 10 + 100},{-grade}")
+    for name, lines in tables.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    make_weights(folder / "weights")
+    return folder
+
+
+def job(place, output, task, **more):
+    wishes = {"epochs": 6, "batch_size": 8, "lr": 0.02, "patience": 0, "no_aug": True, **more}
+    return finetune(data=str(place / "pictures"), labels=str(place / TASKS[task]), weights=str(place / "weights"),
+                    task=task, output=str(output), **wishes)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(TASKS))
+def trained(request, place, tmp_path_factory):
+    """A finished run of each task: (task, its folder, its result)."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    return request.param, folder, job(place, folder, request.param)
+
+
+def test_training_learns_more_than_the_usual_answer(trained):
+    task, folder, result = trained
+    name = JUDGED_BY[task]
+    after, usual = result.after[name], result.after["baseline"][name]
+    assert after > 0.6 and after > result.before[name] and after > usual + 0.3
+    interval = result.after["intervals"][name]
+    assert interval is None or interval[0] <= after <= interval[1] + 1e-9
+    assert json.loads((folder / "model" / "task.json").read_text())["name"] == task
+
+
+def test_a_run_in_parts_ends_with_the_same_bits(trained, place, tmp_path):
+    task, folder, _ = trained
+    assert job(place, tmp_path / "parts", task, max_steps=7).status == "paused"
+    assert finetune(resume=str(tmp_path / "parts"), max_steps=9).status == "paused"
+    finetune(resume=str(tmp_path / "parts"))
+    assert contents(tmp_path / "parts", *SAME_IN_EQUAL_RUNS) == contents(folder, *SAME_IN_EQUAL_RUNS)
+
+
+def test_the_model_knows_its_task(trained, place):
+    task, folder, result = trained
+    loaded = load_model(folder)
+    assert loaded.task == task
+    measured = evaluate_model(folder, batch_size=8).metrics
+    assert measured[JUDGED_BY[task]] == pytest.approx(result.after[JUDGED_BY[task]])
+    again = evaluate_model(folder, str(place / "pictures"), labels=str(place / TASKS[task]))
+    assert again.metrics["samples"] == 48 and "no column split" in again.notes[0]
+    answers = list(predict(loaded, [str(place / "pictures" / f"{k}.png") for k in range(4)]))
+    if task == "ordinal":
+        assert loaded.classes == ["8", "9", "10", "11"]  # by size, not as text
+        ranks = [loaded.kind.rank(answer.values) for answer in answers]
+        assert max(abs(np.array(ranks) - np.arange(4))) <= 1
+    if task == "regression":
+        assert loaded.kind.names == ["light", "shade"]
+        light = [answer.values[0] for answer in answers]
+        assert max(abs(np.array(light) - [100, 110, 120, 130])) < 12
+    with pytest.raises(UsageError, match=r"is evaluated on a CSV table|there is no such folder"):
+        evaluate_model(folder, str(place / ("weights" if task != "ordinal" else "nowhere")))
+    views = loaded.with_views(2)
+    assert np.isfinite(next(iter(predict(views, [str(place / "pictures" / "0.png")]))).values).all()
+
+
+def test_the_newest_checkpoint_is_a_model_of_the_task_too(trained, place):
+    task, folder, _ = trained
+    file = sorted((folder / "checkpoints").glob("step-*.safetensors"))[-1]
+    loaded = load_model(file)
+    picture = [str(place / "pictures" / "3.png")]
+    assert loaded.task == task and loaded.record == load_model(folder).record
+    values = next(iter(predict(loaded, picture))).values
+    assert len(values) == {"multi-label": 3, "ordinal": 4, "regression": 2}[task]
+
+
+def test_answers_and_report(trained):
+    task, folder, result = trained
+    rows = list(csv.DictReader((folder / "predictions_test.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["path", "label", "pred", "loss"] and len(rows) == result.after["samples"]
+    page = (folder / "report.html").read_text("utf-8")
+    shown = {"multi-label": ">Labels</h2>", "ordinal": ">Confusion</h2>", "regression": ">Predictions</h2>"}
+    assert shown[task] in page and ">baseline</th>" in page and "nan" not in page.lower().split("<body>")[1].split()
+
+
+def test_onnx_gives_the_same(trained, place, tmp_path):
+    task, folder, _ = trained
+    from minires.onnx import export
+
+    loaded = load_model(folder)
+    record = {"name": task, **loaded.kind.known}
+    export(loaded.model, tmp_path / "m.onnx", (1, 3, 8, 8), class_names=loaded.classes or None, task=record)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    (found,) = session.run(None, {"input": images})
+    assert np.allclose(found, loaded.model(Tensor(images)).detach().numpy(), rtol=1e-3, atol=1e-3)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["task"]) == record
+
+
+WAYS = [{"strategy": "head"}, {"strategy": "lora"}, {"strategy": "lp-ft"}, {"model_ema": True}]
+SEVERAL = [{"mixup": 0.4}, {"cutmix": 1.0}, {"class_weights": "balanced"}, {"eval_metric": "exact_match"}]
+
+
+@pytest.mark.parametrize("more", WAYS)
+@pytest.mark.parametrize("task", ["ordinal", "multi-label"])
+def test_strategies(place, tmp_path, task, more):
+    result = job(place, tmp_path / "run", task, epochs=2, **more)
+    assert np.isfinite(result.after["loss"])
+    parts = model_directory.load_parts(tmp_path / "run" / "model")
+    if task == "ordinal":  # rank-consistent whatever was trained
+        weight, bias = parts["tensors"]["fc.weight"], parts["tensors"]["fc.bias"]
+        assert np.ptp(weight, axis=0).max() <= 1e-6 and (np.diff(bias) <= 1e-6).all()
+    if more.get("strategy") in ("head", "lora"):
+        delta = load_model(tmp_path / "run" / "model" / "delta.safetensors", base=place / "weights")
+        picture = [str(place / "pictures" / "0.png")]
+        own = next(iter(predict(load_model(tmp_path / "run"), picture))).values
+        assert delta.task == task and np.allclose(next(iter(predict(delta, picture))).values, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("more", SEVERAL)
+def test_what_several_labels_go_with(place, tmp_path, more):
+    result = job(place, tmp_path / "run", "multi-label", epochs=2, **more)
+    assert np.isfinite([row["loss"] for row in result.history]).all()
+    best = {"exact_match": "val_exact_match"}.get(more.get("eval_metric"), "val_map")
+    values = [row[best] for row in result.history]
+    assert result.best_epoch == 1 + values.index(max(values))
+
+
+def test_the_best_epoch_of_ranks_has_the_smallest_error(place, tmp_path):
+    result = job(place, tmp_path / "run", "ordinal", epochs=4)
+    values = [row["val_mae"] for row in result.history]
+    assert result.best_epoch == 1 + values.index(min(values))
+
+
+def test_folds_and_the_rate(place, tmp_path):
+    wishes = {"data": str(place / "pictures"), "labels": str(place / "tags.csv"), "weights": str(place / "weights"),
+              "batch_size": 8, "epochs": 1}  # fmt: skip
+    found = cross_validate(3, output=str(tmp_path / "folds"), **wishes)
+    assert found.pictures == 48 and "map" in found.figures and len(found.figures["map"]) == 3
+    assert lr_find(
+        command="finetune", steps=20, **{key: value for key, value in wishes.items() if key != "epochs"}
+    ).losses
+
+
+def test_bad_pictures_and_rows_without_a_picture(place, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for file in (place / "pictures").iterdir():
+        (tmp_path / "pictures" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "pictures" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "tags.csv").write_text((place / "tags.csv").read_text() + "lost.png,red\n")
+    (tmp_path / "weights").symlink_to(place / "weights")
+    with pytest.raises(DataError, match=r"line 50: no such picture 'lost\.png'"):
+        job(tmp_path, tmp_path / "run", "multi-label", epochs=1)
+    (tmp_path / "tags.csv").write_text((place / "tags.csv").read_text())
+    with pytest.raises(DataError, match=r"1\.png"):
+        job(tmp_path, tmp_path / "run", "multi-label", epochs=1)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "tags.csv").write_text((place / "tags.csv").read_text() + "lost.png,red\n")
+    job(tmp_path, tmp_path / "run", "multi-label", epochs=1, on_bad_image="skip")
+    scan = json.loads((tmp_path / "run" / "data.json").read_text())["scan"]
+    assert len(scan["unreadable"]) == 2 and sum(scan["pictures"].values()) == 47
+
+
+def test_a_changed_label_is_noticed_on_a_resume(place, tmp_path):
+    table = tmp_path / "tags.csv"
+    table.write_text((place / "tags.csv").read_text())
+    wishes = {"data": str(place / "pictures"), "labels": str(table), "weights": str(place / "weights"),
+              "batch_size": 8, "epochs": 2, "output": str(tmp_path / "run")}  # fmt: skip
+    finetune(**wishes, max_steps=2)
+    lines = table.read_text().splitlines()
+    lines[3] = lines[3].split(",")[0] + ",red|green|blue"
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=r"relabelled: 1 \(2\.png\)"):
+        finetune(resume=str(tmp_path / "run"))
+    assert finetune(resume=str(tmp_path / "run"), accept_data_change=True).status == "done"
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [({"labels": "nowhere.csv"}, "cannot read the table --labels nowhere.csv: there is no such file"),
+     ({"label_columns": ("x",)}, "--label-columns is about a table of labels"),
+     ({"task": "multi-label"}, "multi-label takes a CSV table"), ({"task": "ordinal"}, "in which order blue, red are")],
+)  # fmt: skip
+def test_wrong_use(place, tmp_path, wish, message):
+    for name in ("red", "blue"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "0.png").write_bytes((place / "pictures" / "0.png").read_bytes())
+    with pytest.raises(UsageError, match=message):
+        finetune(data=str(tmp_path / "photos"), weights=str(place / "weights"), output=str(tmp_path / "run"), **wish)
+
+
+def test_an_order_needs_three_classes(place, tmp_path):
+    (tmp_path / "two.csv").write_text("filename,grade\n" + "".join(f"{k}.png,{k % 2}\n" for k in range(20)))
+    with pytest.raises(UsageError, match="an order needs at least 3 classes"):
+        finetune(data=str(place / "pictures"), labels=str(tmp_path / "two.csv"), weights=str(place / "weights"),
+                 task="ordinal", output=str(tmp_path / "run"))  # fmt: skip
