@@ -65,8 +65,14 @@ def embed(model: Any, images: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def noted_embeddings(model: Any) -> Iterator[list[np.ndarray]]:
-    """Within the block a list that grows by the embeddings (N, size) of every batch that the model is shown."""
+    """Within the block a list that grows by the embeddings (N, size) of every batch that the model is shown.
+
+    It stays empty for a model that gives none.
+    """
     rows: list[np.ndarray] = []
+    if not gives_embeddings(model):
+        yield rows
+        return
 
     def note(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         rows.append(np.array(move(arguments[0].array, "cpu")))

@@ -13,7 +13,8 @@ from minires import models
 from minires.finetune.freezing import stage_modules
 from minires.finetune.settings import Settings
 
-COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "nadam": 2, "radam": 2, "lamb": 2, "lion": 1, "rmsprop": 2}  # arrays of the size of a weight that the optimizer keeps
+# arrays of the size of a weight that the optimizer keeps
+COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "nadam": 2, "radam": 2, "lamb": 2, "lion": 1, "rmsprop": 2}
 # Measured on residual networks of several depths and sizes: fused layers overwrite some outputs, so that a step keeps
 # nine tenths of all of them at the most; and where nothing is kept, a convolution works on four times its output.
 KEPT, WORKING = 0.9, 4

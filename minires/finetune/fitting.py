@@ -110,8 +110,9 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         scheduler=make_schedule(optimizer, settings, len(train), job.strategy),
         schedule_per="epoch" if settings.sched == "plateau" else "step",
         metrics=metrics_of(settings, job.scale),
-        callbacks=[*job.callbacks, job.strategy.callback(), *keepers(settings), *averages(job, len(train)), *means_callback(job), *watch, best, checkpoints,
-                   *loggers(job, folder), Progress(job.say, None if job.progress else False, settings.log_interval)],
+        callbacks=[*job.callbacks, job.strategy.callback(), *keepers(settings), *averages(job, len(train)),
+                   *means_callback(job), *watch, best, checkpoints, *loggers(job, folder),
+                   Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False, amp=settings.amp,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """Using a trained model: classify pictures, measure it on labelled ones."""
 
-import contextlib
 import csv
 import io
 import itertools
@@ -14,9 +13,9 @@ import numpy as np
 
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
-from minires.finetune.loading import LoadedModel
-from minires.finetune.embeddings import gives_embeddings, noted_embeddings
 from minires.finetune.embedding_jobs import figures_of_embeddings
+from minires.finetune.embeddings import gives_embeddings, noted_embeddings
+from minires.finetune.loading import LoadedModel
 from minires.finetune.tasks import Task, make_task
 from minires.finetune.tasks.classification import softmax
 from minires.finetune.workers import loader_workers
@@ -172,7 +171,7 @@ def evaluate(
     Beside the figures the metrics hold "intervals": figure -> [low, high] of 95 %, or None (minires/explain/intervals).
     """
     outputs, targets = [], []
-    with noted_embeddings(model) if gives_embeddings(model) else contextlib.nullcontext([]) as embeddings:
+    with noted_embeddings(model) as embeddings:
         for images, target in DataLoader(dataset, batch_size, **loader_workers(workers, worker_type, dataset)):
             outputs.append(forward(model, images))
             targets.append(target.numpy())

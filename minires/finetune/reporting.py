@@ -24,6 +24,7 @@ from minires.explain.labels import label_errors, near_duplicates
 from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model
+from minires.finetune.mixed_samples import mixed
 from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
 from minires.finetune.review import review_table
@@ -159,18 +160,26 @@ def run_split(material: Material, dataset: Any) -> Outputs:
 
 
 def augmented(material: Material) -> list[Sample]:
-    """Some training pictures as the first epoch sees them: drawn from the same addresses as in the training."""
+    """Some training pictures as the first epoch sees them: drawn from the same addresses as in the training.
+
+    With --mixup or --cutmix they are mixed among themselves (mixed_samples.py).
+    """
     train, settings = material.splits["train"], material.settings
     transform = material.preprocessing if settings.no_aug else TrainTransform(settings, material.preprocessing)
     plain = copy.copy(train)
     plain.transform, plain.target_transform = transform, None
-    samples = []
-    for index in np.linspace(0, len(plain) - 1, min(AUGMENTED, len(plain))).astype(int).tolist():
+    places = np.linspace(0, len(plain) - 1, min(AUGMENTED, len(plain))).astype(int).tolist()
+    images, targets = [], []
+    for index in places:
         with random.address(settings.seed, "augment", 0, index):
             image, target = plain[index]
-        samples.append(Sample(name_of(plain, index), visible(image.numpy(), material.preprocessing),
-                              [_label(material, target)]))  # fmt: skip
-    return samples
+        images.append(image)
+        targets.append(target)
+    words = [_label(material, target) for target in targets]
+    if settings.mixup or settings.cutmix:
+        images, words = mixed(images, targets, material.kind, settings)
+    return [Sample(name_of(plain, index), visible(image.numpy(), material.preprocessing), [label])
+            for index, image, label in zip(places, images, words, strict=True)]  # fmt: skip
 
 
 def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:

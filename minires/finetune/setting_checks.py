@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from minires.finetune.settings import Settings
 
 # what each task can be trained on and judged by; the first is what it is unless told otherwise
-LOSSES_FOR = {"classification": ("ce", "bce", "focal", *EMBEDDING_LOSSES), "multi-label": ("bce",), "regression": ("mse", "l1", "huber"),
-              "ordinal": ("coral",)}  # fmt: skip
+LOSSES_FOR = {"classification": ("ce", "bce", "focal", *EMBEDDING_LOSSES), "multi-label": ("bce",),
+              "regression": ("mse", "l1", "huber"), "ordinal": ("coral",)}  # fmt: skip
 METRICS_FOR = {
     "classification": ("top1", "loss", "macro_f1", "balanced_acc"),
     "multi-label": ("map", "loss", "macro_f1", "micro_f1", "exact_match"),
@@ -30,7 +30,8 @@ def check_together(settings: "Settings") -> None:
     """Raise UsageError for the first combination that makes no sense. The single values have been checked."""
     if not settings.data:
         raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
-    for check in (_device, _pictures, _schedule, _task, check_embeddings, _weights, _strategy, _averages, _mixing, _group_by):
+    for check in (_device, _pictures, _schedule, _task, check_embeddings, _weights, _strategy, _averages, _mixing,
+                  _group_by):  # fmt: skip
         check(settings)
 
 
