@@ -40,12 +40,13 @@ def open_table(
             raise table.fault(line, table.picture, "nothing")
         place = find(name)
         if place is None and not missing_ok:
-            raise table.fault(line, table.picture, f"no such picture {name!r} (looked for below {root})",
-                              "data.not_found", "mend the table, or --on-bad-image skip leaves it out")  # fmt: skip
+            reason = f"no such picture {name!r} (looked for below {root})"
+            hint = "mend the table, or leave it out: --on-bad-image skip"
+            raise table.fault(line, table.picture, reason, code="data.not_found", hint=hint)
         path = os.path.join(root, name) if place is None else place
         if (first := seen.setdefault(os.path.normpath(path), line)) != line:
-            raise table.fault(line, table.picture, f"{name!r} stands in line {first}, too,", "data.duplicate",
-                              "leave one of the two rows out")  # fmt: skip
+            raise table.fault(line, table.picture, f"{name!r} stands in line {first}, too,", code="data.duplicate",
+                              hint="leave one of the two rows out")  # fmt: skip
         split = row[SPLIT_COLUMN] if table.has_split else None
         if split == "":
             raise table.fault(line, SPLIT_COLUMN, "nothing")

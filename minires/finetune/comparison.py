@@ -89,7 +89,11 @@ def _clear_runs(folder: RunFolder) -> None:
 
 def _prepare(given: Mapping[str, Any]) -> Job:
     """The fully fine-tuned job of the first seed: it finds what is wrong with data and weights, and counts steps."""
-    job = Job("finetune", _settings("full", given, given["seed"], 1).resolved("finetune"), lambda text: None, False)
+    settings = _settings("full", given, given["seed"], 1).resolved("finetune")
+    if settings.task != "classification":
+        raise UsageError(f"--compare compares classifications, and the labels are for {settings.task}",
+                         code="usage.conflict")  # fmt: skip
+    job = Job("finetune", settings, lambda text: None, False)
     job.prepare()
     job.settings.epochs = given.get("epochs") or VARIANTS["full"].epochs(_steps_per_epoch(job))
     return job

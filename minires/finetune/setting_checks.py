@@ -17,9 +17,9 @@ LOSSES_FOR = {"classification": ("ce", "bce", "focal", *EMBEDDING_LOSSES), "mult
               "regression": ("mse", "l1", "huber"), "ordinal": ("coral",)}  # fmt: skip
 METRICS_FOR = {
     "classification": ("top1", "loss", "macro_f1", "balanced_acc"),
-    "multi-label": ("map", "loss", "macro_f1", "micro_f1", "exact_match"),
+    "multi-label": ("loss", "map", "macro_f1", "micro_f1", "exact_match"),
     "regression": ("loss", "mae", "rmse", "r2"),
-    "ordinal": ("mae", "loss", "top1", "qwk"),
+    "ordinal": ("loss", "mae", "top1", "qwk"),
 }
 
 WITH_BETAS = ("adam", "adamw", "nadam", "radam", "lion", "lamb")

@@ -194,8 +194,8 @@ class Settings:
 
     # the run
     seed: int = setting(42, "int", "seed of everything random", low=0)
-    eval_metric: str | None = setting(None, "str", "figure that chooses the best epoch (default: top1; multi-label: "
-                                      "map; regression: loss; ordinal: mae)", choices=EVAL_METRICS)  # fmt: skip
+    eval_metric: str | None = setting(None, "str", "figure that chooses the best epoch (default: top1 where pictures "
+                                      "have one class each, else loss)", choices=EVAL_METRICS)  # fmt: skip
     patience: int = setting(10, "int", "stop after this many epochs without improvement (0: never)", low=0)
     min_delta: float = setting(0.0, "float", "smallest change that counts as improvement", low=0)
     val_interval: int = setting(1, "int", "epochs between validations (always: after the last)", low=1)

@@ -32,6 +32,7 @@ def test_every_snippet_runs_in_order_and_every_command_line_is_understood(tmp_pa
 
 
 def test_every_flag_on_the_page_exists():
-    known = {"--" + name.replace("_", "-") for name in FIELDS} | {"--resume", "--tta", "--base", "--output", "--compare"}
+    known = {"--" + name.replace("_", "-") for name in FIELDS}
+    known |= {"--resume", "--tta", "--base", "--output", "--compare", "--format"}
     flags = set(re.findall(r"(--[a-z][a-z0-9-]+)", PAGE))
     assert len(flags) > 20 and sorted(flags - known) == []
