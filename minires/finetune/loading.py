@@ -109,6 +109,9 @@ def load_model(
 
 def _with_record(model: Any, info: dict[str, Any], path: str, source: str) -> LoadedModel:
     """The model and what its record says; `source` is the file to blame for a preprocessing that makes no sense."""
+    if isinstance(model, models.FCN):
+        raise UsageError(f"{path} gives a class for each pixel: it is used from Python, mr.models.load({path!r})",
+                         code="usage.not_built", file=path)  # fmt: skip
     try:
         preprocessing = Preprocessing.from_config(info["preprocessing"])
         channels = model.config.get("in_channels", 3)

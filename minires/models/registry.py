@@ -56,6 +56,8 @@ def create(
     ValueError for an unknown name, UsageError for a missing file, FileFormatError for weights of another model,
     DownloadError for a URL that cannot be had.
     """
+    if name == "fcn":
+        return _segmentation(num_classes, weights, {**options, "features_only": features_only or out_indices})
     family_of(name)
     if features_only:
         return feature_list(create(name, num_classes=num_classes, weights=weights, **options), out_indices)
@@ -67,6 +69,15 @@ def create(
         known = target(actual or name, {**own, **options})
         return fill(keys.fit(state, [known], weights), num_classes, weights)
     return _build(name, {**options, **({} if num_classes is None else {"num_classes": num_classes})})
+
+
+def _segmentation(num_classes: int | None, weights: Any, options: dict[str, Any]) -> Any:
+    """The FCN of a config (models/segmentation.py, which is made of what stands here)."""
+    from minires.models import segmentation
+
+    if weights is not None or options.pop("features_only"):
+        raise ValueError("create('fcn', ...) takes what FCN.config says; with weights it is models.fcn(backbone, ...)")
+    return segmentation.of_config(num_classes=num_classes, **options)
 
 
 def target(name: str, options: Mapping[str, Any]) -> keys.Target:

@@ -18,7 +18,7 @@ from minires.errors import FileFormatError
 from minires.io import download
 from minires.io import weights as weight_files
 from minires.models.base import ImageModel
-from minires.models.features import IntermediateLayerGetter, on_zeros
+from minires.models.features import FeatureExtractor, IntermediateLayerGetter, on_zeros
 from minires.models.registry import create, family_of
 from minires.models.resnet import ResNet
 from minires.models.resnet_d import ResNetD
@@ -27,6 +27,7 @@ from minires.tensor import Tensor
 IGNORED = 255  # the label of pixels that count for nothing: borders of objects, what nobody has labelled
 VOC = 21  # classes of Pascal VOC with its background: torchvision's default
 HEADS = ("classifier", "aux_classifier")
+NAME = "fcn"  # of these models in a config
 
 
 class FCNHead(nn.Sequential):
@@ -58,6 +59,17 @@ class FCN(nn.Module):
             for name, head in heads.items()
             if head is not None
         }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `minires.models.create(**config)` needs to build this model; ValueError for parts of your own."""
+        heads: list[Any] = [head for head in (self.classifier, self.aux_classifier) if head is not None]
+        if not isinstance(self.backbone, FeatureExtractor) or not isinstance(self.backbone.model, ImageModel):
+            raise ValueError("config: a backbone that is no model of the zoo cannot be written down")
+        if not all(type(head) is FCNHead for head in heads):
+            raise ValueError("config: heads other than FCNHead cannot be written down")
+        return {"name": NAME, "backbone": self.backbone.model.config, "num_classes": heads[0][4].out_channels,
+                "aux_loss": len(heads) > 1}  # fmt: skip
 
     def reset_head(self, num_classes: int) -> None:
         """New last layers, for another number of classes; all other weights stay."""
@@ -117,6 +129,11 @@ def _make(
     weight = next(backbone.parameters())
     heads = {name: FCNHead(one.shape[1], num_classes).to(weight) for name, one in on_zeros(getter, 96).items()}
     return FCN(getter, heads["out"], heads.get("aux")).train(backbone.training)
+
+
+def of_config(backbone: Mapping[str, Any], num_classes: int | None, aux_loss: bool) -> FCN:
+    """The FCN whose `config` says this."""
+    return fcn(create(**backbone), num_classes, aux_loss=aux_loss)
 
 
 def _can_dilate(family: type[ImageModel]) -> bool:

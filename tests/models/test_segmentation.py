@@ -9,9 +9,11 @@ from PIL import Image
 
 import minires as mr
 from minires import models, nn
-from minires.data import DataLoader, ShapeScenes
+from minires.data import DataLoader, ShapeScenes, preset_eval
 from minires.data.transforms import v2
-from minires.errors import FileFormatError
+from minires.errors import FileFormatError, UsageError
+from minires.finetune import load_model
+from minires.io import model_directory
 from minires.optim import SGD
 from minires.tensor import Tensor
 from minires.training import Trainer
@@ -141,6 +143,31 @@ def test_weights_come_back_and_heads_for_other_classes_are_new(tmp_path):
     other.reset_head(2)
     assert {key: one.shape[1] for key, one in other(x).items()} == {"out": 2, "aux": 2}
     assert other.classifier[0].weight.array is before
+
+
+@pytest.mark.parametrize("aux_loss", [False, True])
+def test_a_model_folder_holds_all_of_it(tmp_path, aux_loss):
+    model = small(3, aux_loss=aux_loss).eval()
+    assert models.create(**model.config).config == model.config
+    classes = ["background", "cat", "dog"]
+    model_directory.save(model, tmp_path / "m", preset_eval((32, 32), None).to_config(), classes)
+    again = models.load(tmp_path / "m")
+    x = pictures("resnet")
+    assert np.array_equal(again(x)["out"].array, model(x)["out"].array) and not again.training
+    assert again.metadata["classes"] == classes and again.backbone["layer4"][0].conv2.dilation == (2, 2)
+    with pytest.raises(UsageError, match="gives a class for each pixel"):
+        load_model(tmp_path / "m")
+
+
+def test_what_cannot_be_written_down_is_said():
+    with pytest.raises(ValueError, match="a backbone that is no model of the zoo"):
+        models.FCN(nn.Identity(), models.FCNHead(8, 2)).config  # noqa: B018
+    model = small(3)
+    model.classifier = nn.Conv2d(2048, 3, 1)
+    with pytest.raises(ValueError, match="heads other than FCNHead"):
+        model.config  # noqa: B018
+    with pytest.raises(ValueError, match=r"takes what FCN\.config says"):
+        models.create("fcn", weights="some.pth")
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
