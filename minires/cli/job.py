@@ -170,6 +170,7 @@ def best_epoch(result: "Result") -> str:
 def headline(figures: Mapping[str, Any]) -> tuple[str, ...]:
     """The figures that are shown, by the one that only this task has."""
     by_task = {"map": ("map", "macro_f1", "micro_f1", "exact_match", "loss"),
+               "map_at_r": ("top1", "recall_at_1", "recall_at_5", "map_at_r", "loss"),
                "qwk": ("mae", "qwk", "top1", "within_one", "loss")}  # fmt: skip
     usual = ("top1", "top5", "balanced_acc", "loss", "rmse", "mae", "r2")
     return next((names for key, names in by_task.items() if key in figures), usual)

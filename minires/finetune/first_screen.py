@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from minires.finetune.devices import describe_device
+from minires.finetune.embedding_settings import SIZE, makes_embeddings
 from minires.finetune.estimates import show_bytes
 from minires.finetune.fitting import drops_last, steps_in_epoch
 from minires.finetune.setting_checks import LOSSES_FOR, class_weight_power
@@ -56,6 +57,8 @@ def _model(job: "Job") -> list[str]:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     size = job.preprocessing.output_size
     head = "linear" if settings.head in (None, "linear") else f"hidden {settings.head}"
+    if makes_embeddings(settings):
+        head = f"embeddings of {settings.embedding_size or SIZE} numbers"
     side = "pictures" if size is None else f"{size[1]} x {size[0]} pictures"
     lines = [
         f"model    {settings.model}, weights: {job.start_point.origin}, {side}, new head: {head}",

@@ -16,7 +16,8 @@ BASELINES = {
     "multi-label": "the same of every picture: how frequent each label was in training.",
     "ordinal": "the median class of the training pictures, said of every picture.",
 }
-FIGURES = ("top1", "top5", "balanced_acc", "macro_f1", "loss", "rmse", "mae", "r2")
+FIGURES = ("top1", "top5", "balanced_acc", "macro_f1", "recall_at_1", "recall_at_5", "map_at_r", "loss",
+           "rmse", "mae", "r2")  # fmt: skip
 MOST_CELLS = 20  # classes whose confusion is a table of numbers; more of them are a picture
 MOST_ROWS = 50  # rows of a long table that are shown at once
 MOST_FOLDED = 300  # rows of it that are on the page at all
@@ -56,7 +57,7 @@ def data(facts: Facts) -> Html:
     splits = list(facts.counts)
     totals = ["all", *(facts.pictures.get(split, sum(facts.counts[split].values())) for split in splits)]
     rows = [] if names == [""] else [[name, *(facts.counts[split].get(name, 0) for split in splits)] for name in names]
-    shown = table(["class", *splits], [totals, *rows[:MOST_ROWS]])
+    shown = table(["" if names == [""] else "class", *splits], [totals, *rows[:MOST_ROWS]])
     rest = tag("p", f"and {len(rows) - MOST_ROWS} more classes") if len(rows) > MOST_ROWS else None
     return tag("section", tag("h2", "Data"), *(tag("p", line) for line in facts.notes), shown, rest,
                *gallery("Training pictures as the model saw them", facts.augmented))  # fmt: skip
