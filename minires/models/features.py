@@ -139,12 +139,17 @@ def create_feature_extractor(
 
 def on_zeros(extractor: FeatureExtractor, side: int) -> Any:
     """What the extractor makes of one picture of zeros, side x side, in eval mode; it is left in the mode it was in."""
-    weight = next(extractor.parameters())
-    modes = [(module, module.training) for module in (extractor.model, *extractor.modules())]
+    return shown_zeros(extractor, extractor.model, side)
+
+
+def shown_zeros(shown: nn.Module, model: nn.Module, side: int) -> Any:
+    """`shown`, which is made of the layers of `model`, called with one picture of zeros, as in `on_zeros`."""
+    weight = next(shown.parameters())
+    modes = [(module, module.training) for module in (model, *shown.modules())]
     try:
         with no_grad():
             picture = Tensor(np.zeros((1, weight.shape[1], side, side), weight.dtype)).to(weight.device)
-            return extractor.eval()(picture)
+            return shown.eval()(picture)
     finally:
         for module, training in modes:
             module.training = training

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from minires import models, nn, ops
+from minires.models import _utils
+from minires.models.feature_extraction import get_graph_node_names
 from minires.models.features import FeatureExtractor, IntermediateLayerGetter, create_feature_extractor, feature_list
 from minires.tensor import Tensor
 from tests.models.test_zoo import SMALL, every_family, pictures, small
@@ -133,6 +135,25 @@ def test_create_makes_feature_lists():
         models.resnet20(features_only=True, out_indices=(3, -1))
     with pytest.raises(ValueError, match="out_indices goes with features_only"):
         models.resnet20(out_indices=(1,))
+
+
+@every_family
+def test_every_name_that_is_listed_can_be_had(family):
+    model = small(family).train()
+    names, others = get_graph_node_names(model)
+    assert names == others and len(set(names)) == len(names) and names[-2:] == ["flatten", model.head_name]
+    assert model.training and not any(module.has_hooks for module in model.modules())
+    found = create_feature_extractor(model.eval(), names)(pictures(family))
+    assert list(found) == names
+    assert np.array_equal(found[model.head_name].array, model(pictures(family)).array)
+
+
+def test_names_are_those_of_torchvision():
+    names, _ = get_graph_node_names(resnet())
+    assert names[:9] == ["conv1", "bn1", "relu", "maxpool", "layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu",
+                         "layer1.0.conv2", "layer1.0.bn2"]  # fmt: skip
+    assert names[9] == "layer1.0.relu_1" and names[-3:] == ["avgpool", "flatten", "fc"]
+    assert _utils.IntermediateLayerGetter is IntermediateLayerGetter
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""torchvision.models._utils, where users of torchvision import IntermediateLayerGetter from."""
+
+from minires.models.features import IntermediateLayerGetter
+
+__all__ = ["IntermediateLayerGetter"]
