@@ -17,6 +17,32 @@ float16, float32, float64 = (np.dtype(name) for name in ("float16", "float32", "
 int8, int16, int32, int64 = (np.dtype(name) for name in ("int8", "int16", "int32", "int64"))
 uint8, boolean = np.dtype("uint8"), np.dtype("bool")
 
+
+def __getattr__(name: str) -> Any:
+    if name == "bfloat16":
+        return _bfloat16()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _bfloat16() -> np.dtype:
+    """The upper half of a float32, which NumPy and CuPy know through the package ml_dtypes.
+
+    RuntimeError, in one line, where that is not installed.
+    """
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise RuntimeError(
+            "bfloat16 needs the package ml_dtypes: pip install 'minires[cuda12]', or ml_dtypes"
+        ) from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def as_dtype(value: Any) -> np.dtype:
+    """NumPy's dtype of a name, a type or a dtype. TypeError for what is none."""
+    return _bfloat16() if isinstance(value, str) and value == "bfloat16" else np.dtype(value)
+
+
 default_dtype = float32
 
 
@@ -146,7 +172,17 @@ def is_capturing() -> bool:
 
 def is_floating(dtype: np.dtype) -> bool:
     """Whether arrays of this type hold real numbers, the only ones that have gradients."""
-    return dtype.kind == "f"
+    return dtype.kind == "f" or is_bfloat16(dtype)
+
+
+def is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether this is bfloat16, which NumPy takes for a structure of somebody else's."""
+    return dtype.kind == "V" and dtype.name == "bfloat16"
+
+
+def is_number(dtype: np.dtype) -> bool:
+    """Whether a Tensor may hold elements of this type: real numbers, integers or booleans."""
+    return dtype.kind in "biuf" or is_bfloat16(dtype)
 
 
 def result_type(first: Array, second: Array) -> np.dtype:
@@ -165,7 +201,8 @@ def result_type(first: Array, second: Array) -> np.dtype:
             return 1
         if isinstance(operand, float):
             return 3
-        return 0 if operand.dtype.kind == "b" else max(1, min(3, kinds.index(operand.dtype.kind)))
+        kind = "f" if is_floating(operand.dtype) else operand.dtype.kind
+        return 0 if kind == "b" else max(1, min(3, kinds.index(kind)))
 
     def weight(operand: Array) -> int:  # a Python number gives way to an array without axes, that to one with axes
         return 0 if isinstance(operand, bool | int | float) else 1 if operand.ndim == 0 else 2
@@ -183,7 +220,10 @@ def result_type(first: Array, second: Array) -> np.dtype:
         return own_type(high)
     if weight(first) != weight(second):
         return own_type(max(first, second, key=weight))
-    return np.promote_types(own_type(first), own_type(second))
+    one, two = own_type(first), own_type(second)
+    if {one.name, two.name} == {"float16", "bfloat16"}:  # neither holds the other
+        return float32
+    return np.promote_types(one, two)
 
 
 def is_writeable(array: Array) -> bool:

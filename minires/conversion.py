@@ -96,7 +96,7 @@ class Conversions:
             elif isinstance(value, backend.device) or str(value).partition(":")[0] in ("cpu", "cuda"):
                 device = value
             else:
-                dtype = np.dtype(value)
+                dtype = backend.as_dtype(value)
         return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy, non_blocking=non_blocking)
 
     def type(self, dtype: Any = None) -> Any:
@@ -114,6 +114,10 @@ class Conversions:
     def half(self) -> Any:
         """As float16."""
         return self.to(backend.float16)
+
+    def bfloat16(self) -> Any:
+        """As bfloat16. RuntimeError where the package ml_dtypes is not installed."""
+        return self.to("bfloat16")
 
     def char(self) -> Any:
         """As int8."""

@@ -24,7 +24,7 @@ from minires.autograd import (
     write_through,
     youngest,
 )
-from minires.backend import Array, array_module, device_of, is_floating
+from minires.backend import Array, array_module, device_of, is_bfloat16, is_floating, is_number
 from minires.conversion import Conversions
 from minires.methods import OPERATIONS, Methods, register
 from minires.random import Generator, generator
@@ -58,7 +58,7 @@ class Tensor(Methods, Conversions, Variable):
             array = array.array
         if not hasattr(array, "dtype") or isinstance(array, np.generic):
             array = np.asarray(array)
-        if array.dtype.kind not in "biuf":
+        if not is_number(array.dtype):
             raise TypeError(f"a Tensor holds real numbers, integers or booleans, not {array.dtype}")
         self.array = array
         self.grad: Tensor | None = None
@@ -142,6 +142,7 @@ class Tensor(Methods, Conversions, Variable):
 
     def __repr__(self) -> str:
         array = self._on_cpu()
+        array = array.astype(np.float32) if is_bfloat16(array.dtype) else array
         broken = is_floating(array.dtype) and bool(((array != np.rint(array)) & np.isfinite(array)).any())
         values = np.array2string(array, separator=", ", precision=4, prefix="tensor(", threshold=1000,
                                  floatmode="fixed" if broken else "maxprec")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Mixed precision on a GPU, by torch.amp's names: float16 where it is fast, float32 where it is needed.
+"""Mixed precision on a GPU, by torch.amp's names: float16 or bfloat16 where it is fast, float32 elsewhere.
 
     scaler = mr.amp.GradScaler()
     with mr.amp.autocast("cuda"):
@@ -7,7 +7,8 @@
     scaler.step(optimizer)
     scaler.update()
 
-Parameters stay float32 (the master weights), and so do their gradients; products read float16 copies of them.
+Parameters stay float32 (the master weights), and so do their gradients; products read narrow copies of them. With
+`autocast("cuda", minires.bfloat16)` no scaler is needed: bfloat16 has the range of float32.
 """
 
 from minires.amp.autocast import autocast, is_autocast_available

@@ -1,7 +1,7 @@
 """autocast: inside the block each operation on a GPU computes in the type that suits it.
 
-Micikevicius et al. 2018, "Mixed precision training". Products take float16, whatever sums or grows takes float32, all
-else takes what it is given. The casts are recorded operations: gradients come back in the type of what was cast.
+Micikevicius et al. 2018, "Mixed precision training". Products take float16 or bfloat16, whatever sums or grows takes
+float32, all else takes what it is given. The casts are recorded operations: gradients come back in the type of what was cast.
 """
 
 import functools
@@ -33,8 +33,9 @@ def is_autocast_available(device_type: str) -> bool:
 class autocast:  # noqa: N801 - PyTorch's name
     """`with mr.amp.autocast("cuda"):`, or a decorator. Inside, operations on tensors of a GPU choose their type.
 
-    dtype: float16, the default. bfloat16 is refused: neither NumPy nor CuPy's arrays of minires have such a type. The
-    CPU is refused, where float16 is emulated and slower than float32; `enabled=False` does nothing on any device.
+    dtype: float16, the default, or bfloat16, which reaches as far as float32 and needs no GradScaler (RuntimeError
+    where the package ml_dtypes is not installed). The CPU is refused, where both are emulated and slower than float32;
+    `enabled=False` does nothing on any device.
     cache_enabled: a parameter is cast once in a block, not once for each use.
     """
 
@@ -43,14 +44,11 @@ class autocast:  # noqa: N801 - PyTorch's name
     ) -> None:  # fmt: skip
         if not is_autocast_available(device_type) and enabled:
             raise RuntimeError(
-                'autocast("cpu") is refused: processors emulate float16, so that it is slower than float32 there, and '
-                "less exact"
+                'autocast("cpu") is refused: float16 and bfloat16 are emulated there, slower than float32 and less exact'
             )
-        if dtype is not None and str(dtype).removeprefix("minires.") == "bfloat16":
-            raise RuntimeError("autocast to bfloat16 is refused: arrays have no such type. Use float16 and GradScaler")
-        self.dtype = backend.float16 if dtype is None else np.dtype(dtype)
-        if self.dtype != backend.float16:
-            raise ValueError(f"autocast: dtype must be float16, got {self.dtype}")
+        self.dtype = backend.float16 if dtype is None else backend.as_dtype(dtype)
+        if self.dtype.name not in ("float16", "bfloat16"):
+            raise ValueError(f"autocast: dtype must be float16 or bfloat16, got {self.dtype}")
         self.device_type, self.enabled, self.cache_enabled = device_type, enabled, cache_enabled
         self.before: list[Any] = []
 
@@ -109,7 +107,7 @@ def is_castable(argument: Any) -> bool:
 
 
 def wide(argument: Any) -> Any:
-    """A float16 tensor on a GPU as float32; all else as it is."""
+    """A float16 or bfloat16 tensor on a GPU as float32; all else as it is."""
     if not is_castable(argument) or argument.array.dtype == backend.float32:
         return argument
     return OPERATIONS["convert"](argument, dtype=backend.float32)

@@ -2,7 +2,7 @@
 
 The library alone does not do for NumPy: it writes arrays that are not C-contiguous with scrambled values and no error
 (safetensors#825; ours are channels-last), and it cannot read bfloat16. Here every array is made contiguous and of the
-machine's byte order first, the library judges what it reads, and files go through `minires.io.files`.
+machine's byte order first, the library judges what it reads, and files go through `minires.io.files`. bfloat16 is written as such.
 """
 
 import json
@@ -69,6 +69,8 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
+    if array.dtype.name == "bfloat16":  # ml_dtypes' type, of the machine's byte order
+        return np.ascontiguousarray(array).reshape(array.shape)
     if array.dtype.newbyteorder("=") not in _WRITABLE:
         raise TypeError(f"the tensor {name!r} has the type {array.dtype}, which a safetensors file cannot hold")
     # ascontiguousarray gives 0-d arrays one axis, hence the reshape

@@ -19,7 +19,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can hold
 _STORAGES = {  # NumPy's type -> torch's class of storages
     "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage",
     "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage",
-    "bool": "BoolStorage",
+    "bool": "BoolStorage", "bfloat16": "BFloat16Storage",
 }  # fmt: skip
 _UNTYPED = ("uint16", "uint32", "uint64")  # without a class of their own: bytes, and the type beside them
 

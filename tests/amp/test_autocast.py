@@ -19,11 +19,9 @@ def stand_in(monkeypatch):
 
 
 def test_refused_on_the_cpu_and_for_other_types():
-    with pytest.raises(RuntimeError, match="processors emulate float16"):
+    with pytest.raises(RuntimeError, match="float16 and bfloat16 are emulated there"):
         mr.amp.autocast("cpu")
-    with pytest.raises(RuntimeError, match="autocast to bfloat16 is refused"):
-        mr.amp.autocast("cuda", "bfloat16")
-    with pytest.raises(ValueError, match="must be float16, got float64"):
+    with pytest.raises(ValueError, match="must be float16 or bfloat16, got float64"):
         mr.amp.autocast("cuda", mr.float64)
     with mr.amp.autocast("cpu", enabled=False):
         assert (mr.ones(2, 2) @ mr.ones(2, 2)).dtype == mr.float32

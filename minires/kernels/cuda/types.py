@@ -1,6 +1,7 @@
 """Names of types between NumPy, CuPy and C++, and which template instance suits an array.
 
-NumPy and CuPy have no bfloat16: such arrays are carried as uint16, the upper half of a float32.
+Arrays of bfloat16 have the type of the package ml_dtypes, which CuPy 14 knows; without it, in the kernels' own tests,
+they are carried as uint16, the upper half of a float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-CPP = {"float32": "float", "float16": "__half", "uint16": "__nv_bfloat16", "uint8": "unsigned char"}
+CPP = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16", "uint16": "__nv_bfloat16",
+       "uint8": "unsigned char"}  # fmt: skip
 BYTES = {"float": 4, "__half": 2, "__nv_bfloat16": 2, "unsigned char": 1, "unsigned short": 2}
 FLOAT = np.dtype(np.float32)
 

@@ -13,13 +13,13 @@ run = loader.run
 
 def suits(x: Array) -> bool:
     """Whether the hand-written kernels know this type."""
-    return x.dtype in KERNEL_TYPES
+    return x.dtype in KERNEL_TYPES or backend.is_bfloat16(x.dtype)
 
 
 def check(name: str, x: Array) -> None:
     """NotImplementedError for a type that the kernel `name` has no version for."""
     if not suits(x):
-        raise NotImplementedError(f"{name} on a GPU is for float32 and float16, got {x.dtype}: move the tensor to cpu")
+        raise NotImplementedError(f"{name} on a GPU is for float32, float16 and bfloat16, got {x.dtype}: move the tensor to cpu")
 
 
 def new(shape: tuple[int, ...], dtype: Any, value: float = 0) -> Array:
