@@ -187,9 +187,9 @@ def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
     task = material.kind
     losses = task.losses(found.scores, found.targets)
     order = np.argsort(-losses, kind="stable")[:MISTAKES].tolist()
-    if task.name == "classification":
-        wrong = found.scores.argmax(axis=1) != found.targets
-        order = [index for index in order if wrong[index]]
+    if task.name != "regression":
+        said = [task.said(row) for row in task.values(found.scores[order])]
+        order = [index for index, word in zip(order, said, strict=True) if word != task.label(found.targets[index])]
     samples = []
     for index in order:
         image = found.dataset[index][0]
@@ -278,7 +278,7 @@ def _signals(material: Material) -> list[Any]:
 
 def _notes(material: Material) -> list[str]:
     settings = material.settings
-    lines = [f"data: {settings.data}"]
+    lines = [f"data: {settings.data}" + (f", labels in {settings.labels}" if settings.labels else "")]
     if settings.samples_per_class:
         count = len(material.splits["train"])
         lines.append(f"trained on {count} pictures: at most {settings.samples_per_class} of each class")
@@ -305,4 +305,4 @@ def _versions(env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(material: Material, target: Any) -> str:
-    return material.kind.label(target)
+    return material.kind.label(target) or "–"

@@ -27,7 +27,7 @@ from minires.finetune.settings import Settings, make_settings
 from minires.finetune.space import Dimension, parse_space
 from minires.io import RunFolder, files
 from minires.plots import Chart, Panel, Series, draw
-from minires.training import Callback, Trainer
+from minires.training import Callback, Monitor, Trainer
 
 COMMAND = "search"
 SAMPLERS = ("random", "optuna")
@@ -248,7 +248,7 @@ def _run(
 def _begin(folder: RunFolder, settings: Settings, space: list[Dimension]) -> Study:
     """The study with the trials that are done already."""
     metric = figure_of_merit(settings, True)
-    study = Study(folder.path, metric, "loss" not in metric, space)
+    study = Study(folder.path, metric, Monitor(metric).mode == "max", space)
     if os.path.isfile(folder.file("search.json")):
         study.trials = [Trial(**trial) for trial in folder.read_json("search.json")["trials"]]
     return study

@@ -18,7 +18,8 @@ from minires.finetune.settings import FIELDS
 from minires.random import philox
 
 NOT_SEARCHED = ("data", "seed", "fold", "review", "max_steps", "max_time", "eval_metric", "val_split", "test_split",
-                "train_split", "task", "workers", "worker_type", "device", "amp")  # fmt: skip
+                "train_split", "task", "labels", "image_column", "label_delim", "workers", "worker_type", "device",
+                "amp")  # fmt: skip
 SEVERAL = ("ints", "floats", "words")  # kinds of settings whose values have commas themselves
 LOGARITHMIC_FROM = 10  # times the lower end
 

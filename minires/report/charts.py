@@ -12,6 +12,7 @@ from minires.report.markup import Html
 from minires.training.curves import history_chart
 
 DOT = 5
+GREY = "#888888"
 # Twenty colours that can be told apart, those of the lines first; classes beyond that begin again and are not named.
 COLOURS_OF_CLASSES = (*COLOURS, "#882255", "#999933", "#332288", "#117733", "#aa4499", "#661100", "#6699cc", "#888888",
                       "#000000", "#f0e442", "#44aa99", "#ff6f61", "#7b68ee", "#8b4513")  # fmt: skip
@@ -52,7 +53,7 @@ def agreement(truth: Any, said: Any, labels: tuple[str, str], side: int = 420) -
 
     chart = Chart(side, side)
     chart.marks.append(Line([(left, bottom - inner), (left, bottom), (left + inner, bottom)], INK))
-    chart.marks.append(Line([place(low, low), place(high, high)], COLOURS_OF_CLASSES[7]))
+    chart.marks.append(Line([place(low, low), place(high, high)], GREY))
     for x, y in zip(truth, said, strict=True):
         across, up = place(x, y)
         chart.marks.append(Line([(across - DOT / 2, up), (across + DOT / 2, up)], COLOURS_OF_CLASSES[0], DOT))

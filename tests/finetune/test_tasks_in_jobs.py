@@ -15,6 +15,7 @@ from minires.finetune.folds import cross_validate
 from minires.finetune.inference import predict
 from minires.finetune.loading import load_model
 from minires.finetune.lr_find import lr_find
+from minires.finetune.search import search
 from minires.io import model_directory
 from minires.tensor import Tensor
 from tests.finetune.helpers import SAME_IN_EQUAL_RUNS, contents, make_weights
@@ -179,6 +180,14 @@ def test_folds_and_the_rate(place, tmp_path):
     assert lr_find(
         command="finetune", steps=20, **{key: value for key, value in wishes.items() if key != "epochs"}
     ).losses
+
+
+def test_a_search_knows_which_way_is_better(place, tmp_path):
+    study = search(["lr=0.000001,0.03"], trials=2, output=str(tmp_path / "search"), data=str(place / "pictures"),
+                   labels=str(place / "sizes.csv"), task="regression", eval_metric="rmse", epochs=3, batch_size=8,
+                   weights=str(place / "weights"), no_aug=True)  # fmt: skip
+    scores = [trial.score for trial in study.trials]
+    assert study.metric == "val_rmse" and not study.larger and study.best.score == min(scores)
 
 
 def test_bad_pictures_and_rows_without_a_picture(place, tmp_path):
