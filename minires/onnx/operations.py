@@ -13,9 +13,10 @@ from minires.onnx import shapes, windows
 from minires.onnx.graph import Graph, refuse
 from minires.onnx.tracing import varies
 from minires.ops import activation, choice, elementwise, linalg, reduce
-from minires.ops.group_normalisation import GroupNorm
 from minires.ops.batch_normalisation import BatchNormInference
+from minires.ops.group_normalisation import GroupNorm
 from minires.ops.moments import Norm2
+from minires.ops.resizing import Resample, Taps
 from minires.tensor import Tensor
 
 Writer = Callable[..., str]
@@ -96,6 +97,21 @@ def _convert(graph: Graph, x: Tensor, dtype: Any, copy: bool) -> str:
     return graph.name(x)
 
 
+def _resample(graph: Graph, x: Tensor, tables: tuple[tuple[int, Taps], ...]) -> str:
+    """A matrix product for each axis: y[..., i] = sum over j of x[..., j] M[j, i]; for it any axis is put last."""
+    name, last = graph.name(x), x.ndim - 1
+    for axis, taps in tables:
+        matrix = np.zeros((taps.length, len(taps.places)), np.float32)
+        columns = np.broadcast_to(np.arange(len(taps.places))[:, None], taps.places.shape)
+        np.add.at(matrix, (taps.places, columns), taps.weights)
+        order = list(range(x.ndim))
+        order[axis], order[last] = last, axis
+        turned = name if axis == last else graph.node("Transpose", name, perm=order)
+        product = graph.node("MatMul", turned, graph.constant(matrix))
+        name = product if axis == last else graph.node("Transpose", product, perm=order)
+    return name
+
+
 TABLE: dict[Any, Writer] = {
     elementwise.Add: simple("Add"), elementwise.Sub: simple("Sub"), elementwise.Mul: simple("Mul"),
     elementwise.Div: simple("Div"), elementwise.Pow: simple("Pow"), elementwise.Neg: simple("Neg"),
@@ -107,7 +123,7 @@ TABLE: dict[Any, Writer] = {
     linalg.MatMul: simple("MatMul"), linalg.Linear: _linear,
     BatchNormInference: _batch_norm, GroupNorm: _group_norm,
     reduce.Sum: reduction("ReduceSum"), reduce.Mean: reduction("ReduceMean"), reduce.Extreme: _extreme,
-    Norm2: reduction("ReduceL2"),
+    Norm2: reduction("ReduceL2"), Resample: _resample,
     reduce.ExtremeOfAll: _extreme,
     reduce.LogSumExp: reduction("ReduceLogSumExp"),
     **windows.TABLE, **shapes.TABLE,

@@ -6,7 +6,7 @@ between two runs depends on what differed between them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,10 +78,16 @@ def varies(step: Step) -> bool:
     return step.function in (Reshape, Expand) and ANY in step.arguments[1]
 
 
+def the_output(outputs: Any) -> Any:
+    """What is exported: the model's output, or of a dictionary of several its entry "out", as of an FCN."""
+    return outputs["out"] if isinstance(outputs, Mapping) and "out" in outputs else outputs
+
+
 def _traced(model: Module, shape: tuple[int, ...], dtype: Any) -> Trace:
     batch, channels, *size = shape
     values = np.random.default_rng(0).standard_normal((batch, *size, channels)).astype(dtype)
     found = trace(model, Tensor(np.moveaxis(values, -1, 1)))
+    found = dataclasses.replace(found, output=the_output(found.output))
     if not isinstance(found.output, Tensor):
         raise refuse(f"the model must give one Tensor, not {type(found.output).__name__}")
     return dataclasses.replace(found, steps=_that_matter(found))

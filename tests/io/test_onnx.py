@@ -10,6 +10,7 @@ from minires import models, nn, ops
 from minires import onnx as exporter
 from minires.data import preset_eval
 from minires.errors import MiniresError
+from minires.nn import functional as F
 from minires.tensor import Tensor
 from tests.nn.test_fuse import pictures, with_history
 
@@ -143,6 +144,13 @@ def test_outputs_whose_size_follows_the_pictures(tmp_path):
     assert shapes(proto)[1] == ["batch", 3, "output_2", "output_3"]
 
 
+def test_of_several_outputs_the_one_called_out(tmp_path):
+    model = models.fcn("resnet20", 3, aux_loss=True).eval()
+    exporter.export(model, tmp_path / "m.onnx", (1, 3, 16, 20))
+    images = Tensor(np.random.default_rng(0).standard_normal((2, 3, 16, 20)).astype(np.float32))
+    assert exporter.compare(model, tmp_path / "m.onnx", images) < 1e-5
+
+
 def test_equal_models_give_equal_files_and_the_model_stays(tmp_path):
     model = small().train()
     model.layer1.eval()
@@ -207,6 +215,9 @@ FUNCTIONS = {
     "adaptive pooling": lambda x, w: ops.adaptive_avg_pool2d(x, (4, 5)) + ops.adaptive_avg_pool2d(x, (1, 1)),
     "convolutions": lambda x, w: ops.conv2d(x, w.reshape(3, 1, 1, 1), w.reshape(3), groups=3, padding="same")
     + ops.conv2d_act(x, ops.cat([w.reshape(1, 3, 1, 1)] * 3), w.reshape(3), residual=x * 2),
+    "lengths": lambda x, w: x / ops.norm(x, 2, 1, keepdim=True) + ops.norm(x, dim=(2, 3), keepdim=True),
+    "resizing": lambda x, w: ops.cat([F.interpolate(x, (9, 5), mode="bilinear"), F.interpolate(x, (9, 5)),
+                                      F.interpolate(x, (9, 5), mode="bicubic", align_corners=True)], 1),
     "norm with a residual": lambda x, w: ops.batch_norm_act(x, w.reshape(3), w.reshape(3), None, None, residual=x),
 }  # fmt: skip
 
@@ -270,6 +281,7 @@ REFUSED = {
     "what the model does depends on": lambda x, w: x if len(x) == 2 else x * 2,
     "repeated as often as there are pictures": lambda x, w: w.expand(len(x), 3, 1, 1) * x,
     "must give one Tensor, not tuple": lambda x, w: (x, x),
+    "must give one Tensor, not dict": lambda x, w: {"some": x},
     "BatchNormTraining in module 'part'": lambda x, w: ops.batch_norm(x, None, None, training=True),
 }  # fmt: skip
 
@@ -279,6 +291,7 @@ FIXED = {  # functions that need pictures of one size, and why
     "reshape": "Reshape in module 'part' depends on the size of the pictures",
     "squeeze": "Reshape in module 'part' depends on the size of the pictures",
     "linear on rows": "takes no pictures of 39 x 72",
+    "resizing": "Resample in module 'part' depends on the size of the pictures",
 }  # fmt: skip
 
 
