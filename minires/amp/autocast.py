@@ -1,7 +1,8 @@
 """autocast: inside the block each operation on a GPU computes in the type that suits it.
 
 Micikevicius et al. 2018, "Mixed precision training". Products take float16 or bfloat16, whatever sums or grows takes
-float32, all else takes what it is given. The casts are recorded operations: gradients come back in the type of what was cast.
+float32, all else takes what it is given. The casts are recorded operations: gradients come back in the type of what was
+cast.
 """
 
 import functools
@@ -44,7 +45,8 @@ class autocast:  # noqa: N801 - PyTorch's name
     ) -> None:  # fmt: skip
         if not is_autocast_available(device_type) and enabled:
             raise RuntimeError(
-                'autocast("cpu") is refused: float16 and bfloat16 are emulated there, slower than float32 and less exact'
+                'autocast("cpu") is refused: float16 and bfloat16 are emulated there, slower than float32 and less '
+                "exact"
             )
         self.dtype = backend.float16 if dtype is None else backend.as_dtype(dtype)
         if self.dtype.name not in ("float16", "bfloat16"):

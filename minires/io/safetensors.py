@@ -2,7 +2,8 @@
 
 The library alone does not do for NumPy: it writes arrays that are not C-contiguous with scrambled values and no error
 (safetensors#825; ours are channels-last), and it cannot read bfloat16. Here every array is made contiguous and of the
-machine's byte order first, the library judges what it reads, and files go through `minires.io.files`. bfloat16 is written as such.
+machine's byte order first, the library judges what it reads, and files go through `minires.io.files`. bfloat16 is
+written as such.
 """
 
 import json

@@ -4,7 +4,7 @@ Every kernel exists in up to three sets with the same name and the same signatur
 
     reference   the textbook version: plain, slow, computed in float64. The oracle of every test
     cpu         the fast NumPy version, for float32 and float64; what it lacks, and other types, use the reference
-    cuda        CuPy arrays: hand-written kernels behind kernels/cuda/adapters, for float32 and float16
+    cuda        CuPy arrays: hand-written kernels behind kernels/cuda/adapters, for float32, float16, bfloat16
 
 `TABLE` says which name has which implementation. Nothing here knows of the bookkeeping of gradients: a backward kernel
 is a function like any other, called by the operation that needs it.
@@ -85,6 +85,8 @@ def _dispatcher(kernel_name: str) -> Kernel:
         if device == "cuda" and set_name != "cuda":
             raise TypeError(f"{kernel_name}: the kernel set {set_name} is for arrays on the CPU, not on a GPU")
         if set_name == "cpu" and array.dtype not in FAST_TYPES:
+            if backend.is_bfloat16(array.dtype):
+                raise NotImplementedError(f"{kernel_name} in bfloat16 needs a GPU: on the CPU use .float()")
             set_name = "reference"
         return observe.call("kernel", kernel_name, implementation(kernel_name, set_name), array, *arguments, **named)
 

@@ -20,6 +20,17 @@ MISSING = {"errstate", "block", "insert", "einsum_path", "geomspace", "nditer", 
 owners = weakref.WeakValueDictionary()  # id of the NumPy array that owns memory -> the array of the stand-in
 
 
+def bits(array):
+    """An array of bfloat16 as the uint16 that the emulator takes; all others as they are."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def narrowed(result, *operands):
+    """What ml_dtypes widens to float32 where CuPy stays in bfloat16: products of matrices."""
+    narrow = all(getattr(operand, "dtype", result.dtype).name == "bfloat16" for operand in operands)
+    return result.astype(operands[0].dtype) if narrow else result
+
+
 def unwrapped(value):
     """NumPy's value of an argument; TypeError for an array of NumPy, as CuPy says."""
     if isinstance(value, ndarray):
@@ -160,6 +171,13 @@ for _name in OPERATORS.split():
     setattr(ndarray, f"__{_name}__", operator(f"__{_name}__"))
 
 
+def matmul(a, b):
+    return wrapped(narrowed(np.matmul(unwrapped(a), unwrapped(b)), a, b))
+
+
+ndarray.__matmul__ = matmul
+
+
 class Ufunc:
     """A ufunc that can be called; of the others' methods CuPy has `at`."""
 
@@ -196,7 +214,9 @@ class Function:
                     held += [array for _, array in moved if array]
                     places = [array.address if array else 0 for _, array in moved]
                     value = ndarray(np.array(places, np.uint64).reshape(value.shape))
-                array = None if value is None else harness.Array.holding(value.held, argument.name, argument.direction)
+                array = None
+                if value is not None:
+                    array = harness.Array.holding(bits(value.held), argument.name, argument.direction)
                 values.append(array)
                 held += [array] if array else []
                 if array and argument.direction != "in":
@@ -209,7 +229,7 @@ class Function:
                 if array:
                     if array.role == "out":
                         array.check_written()
-                    ours.held[...] = array.values
+                    bits(ours.held)[...] = array.values
         finally:
             for array in held:
                 array.free()
@@ -221,7 +241,7 @@ def place_for(address):
         return None, None
     found = next(array for array in list(owners.values()) if array.held.ctypes.data == address)
     ours = ndarray(in_memory_order(found.held)[0])
-    return ours, harness.Array.holding(ours.held, f"memory at {address:#x}", "inout")
+    return ours, harness.Array.holding(bits(ours.held), f"memory at {address:#x}", "inout")
 
 
 class Stream:
@@ -346,6 +366,8 @@ class Module:
         return ndarray(np.array(a.held if isinstance(a, ndarray) else unwrapped_list(a), dtype))
 
     array = asarray
+
+    matmul = staticmethod(matmul)
 
     @staticmethod
     def asnumpy(a):

@@ -19,7 +19,9 @@ def suits(x: Array) -> bool:
 def check(name: str, x: Array) -> None:
     """NotImplementedError for a type that the kernel `name` has no version for."""
     if not suits(x):
-        raise NotImplementedError(f"{name} on a GPU is for float32, float16 and bfloat16, got {x.dtype}: move the tensor to cpu")
+        raise NotImplementedError(
+            f"{name} on a GPU is for float32, float16 and bfloat16, got {x.dtype}: move the tensor to cpu"
+        )
 
 
 def new(shape: tuple[int, ...], dtype: Any, value: float = 0) -> Array:
