@@ -25,6 +25,7 @@ from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model
 from minires.finetune.mixed_samples import mixed
+from minires.finetune.old_task import forgetting_table
 from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
 from minires.finetune.review import review_table
@@ -122,6 +123,8 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
         settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
         versions=_versions(folder.read_json("env.json")),
     )  # fmt: skip
+    if result.old_task is not None:
+        facts.tables.append(forgetting_table(result.old_task))
     facts.mistakes = worst_mistakes(material, measured)
     if material.kind.name in ("classification", "ordinal"):
         facts.review = suspicious(material, found)
@@ -188,8 +191,8 @@ def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
     losses = task.losses(found.scores, found.targets)
     order = np.argsort(-losses, kind="stable")[:MISTAKES].tolist()
     if task.name != "regression":
-        said = [task.said(row) for row in task.values(found.scores[order])]
-        order = [index for index, word in zip(order, said, strict=True) if word != task.label(found.targets[index])]
+        answers = [task.said(row) for row in task.values(found.scores[order])]
+        order = [index for index, own in zip(order, answers, strict=True) if own != task.label(found.targets[index])]
     samples = []
     for index in order:
         image = found.dataset[index][0]

@@ -16,6 +16,10 @@ from minires.finetune.settings import Settings
 from minires.finetune.tasks import MultiLabel, Ordinal, Regression, make_task
 from minires.finetune.tasks.losses import positive_weights
 from minires.finetune.tasks.ranks import falling, make_consistent, set_thresholds
+from minires.training.metrics import Averages
+from minires.training.metrics_multi_label import multi_label_metrics
+from minires.training.metrics_ordinal import ordinal_metrics
+from tests.cuda import fake_cupy
 
 RNG = np.random.default_rng(4)
 TRUTH = (RNG.random((50, 3)) < [0.5, 0.3, 0.1]).astype(np.float32)
@@ -174,3 +178,28 @@ def test_a_record_of_another_version():
     with pytest.raises(ValueError, match="the task 'segmentation' is none of classification, multi-label"):
         make_task({"name": "segmentation"}, ["a"])
     assert make_task(None, []).name == "regression" and make_task(None, ["a"]).name == "classification"
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    with fake_cupy.in_place(monkeypatch):
+        yield
+
+
+@pytest.mark.parametrize(("task", "metrics"), [("multi-label", multi_label_metrics), ("ordinal", ordinal_metrics)])
+@pytest.mark.usefixtures("gpu")
+def test_losses_and_figures_of_arrays_on_a_gpu(task, metrics):
+    scores = np.sort(RNG.normal(size=(6, 4)).astype(np.float32), axis=1)[:, ::-1].copy()
+    truth = (RNG.random((6, 4)) > 0.5).astype(np.float32) if task == "multi-label" else RNG.integers(0, 5, 6)
+    wish = Settings(data="d", task=task, class_weights="balanced").check()
+    loss = make_losses(wish, [2, 3, 2, 1] if task == "multi-label" else [2, 1, 1, 1, 1], 6)[0]
+    found = []
+    for device in ("cpu", "cuda"):
+        outputs, targets = (mr.tensor(each, device=device) for each in (scores, truth))
+        sums = Averages(metrics())
+        sums.add(0.0, outputs.array, targets.array)
+        found.append({"own": float(loss(outputs, targets).item()), **sums.means()})
+    assert found[0] == pytest.approx(found[1])
+    model = models.create("cifar_resnet", depth=8, num_classes=4).to("cuda")
+    set_thresholds(model, [1, 2, 3, 2, 1])
+    assert (np.diff(model.fc.bias.array.get()) < 0).all()

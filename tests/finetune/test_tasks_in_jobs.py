@@ -137,7 +137,8 @@ def test_onnx_gives_the_same(trained, place, tmp_path):
     assert json.loads(session.get_modelmeta().custom_metadata_map["task"]) == record
 
 
-WAYS = [{"strategy": "head"}, {"strategy": "lora"}, {"strategy": "lp-ft"}, {"model_ema": True}]
+WAYS = [{"strategy": "head"}, {"strategy": "lora"},
+        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"strategy": "lp-ft"}, {"model_ema": True}))]  # fmt: skip
 SEVERAL = [{"mixup": 0.4}, {"cutmix": 1.0}, {"class_weights": "balanced"}, {"eval_metric": "map"}]
 
 
@@ -172,6 +173,7 @@ def test_the_best_epoch_of_ranks_has_the_smallest_error(place, tmp_path):
     assert result.best_epoch == 1 + values.index(min(values))
 
 
+@pytest.mark.slow
 def test_folds_and_the_rate(place, tmp_path):
     wishes = {"data": str(place / "pictures"), "labels": str(place / "tags.csv"), "weights": str(place / "weights"),
               "batch_size": 8, "epochs": 1}  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import minires.nn.functional as F
+from minires.backend import move
 from minires.finetune.tasks.ordinal import above_ranks
 from minires.tensor import Tensor
 
@@ -17,7 +18,7 @@ class YesOrNo:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         wanted = Tensor(targets.array.astype(outputs.dtype, copy=False))
-        weights = None if self.weights is None else Tensor(self.weights.astype(outputs.dtype))
+        weights = None if self.weights is None else _beside(self.weights, outputs)
         return F.binary_cross_entropy_with_logits(outputs, wanted, pos_weight=weights)
 
 
@@ -34,9 +35,14 @@ class Coral:
         self.weights = weights
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        ranks = targets.numpy()
-        wanted = Tensor(above_ranks(ranks, outputs.shape[1]).astype(outputs.dtype, copy=False))
+        ranks = np.asarray(move(targets.array, "cpu"))
+        wanted = _beside(above_ranks(ranks, outputs.shape[1]), outputs)
         each = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").sum(dim=1)
         if self.weights is None:
             return each.mean()
-        return (each * Tensor(self.weights[ranks].astype(outputs.dtype))).mean()
+        return (each * _beside(self.weights[ranks], outputs)).mean()
+
+
+def _beside(values: np.ndarray, outputs: Tensor) -> Tensor:
+    """The values in the type of the outputs, and where they are."""
+    return Tensor(move(values.astype(outputs.dtype, copy=False), outputs.device))
