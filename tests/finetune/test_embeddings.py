@@ -59,8 +59,7 @@ def test_class_means_are_means_and_name_the_nearest_class():
     assert not E.class_means(rows, labels, 6)[4:].any()  # classes without a picture
 
 
-@pytest.mark.parametrize("averages", [[], [ExponentialAverage(0.5)]])
-@pytest.mark.parametrize("validates", [True, False])
+@pytest.mark.parametrize(("averages", "validates"), [([], True), ([ExponentialAverage(0.5)], False)])
 def test_triplets_in_a_trainer(averages, validates):
     model, data = model_of(), shapes()
     sampler = MPerClassSampler(np.asarray(data.targets) - 20, 2, 8)

@@ -122,7 +122,10 @@ def test_what_older_runs_have_written_down_is_no_conflict():
     assert Settings(data="d", opt="sgd", opt_betas=(0.9, 0.999), opt_eps=1e-8).check().opt == "sgd"
 
 
-@pytest.mark.parametrize(("opt", "sched"), [("lion", "restarts"), ("lamb", "poly"), ("radam", "exponential")])
+SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("lamb", "poly"), ("radam", "exponential"))]
+
+
+@pytest.mark.parametrize(("opt", "sched"), [("lion", "restarts"), *SLOW])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, opt, sched):
     make_photos(tmp_path / "photos")
     given = {"data": str(tmp_path / "photos"), "epochs": 2, "batch_size": 8, "opt": opt, "sched": sched, "workers": 0,
