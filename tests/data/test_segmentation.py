@@ -53,6 +53,18 @@ def test_the_usual_chain_moves_both_alike(tmp_path, train):
     assert pickle.loads(pickle.dumps(data))[0][1].shape == (20, 20)
 
 
+def test_masks_that_are_pictures_are_moved_without_blending():
+    numbers = np.zeros((8, 8), np.uint8)
+    numbers[2:6, 2:6], numbers[0, 0] = 20, 255
+    picture, mask = Image.fromarray(np.repeat(numbers[:, :, None], 3, 2)), Image.fromarray(numbers)
+    mask.putpalette(bytes(range(256)) * 3)
+    chain = v2.preset_segmentation(16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    found, labels = chain(picture, mask)  # as VOCSegmentation hands them over
+    assert found.shape == (3, 16, 16) and labels.dtype == np.int64
+    assert np.array_equal(labels.array, numbers.repeat(2, 0).repeat(2, 1))
+    assert set(np.unique(np.rint(found.array * 255))) > {0, 20, 255}  # the picture is blended
+
+
 def test_what_does_not_fit_is_named(tmp_path):
     images, masks = folders(tmp_path)
     with pytest.raises(DataError, match=r"0\.png has the class number 2, there are 2 classes") as found:

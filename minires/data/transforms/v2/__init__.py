@@ -31,7 +31,7 @@ from minires.data.transforms.v2.moves import (
     RandomVerticalFlip,
     Resize,
 )
-from minires.data.transforms.v2.presets import ToLabels, preset_segmentation
+from minires.data.transforms.v2.presets import MasksOfPictures, ToLabels, preset_segmentation
 from minires.data.transforms.v2.targets import BoundingBoxes, Image, Mask
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "ImagesOnly",
     "Joint",
     "Mask",
+    "MasksOfPictures",
     "Pad",
     "RandomAffine",
     "RandomCrop",

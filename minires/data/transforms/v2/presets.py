@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
 
 from minires.data.transforms.pictures import pair
 from minires.data.transforms.presets import IMAGENET_MEAN, IMAGENET_STD
@@ -12,6 +13,21 @@ from minires.data.transforms.v2.joint import ImagesOnly, rebuilt
 from minires.data.transforms.v2.moves import Compose, RandomHorizontalFlip, RandomResizedCrop, Resize
 from minires.data.transforms.v2.targets import Mask
 from minires.tensor import Tensor
+
+
+class MasksOfPictures:
+    """For a pair (picture, picture of class numbers), as VOCSegmentation gives it: the second one as a `Mask`.
+
+    Class numbers are pixels of the mode "P" or "L"; anything else stays, and so does a pair whose target is no picture.
+    """
+
+    def __call__(self, picture: Any, target: Any) -> tuple[Any, Any]:
+        if isinstance(target, Pillow.Image) and target.mode in ("P", "L"):
+            target = Mask(np.asarray(target).astype(np.int64))
+        return picture, target
+
+    def __repr__(self) -> str:
+        return "MasksOfPictures()"
 
 
 class ToLabels:
@@ -32,7 +48,7 @@ def preset_segmentation(
     size: int | Sequence[int], train: bool = False, mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD, scale: Sequence[float] = (0.25, 1.0), hflip: float = 0.5,
 ) -> Compose:  # fmt: skip
-    """A Pillow picture and its Mask to a normalised tensor (C, H, W) and class numbers (H, W).
+    """A Pillow picture and its Mask, or a picture of class numbers, to tensors: normalised (C, H, W), numbers (H, W).
 
     size: of both in the end, (height, width) or one side; other proportions are squeezed. train: a random crop of a
     part of `scale` of the area, and a mirror image with the probability `hflip`, before.
@@ -40,4 +56,4 @@ def preset_segmentation(
     moves: list[Any] = [Resize(pair(size))]
     if train:
         moves = [RandomResizedCrop(size, scale), RandomHorizontalFlip(hflip)]
-    return Compose([*moves, ImagesOnly(ToTensor()), ImagesOnly(Normalize(mean, std)), ToLabels()])
+    return Compose([MasksOfPictures(), *moves, ImagesOnly(ToTensor()), ImagesOnly(Normalize(mean, std)), ToLabels()])
