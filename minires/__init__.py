@@ -307,6 +307,8 @@ def __getattr__(name: str) -> _typing.Any:
         return _importlib.import_module(f"minires.{name}")
     if name == "bfloat16":
         return backend.bfloat16
+    if name in ("set_float32_matmul_precision", "get_float32_matmul_precision"):
+        return getattr(_importlib.import_module("minires.backends"), name)
     raise AttributeError(f"module 'minires' has no attribute {name!r}")
 
 

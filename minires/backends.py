@@ -1,6 +1,7 @@
 """Switches of what computes, with torch.backends' names: `minires.backends.cpu.benchmark`.
 
 `mr.backends.cpu.benchmark = True`: try which algorithm is the fastest for each convolution, and remember it.
+`mr.backends.cuda.matmul.allow_tf32`, `mr.backends.cudnn.allow_tf32`: whether float32 may lose 13 bits on a GPU.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 from minires.io import environment, files
 from minires.io.download import cache_folder
 from minires.kernels.cpu import autotune
+from minires.kernels.cuda import switches
 from minires.version import __version__
 
 
@@ -78,4 +80,61 @@ def _save(path: str, choices: dict[str, str]) -> None:
     files.write_atomic(path, json.dumps({**_load(path), _machine(): choices}, indent=1, sort_keys=True) + "\n")
 
 
-cpu = CpuBackend()
+class MatmulSwitches:
+    """allow_tf32 (default False): whether products of float32 matrices on a GPU may round their operands to tf32."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether tf32 is allowed."""
+        return switches.products
+
+    @allow_tf32.setter
+    def allow_tf32(self, wanted: bool) -> None:
+        switches.products = _flag("allow_tf32", wanted)
+
+
+class CudaBackend:
+    """How matrix products are computed on a GPU: `matmul.allow_tf32`."""
+
+    def __init__(self) -> None:
+        self.matmul = MatmulSwitches()
+
+
+class CudnnBackend:
+    """How convolutions are computed on a GPU. Named as PyTorch's, though the kernels are our own and no cuDNN.
+
+    allow_tf32 (default True): whether convolutions of float32 may round their operands to tf32.
+    """
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether tf32 is allowed."""
+        return switches.convolutions
+
+    @allow_tf32.setter
+    def allow_tf32(self, wanted: bool) -> None:
+        switches.convolutions = _flag("allow_tf32", wanted)
+
+
+def _flag(name: str, wanted: bool) -> bool:
+    if not isinstance(wanted, bool):
+        raise TypeError(f"{name} must be True or False, got {wanted!r}")
+    return wanted
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """As torch's: "highest" keeps products of float32 matrices exact, "high" and "medium" allow tf32 on a GPU.
+
+    Raises ValueError for another word.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"precision is highest, high or medium, got {precision!r}")
+    switches.products = precision != "highest"
+
+
+def get_float32_matmul_precision() -> str:
+    """ "highest", or "high" where tf32 is allowed ("medium" is the same here)."""
+    return "high" if switches.products else "highest"
+
+
+cpu, cuda, cudnn = CpuBackend(), CudaBackend(), CudnnBackend()

@@ -23,6 +23,7 @@ from typing import Any
 from minires import backend, observe
 from minires.kernels import cpu, reference
 from minires.kernels.cuda import adapters
+from minires.kernels.cuda.adapters import float64
 
 Kernel = Callable[..., Any]
 
@@ -88,6 +89,8 @@ def _dispatcher(kernel_name: str) -> Kernel:
             if backend.is_bfloat16(array.dtype):
                 raise NotImplementedError(f"{kernel_name} in bfloat16 needs a GPU: on the CPU use .float()")
             set_name = "reference"
+        if set_name == "cuda" and array.dtype == backend.float64 and kernel_name in float64.ON_THE_CPU:
+            return float64.through_cpu(kernel_name, implementation(kernel_name, "cpu"), array, *arguments, **named)
         return observe.call("kernel", kernel_name, implementation(kernel_name, set_name), array, *arguments, **named)
 
     return call

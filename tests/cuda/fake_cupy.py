@@ -342,6 +342,10 @@ class Module:
             get_elapsed_time=lambda first, last: 1.0,
         )  # fmt: skip
         windows = lifted(np.lib.stride_tricks.sliding_window_view)
+        self.compute_types = []
+        linalg = types.SimpleNamespace(COMPUTE_TYPE_TF32=7, COMPUTE_TYPE_DEFAULT=0,
+                                       set_compute_type=lambda *told: self.compute_types.append(told))  # fmt: skip
+        self._core = types.SimpleNamespace(_routines_linalg=linalg)
         self.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))
         self.get_default_memory_pool = lambda: pool
         self.get_default_pinned_memory_pool = lambda: pool
@@ -403,8 +407,9 @@ def in_place(monkeypatch):
     """Within the block `import cupy` gives the stand-in, and nothing compiled before is used."""
     import sys
 
-    from minires.kernels.cuda import loader
+    from minires.kernels.cuda import loader, switches
 
+    monkeypatch.setattr(switches, "convolutions", False)  # exact: to be compared with the CPU
     pinned = types.SimpleNamespace(empty_pinned=np.empty)
     monkeypatch.setitem(sys.modules, "cupy", MODULE)
     monkeypatch.setitem(sys.modules, "cupyx", pinned)

@@ -1,13 +1,13 @@
 """Convolution on a GPU: the reference's signatures in front of `kernels/cuda/convs.py`.
 
 float16 goes to the tensor cores where there are any and the channels allow it; float32 is computed exactly, unless
-`exact_float32` is set to False, which allows tf32 (10 bits of fraction) as PyTorch's cudnn.allow_tf32 does.
+`minires.backends.cudnn.allow_tf32` is True (the default, as in PyTorch), which allows tf32: 10 bits of fraction.
 """
 
 from typing import Any
 
 from minires import backend
-from minires.kernels.cuda import convs
+from minires.kernels.cuda import convs, switches
 from minires.kernels.cuda.adapters.arrays import check, last, new, run, second, single
 from minires.kernels.cuda.convs import Layer
 from minires.kernels.cuda.loader import compute_capability
@@ -17,12 +17,10 @@ from minires.kernels.shapes import Pair
 __all__ = ["conv2d_act_forward", "conv2d_forward", "conv2d_gradients", "conv2d_input_gradient",
            "conv2d_weight_gradient"]  # fmt: skip
 
-exact_float32 = True
-
 
 def is_exact(x: Array) -> bool:
     """Whether this layer is kept from the tensor cores."""
-    return compute_capability() < 80 or (x.dtype == backend.float32 and exact_float32)
+    return compute_capability() < 80 or (x.dtype == backend.float32 and not switches.convolutions)
 
 
 def layer_of(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], *settings: Any) -> Layer:
