@@ -1,5 +1,6 @@
 """`minires finetune --folds 5`: a training for each part of the pictures, and one table of what they come to."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ def last_screen(found: "Folds") -> str:
     if interval is not None:
         lines.append(f"{found.right} of {found.pictures} pictures were called right by the model that had not been "
                      f"trained on them; 95 % interval {interval[0]:.4f} to {interval[1]:.4f}")  # fmt: skip
-    lines += [f"predictions: {found.path}/predictions.csv; doubtful labels: {found.path}/review.csv",
+    doubtful = os.path.join(found.path, "review.csv")  # only classes have it
+    more = f"; doubtful labels: {doubtful}" if os.path.exists(doubtful) else ""
+    lines += [f"predictions: {os.path.join(found.path, 'predictions.csv')}{more}",
               f"next:        train on all pictures, or minires predict {found.runs[0]} PICTURE..."]  # fmt: skip
     return "\n".join(lines)

@@ -137,8 +137,8 @@ def test_onnx_gives_the_same(trained, place, tmp_path):
     assert json.loads(session.get_modelmeta().custom_metadata_map["task"]) == record
 
 
-WAYS = [{"strategy": "head"}, {"strategy": "lora"},
-        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"strategy": "lp-ft"}, {"model_ema": True}))]  # fmt: skip
+SLOWER = [pytest.param(more, marks=pytest.mark.slow) for more in ({"strategy": "lp-ft"}, {"model_ema": True})]
+WAYS = [{"strategy": "head"}, {"strategy": "lora"}, *SLOWER]
 SEVERAL = [{"mixup": 0.4}, {"cutmix": 1.0}, {"class_weights": "balanced"}, {"eval_metric": "map"}]
 
 
