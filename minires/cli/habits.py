@@ -12,7 +12,7 @@ NOT_BUILT = {
     "--ra-magnitude": "", "--ra-reps": "", "--ra-sampler": "", "--aug-repeats": "", "--jsd-loss": "",
     "--clip-mode": "--clip-grad is by the norm",
     "--mean": "it follows from the weights", "--std": "it follows from the weights", "--remode": "",
-    "--from": "--weights RUN starts from another run's model", "--log-wandb": "events.jsonl is for machines",
+    "--log-wandb": "events.jsonl is for machines",
     "--bias-weight-decay": "--norm-weight-decay is for norms and biases", "--cooldown-epochs": "",
     "--lr-cycle-mul": "", "--lr-cycle-decay": "", "--lr-cycle-limit": "", "--lr-noise": "", "--epoch-repeats": "",
     "--world-size": "one process trains", "--dist-url": "one process trains", "--local-rank": "one process trains",

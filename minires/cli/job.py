@@ -23,6 +23,7 @@ EXAMPLES = {
   minires finetune --data photos/ --folds 5                  few pictures: each is validated on once
   minires finetune --data photos/ --dry-run                  will it run, how long, how much memory?
   minires finetune --data photos/ --max-time 2h              pauses in time; --resume goes on
+  minires finetune --from runs/photos --data more/ --distill 1       new classes; the old ones keep their numbers
   minires finetune --resume runs/photos --lr 1e-4            go on after an interruption, with a lower rate
   minires finetune -c runs/photos/args.toml --output runs/photos-again""",
     "train": """  minires train --data photos/ --model resnet20 --epochs 100
@@ -37,12 +38,13 @@ GROUPS = {
     "data": ("data", "labels", "image_column", "label_columns", "label_delim", "task", "threshold", "train_split",
              "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
              "samples_per_class", "on_bad_image", "review", "workers", "worker_type"),
-    "model": ("model", "weights", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
+    "model": ("model", "weights", "from_run", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
               "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device", "amp"),
     "optimisation": ("epochs", "batch_size", "halve_on_oom", "validation_batch_size", "grad_accum_steps", "opt", "lr",
                      "lr_base", "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay", "norm_weight_decay",
                      "sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "decay_milestones",
-                     "clip_grad", "smoothing", "layer_decay", "l2_sp", "model_ema", "model_ema_decay",
+                     "clip_grad", "smoothing", "layer_decay", "l2_sp", "rehearsal", "store_rehearsal", "distill",
+                     "distill_temperature", "model_ema", "model_ema_decay",
                      "model_ema_warmup", "swa_start", "mixup", "cutmix", "mixup_off_epoch", "drop_path", "loss",
                      "embedding_size", "margin", "loss_scale", "m_per_class",
                      "class_weights", "sampler"),
@@ -187,6 +189,10 @@ def last_screen(result: "Result") -> str:
         rows.append(["baseline (the usual answer)", *(cell(result.after["baseline"].get(name)) for name in names)])
     lines = [result.headline, output.table(rows), f"best epoch: {best_epoch(result)}",
              f"model:      {result.model_path}"]  # fmt: skip
+    if result.old_task is not None:
+        from minires.finetune.old_task import forgetting_lines
+
+        lines[2:2] = forgetting_lines(result.old_task)
     if result.resumable:
         lines.append(f"next:       minires {result.command} --resume {result.path}")
     else:

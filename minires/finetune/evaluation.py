@@ -10,6 +10,7 @@ from minires import data
 from minires.errors import DataError, UsageError
 from minires.finetune import folds, pictures
 from minires.finetune.devices import find_device
+from minires.finetune.growing import reindexed
 from minires.finetune.inference import evaluate
 from minires.finetune.loading import LoadedModel, load_model
 from minires.finetune.settings import Settings, make_settings
@@ -127,6 +128,8 @@ def own_splits(path: str, settings: Settings, loaded: LoadedModel) -> dict[str, 
             return data.read_splits(table, pictures.root_of(settings), _class_to_idx(loaded), mode=mode,
                                     target=loaded.kind.target)  # fmt: skip
     parts = folds.open_splits(settings, mode)
+    if settings.from_run is not None:  # a run that knows more classes than its data have
+        parts = reindexed(parts, loaded.classes)
     if settings.samples_per_class:  # the run trained on these alone
         parts["train"] = pictures.take_few(parts["train"], settings.samples_per_class, settings.seed)
     return parts

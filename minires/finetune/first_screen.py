@@ -14,13 +14,15 @@ from minires.finetune.tasks.deciding import why
 if TYPE_CHECKING:
     from minires.finetune.job import Job
 
-EXTRAS = ("layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "mixup", "cutmix", "drop_path", "aa",
+EXTRAS = ("layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "distill",
+          "distill_temperature", "store_rehearsal", "mixup", "cutmix", "drop_path", "aa",
           "sampler")  # told where they are not as usual  # fmt: skip
 
 
 def first_screen(job: "Job") -> str:
     """Several lines for people."""
-    return "\n".join([*_data(job), *_model(job), *_plan(job)])
+    old = [] if job.old is None else job.old.lines()
+    return "\n".join([*_data(job), *old, *_model(job), *_plan(job)])
 
 
 def _data(job: "Job") -> list[str]:
@@ -59,9 +61,12 @@ def _model(job: "Job") -> list[str]:
     head = "linear" if settings.head in (None, "linear") else f"hidden {settings.head}"
     if makes_embeddings(settings):
         head = f"embeddings of {settings.embedding_size or SIZE} numbers"
+    head = f"new head: {head}"
+    if job.old is not None:
+        head = f"its head with {len(job.old.added)} new classes behind {len(job.old.loaded.classes)}"
     side = "pictures" if size is None else f"{size[1]} x {size[0]} pictures"
     lines = [
-        f"model    {settings.model}, weights: {job.start_point.origin}, {side}, new head: {head}",
+        f"model    {settings.model}, weights: {job.start_point.origin}, {side}, {head}",
         f"         {trained:,} of {total:,} parameters are trained in the first epoch; batch norm: {settings.bn}",
         f"         strategy {settings.strategy}: {job.strategy.describe()}",
     ]  # fmt: skip

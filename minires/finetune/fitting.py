@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires.data import BalancedSampler, DataLoader, last_batch_size
 from minires.finetune.batch_size import halve
+from minires.finetune.distillation import with_distillation
 from minires.finetune.embedding_jobs import batches_of_classes, means_callback
 from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
@@ -100,6 +101,7 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
     )  # fmt: skip
     optimizer = make_optimizer(job.model, settings, job.strategy)
     loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
+    loss_fn = with_distillation(job, loss_fn)
     if settings.l2_sp:
         loss_fn = PullToStart(loss_fn, job.model, settings.l2_sp)
     watch: list[Callback] = [] if val is None else [FiniteValidation(val)]

@@ -11,12 +11,15 @@ from minires.errors import UsageError
 from minires.finetune import data_changes, folds, pictures, same_machine
 from minires.finetune.adapters import remove
 from minires.finetune.adapters.delta import base_of, save_delta
+from minires.finetune.continual import OldRun
 from minires.finetune.devices import find_device
 from minires.finetune.embedding_jobs import start_directions
 from minires.finetune.estimates import MemoryEstimate, estimate_memory
 from minires.finetune.first_screen import first_screen
 from minires.finetune.fitting import Fit, fit
 from minires.finetune.inference import Evaluation, evaluate, predictions_csv
+from minires.finetune.old_task import measure_forgetting
+from minires.finetune.rehearsal import store
 from minires.finetune.reporting import Material, write_report
 from minires.finetune.result import HEADLINES, Result, finished, write_curves
 from minires.finetune.resuming import Changes, describe_changes, record_changes
@@ -42,6 +45,7 @@ class Job:
     splits: dict[str, Any]
     model: Any
     start_point: Start
+    old: OldRun | None  # with --from
 
     def __init__(
         self, command: str, settings: Settings, say: Say, progress: bool, *, changes: Changes | None = None,
@@ -77,7 +81,11 @@ class Job:
         """
         settings = self.settings
         self.device = find_device(settings.device, settings.amp)
-        self.start_point = find_start(settings, self.say, None if self.progress else False)
+        self.old = OldRun.of(settings)
+        if self.old is not None and known is not None:
+            self.old.check_same(known)
+        self.start_point = (find_start(settings, self.say, None if self.progress else False) if self.old is None
+                            else self.old.start())  # fmt: skip
         self.preprocessing = pictures.input_preprocessing(self.start_point.preprocessing, settings)
         self.splits = self._open(known, splits_file, self.preprocessing.mode)
         check_class_number(self.splits["train"], settings)
@@ -89,7 +97,8 @@ class Job:
         self.task = task_of_data(settings, train)
         self.classes = self.task.classes
         self.scale = TargetScale.of(train.targets) if settings.task == "regression" else None
-        self.model = build_model(self.start_point, settings, self.task.outputs)
+        self.model = (build_model(self.start_point, settings, self.task.outputs) if self.old is None
+                      else self.old.grown_model(self.task.outputs))  # fmt: skip
         self.model.metadata = {"preprocessing": self.preprocessing.to_config(), "classes": self.classes}
         tell_model(self.model, self.task, self.class_counts())
         if self.scale is not None:
@@ -116,7 +125,8 @@ class Job:
 
     def _open(self, known: dict[str, Any] | None, splits_file: str | None, mode: str) -> dict[str, Any]:
         settings = self.settings
-        listed = folds.open_splits(settings, mode, self.class_order)
+        listed = (folds.open_splits(settings, mode, self.class_order) if self.old is None
+                  else self.old.open_splits(settings, mode, self.class_order))  # fmt: skip
         for line in apply_review(listed, settings.review):
             self.say(line)
         self.listed = data.fingerprint(listed)
@@ -164,6 +174,8 @@ class Job:
         folder.write_json("env.json", environment.describe(seed=self.settings.seed))
         record = {"classes": self.classes, "fingerprint": self.fingerprint, "unused": self.unused,
                   "scan": self.report.to_dict(), "changes": changes}  # fmt: skip
+        if self.old is not None:
+            record["from"] = self.old.to_record()
         if data_changes.are_files(self.splits):
             data.write_splits(folder.file("splits.csv"), self.splits)
         folder.write_json("data.json", record)  # last: whoever finds it finds splits.csv
@@ -269,10 +281,15 @@ class Job:
         figures = {f"{split}_{name}": value for name, value in last.metrics.items() if isinstance(value, int | float)}
         model_directory.save(self.model, folder.model, self.preprocessing.to_config(), self.classes,
                              {**figures, "best_epoch": fitted.best_epoch}, self.model.metadata.get("task"))  # fmt: skip
+        if self.settings.store_rehearsal:
+            store(folder, self.splits["train"], self.settings.store_rehearsal, self.settings.seed)
+        old_task = (None if self.old is None
+                    else measure_forgetting(self.old, self.model, self.preprocessing, self.settings))  # fmt: skip
         result = Result(
             command=self.command, path=folder.path, model_path=folder.model, split=split, before=before,
             after=last.metrics, best_epoch=fitted.best_epoch, epochs_done=fitted.epochs_done, history=fitted.history,
             status=fitted.status, headline=HEADLINES.get(fitted.status) or f"paused: {fitted.pause_reason}",
+            old_task=old_task,
         )  # fmt: skip
         folder.write_json("metrics.json", {**result.to_dict(), "val": found["val"].metrics if "val" in found else None})
         if self._last_screen is not None:

@@ -22,6 +22,7 @@ from typing import Any
 from minires import optim
 from minires.errors import UsageError
 from minires.finetune.batch_size import with_batch_size
+from minires.finetune.distillation import with_distillation
 from minires.finetune.fitting import keepers, make_loaders
 from minires.finetune.job import Job
 from minires.finetune.losses import make_losses
@@ -115,9 +116,10 @@ def lr_find(
     optimizer = make_optimizer(job.model, job.settings, job.strategy)
     train, _ = make_loaders(job)
     sweep = Sweep()
+    losses = make_losses(job.settings, job.class_counts(), len(job.splits["train"]), job.model)
     growth = (highest / lowest) ** (1 / (steps - 1))
     trainer = Trainer(
-        job.model, optimizer, make_losses(job.settings, job.class_counts(), len(job.splits["train"]), job.model)[0],
+        job.model, optimizer, with_distillation(job, losses[0]),
         schedule_per="step",
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: growth**step),
         callbacks=[*keepers(job.settings), sweep],

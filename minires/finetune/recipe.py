@@ -123,6 +123,10 @@ def check_ways(values: Mapping[str, Any]) -> None:
 def refuse_used_folder(path: str | None, command: str, settings: Settings, overwrite: bool) -> None:
     """Before the pictures are looked at: a folder that holds anything, or lies among them, is not one to begin in."""
     refuse_folder_among_pictures(path, settings)
+    earlier = os.path.join(os.path.realpath(settings.from_run or ""), "")
+    if path is not None and settings.from_run and earlier.startswith(os.path.join(os.path.realpath(path), "")):
+        raise UsageError(f"--output {path} is the run that --from begins from: it would be overwritten",
+                         code="usage.output", file=path, hint="choose another --output")  # fmt: skip
     if path is not None and not overwrite and run_folder.holds_anything(path):
         with open_folder(path, command, settings, False):  # raises the UsageError that says so
             pass

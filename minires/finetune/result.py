@@ -29,6 +29,7 @@ class Result:
     history: list[dict[str, Any]]
     status: str  # "done", "early-stopped", or "paused" (--max-steps, --max-time): then it can be resumed
     headline: str
+    old_task: dict[str, Any] | None = None  # with --from: what became of the earlier classes (old_task.py)
 
     @property
     def resumable(self) -> bool:

@@ -22,6 +22,8 @@ METRICS_FOR = {
     "ordinal": ("loss", "mae", "top1", "qwk"),
 }
 
+REHEARSED = 20  # pictures of each earlier class, as many as iCaRL keeps of CIFAR-100 (Rebuffi et al. 2017)
+
 WITH_BETAS = ("adam", "adamw", "nadam", "radam", "lion", "lamb")
 WITH_EPS = ("adam", "adamw", "nadam", "radam", "lamb", "rmsprop")
 
@@ -31,7 +33,7 @@ def check_together(settings: "Settings") -> None:
     if not settings.data:
         raise UsageError("no data given", code="usage.missing", hint="--data FOLDER, or --data digits to try it")
     for check in (_device, _pictures, _schedule, _task, check_embeddings, _weights, _strategy, _averages, _mixing,
-                  _group_by):  # fmt: skip
+                  _group_by, _continual):  # fmt: skip
         check(settings)
 
 
@@ -163,3 +165,33 @@ def _group_by(settings: "Settings") -> None:
     except re.error as error:
         message = f"--group-by {settings.group_by!r} is not a regular expression: {error}"
         raise UsageError(message, code="usage.value") from error
+
+
+def _continual(settings: "Settings") -> None:
+    for name, given in (("--rehearsal", settings.rehearsal is not None), ("--distill", settings.distill > 0),
+                        ("--distill-temperature", settings.distill_temperature != 2)):  # fmt: skip
+        if given and settings.from_run is None:
+            raise UsageError(f"{name} goes with --from RUN: it is about the classes of an earlier run",
+                             code="usage.conflict")  # fmt: skip
+    if settings.distill_temperature != 2 and not settings.distill:
+        raise UsageError("--distill-temperature goes with --distill", code="usage.conflict")
+    if settings.store_rehearsal and settings.task not in (None, "classification"):
+        raise UsageError(f"--store-rehearsal is for classification, not for {settings.task}", code="usage.conflict")
+    if settings.from_run is not None and settings.loss in EMBEDDING_LOSSES:
+        hint = "minires add-classes gives a model of embeddings new classes without training"
+        raise UsageError(f"--from does not go with --loss {settings.loss}", code="usage.conflict", hint=hint)
+
+
+def take_from_run(settings: "Settings", recipe: str) -> None:
+    """The weights and the head are the earlier run's where --from names one; what contradicts that is a UsageError."""
+    if settings.from_run is None:
+        return
+    if recipe != "finetune":
+        raise UsageError(f"--from goes with minires finetune, not with minires {recipe}", code="usage.conflict")
+    for name, given in (("--weights", settings.weights not in (None, settings.from_run)),
+                        ("--head", settings.head not in (None, "linear")), ("--head-dropout", settings.head_dropout),
+                        ("--model-kwargs", settings.model_kwargs)):  # fmt: skip
+        if given:
+            message = f"{name} does not go with --from, which takes the whole model over from the earlier run"
+            raise UsageError(message, code="usage.conflict", hint="--weights RUN begins with its body and a new head")
+    settings.weights = settings.from_run

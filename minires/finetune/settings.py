@@ -13,7 +13,7 @@ from minires.data.transforms.pictures import InterpolationMode
 from minires.data.transforms.presets import AUTO_AUGMENT
 from minires.finetune.devices import AMP
 from minires.finetune.embedding_settings import EMBEDDING_LOSSES, MARGINS, PER_CLASS, SCALE, SIZE
-from minires.finetune.setting_checks import LOSSES_FOR, METRICS_FOR, check_together
+from minires.finetune.setting_checks import LOSSES_FOR, METRICS_FOR, REHEARSED, check_together, take_from_run
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
 from minires.finetune.tasks.deciding import decide_task
 from minires.io.weights import is_weights_file
@@ -78,6 +78,15 @@ class Settings:
                                 "with --weights none also a model directory or run that it is built like")  # fmt: skip
     weights: str | None = setting(None, "str", '"shapes" (built in, for resnet20), a .pth/.safetensors/.npz file '
                                   'or its URL, a model directory, a run, or "none"')  # fmt: skip
+    from_run: str | None = setting(None, "str", "a finished run to train further on new data: its classes keep their "
+                                   "numbers, new ones come behind them", "--from")  # fmt: skip
+    rehearsal: int | None = setting(None, "int", "pictures of each earlier class that are mixed in, where they can be "
+                                    f"had (else {REHEARSED}), with --from", low=0)  # fmt: skip
+    store_rehearsal: int = setting(0, "int", "keep copies of so many training pictures of each class in the run, for a "
+                                   "later --from", low=0)  # fmt: skip
+    distill: float = setting(0.0, "float", "weight of distillation, with --from: hold the model to what the earlier "
+                             "one says about its classes", low=0)  # fmt: skip
+    distill_temperature: float = setting(2.0, "float", "temperature of distillation", low=0, open_low=True)
     in_chans: int | None = setting(None, "int", "channels of the pictures: 1 (grey), 3 (RGB) or 4 (RGBA); the "
                                    "weights are adapted (default: what they take)", low=1, high=4)  # fmt: skip
     model_kwargs: tuple[str, ...] = setting((), "words", "options of the model's own: name=value ...")
@@ -221,13 +230,15 @@ class Settings:
     def resolved(self, recipe: str) -> "Settings":
         """A copy in which what was left open is decided by the recipe, "finetune" or "train".
 
-        Only the model of a weights file stays open: the file says it (start.py).
+        Only the model of a weights file and that of an earlier run stay open: they say it (start.py, continual.py).
         """
         chosen = dataclasses.replace(self)
         if chosen.weights is None and chosen.model is not None and is_weights_file(chosen.model):
             chosen.model, chosen.weights = None, chosen.model
+        take_from_run(chosen, recipe)
         for name, value in RECIPES[recipe].items():
-            says_its_model = name == "model" and chosen.weights is not None and is_weights_file(chosen.weights)
+            says_its_model = name == "model" and chosen.weights is not None and (
+                chosen.from_run is not None or is_weights_file(chosen.weights))  # fmt: skip
             if getattr(chosen, name) is None and not says_its_model:
                 setattr(chosen, name, value)
         if chosen.lr_base is not None:

@@ -2,7 +2,7 @@
 
     runs/finetune-resnet50-3/
       args.toml  env.json  data.json  splits.csv  log.txt  history.csv  events.jsonl  metrics.json
-      checkpoints/step-00001230.safetensors  model/  plots/  .lock
+      checkpoints/step-00001230.safetensors  model/  plots/  .lock  (tensorboard/  rehearsal/)
 
 One process at a time holds a run folder (`.lock`). Nothing outside it is written.
 """
@@ -29,7 +29,7 @@ from minires.io.lock import FolderLock
 _OWN_FILES = ("args.toml", "env.json", "data.json", "splits.csv", "log.txt", "history.csv", "events.jsonl",
               "metrics.json", "predictions_val.csv", "predictions_test.csv", "report.html", "review.csv")  # fmt: skip
 _OWN_FOLDERS = ("checkpoints", "model", "plots")
-_FOLDERS_OF_LOGGERS = ("tensorboard",)
+_FURTHER_FOLDERS = ("tensorboard", "rehearsal")  # that not every run has
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -105,7 +105,7 @@ class RunFolder:
     def _clear(self) -> None:
         for name in _OWN_FILES:
             files.remove(self.file(name), missing_ok=True)
-        for folder in (self.file(name) for name in (*_OWN_FOLDERS, *_FOLDERS_OF_LOGGERS)):
+        for folder in (self.file(name) for name in (*_OWN_FOLDERS, *_FURTHER_FOLDERS)):
             for name in files.list_folder(folder) if os.path.isdir(folder) else ():
                 if os.path.isfile(os.path.join(folder, name)):
                     files.remove(os.path.join(folder, name))
