@@ -7,7 +7,7 @@ methods here, which say `operation("name")`, look it up when called: so this flo
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from minires.autograd import Variable
+from minires.autograd import Variable, refresh
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}
 
@@ -66,6 +66,24 @@ def all_in_place(names: str) -> list[Any]:
     return [in_place(name) for name in names.split()]
 
 
+def rearranged_in_place(name: str) -> Any:
+    """A method that gives the tensor itself the shape that `name` computes, without moving an element."""
+
+    def method(self: Any, *arguments: Any, **settings: Any) -> Any:
+        refresh(self)
+        self._must_be_writable(f"{name}_")
+        result = OPERATIONS[name](self._alias(), *arguments, **settings)
+        self.array = result.array
+        self.version.value += 1
+        if result.requires_grad:
+            self.node, self.output_index = result.node, result.output_index
+        return self
+
+    method.__name__, method.__qualname__ = f"{name}_", f"Tensor.{name}_"
+    method.__doc__ = f"minires.ops.{name} of this tensor, in place. Returns the tensor."
+    return method
+
+
 class Methods:
     """What Tensor inherits: every operation whose first argument is a tensor, under PyTorch's names."""
 
@@ -82,6 +100,9 @@ class Methods:
     __lt__, __le__, __gt__, __ge__ = operations("lt le gt ge")
     __and__, __or__, __xor__ = operations("bitwise_and bitwise_or bitwise_xor")
     __rand__, __ror__, __rxor__ = (operation(f"bitwise_{word}", reflected=True) for word in ("and", "or", "xor"))
+    __pos__ = operation("positive")
+    __lshift__, __rlshift__ = operation("bitwise_left_shift"), operation("bitwise_left_shift", reflected=True)
+    __rshift__, __rrshift__ = operation("bitwise_right_shift"), operation("bitwise_right_shift", reflected=True)
     __getitem__ = operation("getitem")
     __iadd__, __isub__, __imul__, __itruediv__ = all_in_place("add sub mul div")
     __ifloordiv__, __imod__, __ipow__ = all_in_place("floor_divide remainder pow")
@@ -116,9 +137,18 @@ class Methods:
     cumsum, cumprod, diff, count_nonzero, trace = operations("cumsum cumprod diff count_nonzero trace")
     bincount, histc, unique, unique_consecutive = operations("bincount histc unique unique_consecutive")
 
+    aminmax, quantile, nanquantile, mode = operations("aminmax quantile nanquantile mode")
+    nansum, nanmean = operations("nansum nanmean")
+    fmax, fmin, cummax, cummin, logcumsumexp = operations("fmax fmin cummax cummin logcumsumexp")
+    copysign, heaviside, signbit, positive = operations("copysign heaviside signbit positive")
+    isposinf, isneginf, isreal, erfinv = operations("isposinf isneginf isreal erfinv")
+
     # matrices
     matmul, mm, bmm, mv, dot, outer = operations("matmul mm bmm mv dot outer")
-    addmm, baddbmm = operations("addmm baddbmm")
+    addmm, baddbmm, addmv, addr, inner, kron = operations("addmm baddbmm addmv addr inner kron")
+    vdot, cross, dist, ger = operations("vdot cross dist outer")
+    inverse, det, slogdet, logdet, cholesky = operations("inverse det slogdet logdet cholesky")
+    matrix_power, qr = operations("matrix_power qr")
 
     # shapes
     reshape, view, flatten, unflatten, ravel = operations("reshape reshape flatten unflatten ravel")
@@ -130,16 +160,22 @@ class Methods:
     contiguous, clone, flip, fliplr, flipud, rot90, roll = operations("contiguous clone flip fliplr flipud rot90 roll")
     split, chunk, unbind, select, narrow, unfold = operations("split chunk unbind select narrow windows")
     diagonal, diag, diag_embed, tril, triu = operations("diagonal diag diag_embed tril triu")
+    tensor_split, hsplit, vsplit, diagflat, msort = operations("tensor_split hsplit vsplit diagflat msort")
+    squeeze_, unsqueeze_, transpose_, swapaxes_, swapdims_, t_ = (
+        rearranged_in_place(name) for name in ["squeeze", "unsqueeze", "transpose", "transpose", "transpose", "t"]
+    )
     T = property(operation("t"), doc="A matrix with its two axes exchanged.")
     mT = property(operation("matrix_transpose"), doc="The last two axes exchanged.")  # noqa: N815 - PyTorch's name
 
     # picking out and placing
     gather, scatter, scatter_add, take, take_along_dim = operations("gather scatter scatter_add take take_along_dim")
     index_select, index_add, index_copy, index_fill = operations("index_select index_add index_copy index_fill")
+    scatter_reduce, index_put, diagonal_scatter = operations("scatter_reduce index_put diagonal_scatter")
+    select_scatter, slice_scatter = operations("select_scatter slice_scatter")
     masked_select, masked_scatter, nonzero, argwhere = operations("masked_select masked_scatter nonzero argwhere")
     sort, argsort, topk, kthvalue, median = operations("sort argsort topk kthvalue median")
     new_tensor, new_zeros, new_ones = operations("new_tensor new_zeros new_ones")
-    new_empty, new_full = operations("new_empty new_full")
+    new_empty, new_full, bernoulli, multinomial = operations("new_empty new_full bernoulli multinomial")
 
     # written into the tensor
     add_, sub_, mul_, div_, pow_, neg_ = all_in_place("add sub mul div pow neg")
@@ -162,6 +198,9 @@ class Methods:
     masked_fill_, masked_scatter_, scatter_, scatter_add_ = all_in_place(
         "masked_fill masked_scatter scatter scatter_add"
     )
+    scatter_reduce_, index_put_, copysign_, erfinv_ = all_in_place("scatter_reduce index_put copysign erfinv")
+    eq_, ne_, lt_, le_, gt_, ge_ = all_in_place("eq ne lt le gt ge")
+    hypot_, sinc_, deg2rad_, rad2deg_, sgn_, true_divide_ = all_in_place("hypot sinc deg2rad rad2deg sign div")
     index_add_, index_copy_, index_fill_, tril_, triu_ = all_in_place("index_add index_copy index_fill tril triu")
     addmm_, baddbmm_ = all_in_place("addmm baddbmm")
 

@@ -103,6 +103,16 @@ class Tensor(Methods, Conversions, Variable):
         """Number of elements."""
         return self.array.size
 
+    nelement, ndimension = numel, dim
+
+    def is_nonzero(self) -> bool:
+        """Whether the only element is not 0. RuntimeError if there are more."""
+        return bool(self)
+
+    def get_device(self) -> int:
+        """The number of the GPU, -1 for the CPU."""
+        return -1 if self.device.type == "cpu" else self.device.index or 0
+
     def element_size(self) -> int:
         """Bytes an element."""
         return self.array.itemsize
@@ -261,15 +271,17 @@ class Tensor(Methods, Conversions, Variable):
         base: Any = None if self.origin is None else self.origin.base
         before = youngest()
         result = compute(self._alias())
+        if is_grad_enabled() and self.requires_grad and not result.requires_grad:
+            result = OPERATIONS["copy_values"](self._alias(), result)  # `x.eq_(0)`: no gradient flows through it
         if result.shape != self.shape:
             raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
-        if is_floating(result.dtype) and not is_floating(self.dtype):
+        if _kind(result.dtype) > _kind(self.dtype):
             raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to {self.dtype}")
         if result.requires_grad and self.is_view and base is None:
             raise RuntimeError(f"{name}: a detached tensor cannot become part of the graph in place; clone it first")
         for node in nodes_below([result], after=before) if result.requires_grad else ():
             node.keep_own(self.version)  # backward needs the old values
-        array_module(self.array).copyto(self.array, result.array, casting="same_kind")
+        array_module(self.array).copyto(self.array, result.array, casting="unsafe")
         self.version.value += 1
         if result.requires_grad and base is not None:
             write_through(self, base, base._alias(), result)
@@ -365,6 +377,11 @@ class Tensor(Methods, Conversions, Variable):
         if self.node is not None:
             raise RuntimeError("only leaf tensors can be pickled: detach this one first")
         return _rebuild, (self.__class__, self.array, self.requires_grad)
+
+
+def _kind(dtype: Any) -> int:
+    """0 for booleans, 1 for whole numbers, 2 for real ones: an in-place result may be of no higher kind."""
+    return 2 if is_floating(dtype) else 0 if dtype.kind == "b" else 1
 
 
 def _raw(value: Any) -> Any:

@@ -17,6 +17,22 @@ creation      tensor, zeros, randn, ...
 """
 
 from minires.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from minires.ops.arrangements import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
+    cartesian_prod,
+    column_stack,
+    combinations,
+    diagflat,
+    dstack,
+    hsplit,
+    msort,
+    rsub,
+    tensor_split,
+    vsplit,
+)
 from minires.ops.batch_normalisation import batch_norm, batch_norm_act
 from minires.ops.choice import clamp, clamp_max, clamp_min, lerp, masked_fill, maximum, minimum, nan_to_num, where
 from minires.ops.comparison import (
@@ -88,13 +104,50 @@ from minires.ops.diagonal import diag, diag_embed, diagonal, trace, tril, tril_i
 from minires.ops.elementwise import abs, add, div, exp, log, mul, neg, pow, reciprocal, sqrt, square, sub
 from minires.ops.error_function import erf, erfc
 from minires.ops.exponential import exp2, expm1, log1p, log2, log10, logaddexp, logit, rsqrt, xlogy
+from minires.ops.extremes import (
+    cummax,
+    cummin,
+    fmax,
+    fmin,
+    logcumsumexp,
+    trapezoid,
+)
 from minires.ops.group_normalisation import group_norm
 from minires.ops.index import argsort, gather, kthvalue, median, sort, topk
+from minires.ops.kinds_of_products import (
+    addmv,
+    addr,
+    cdist,
+    cross,
+    dist,
+    inner,
+    kron,
+    vdot,
+)
 from minires.ops.linalg import linear, matmul
 from minires.ops.loss import cross_entropy, l1_loss, mse_loss, nll_loss
+from minires.ops.matrices import (
+    cholesky,
+    det,
+    inverse,
+    logdet,
+    matrix_power,
+    qr,
+    slogdet,
+)
 from minires.ops.moments import norm, std, var
 from minires.ops.padding import pad
 from minires.ops.products import addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
+from minires.ops.quantiles import (
+    aminmax,
+    mode,
+    nanmean,
+    nanquantile,
+    nansum,
+    quantile,
+    std_mean,
+    var_mean,
+)
 from minires.ops.rearrange import (
     broadcast_tensors,
     broadcast_to,
@@ -142,6 +195,13 @@ from minires.ops.scatter import (
     take,
     take_along_dim,
 )
+from minires.ops.scatter_reduce import (
+    diagonal_scatter,
+    index_put,
+    scatter_reduce,
+    select_scatter,
+    slice_scatter,
+)
 from minires.ops.shape import (
     cat,
     chunk,
@@ -157,9 +217,22 @@ from minires.ops.shape import (
     split,
     squeeze,
     stack,
+    swapaxes,
     t,
     transpose,
     unsqueeze,
+)
+from minires.ops.signs import (
+    bitwise_left_shift,
+    bitwise_right_shift,
+    copysign,
+    erfinv,
+    heaviside,
+    isneginf,
+    isposinf,
+    isreal,
+    positive,
+    signbit,
 )
 from minires.ops.trigonometry import (
     acos,
@@ -184,8 +257,9 @@ from minires.ops.window import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool
 from minires.tensor import OPERATIONS
 
 # PyTorch's second names
+ger, trapz, row_stack = outer, trapezoid, vstack
 subtract, multiply, divide, true_divide, negative, absolute, sgn = sub, mul, div, div, neg, abs, sign
-clip, fix, moveaxis, swapaxes, swapdims, concat, concatenate = clamp, trunc, movedim, transpose, transpose, cat, cat
+clip, fix, moveaxis, swapdims, concat, concatenate = clamp, trunc, movedim, transpose, cat, cat
 arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
 not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 

@@ -230,18 +230,25 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
                      1.0507009873554804934193349852946)  # fmt: skip
 
 
+def _of_its_type(input: Tensor, name: str, *bounds: float) -> list[float]:
+    """The bounds as numbers of the input's type, which may be whole numbers. RuntimeError for booleans."""
+    if input.dtype.kind == "b":
+        raise RuntimeError(f"{name} is for numbers, got {input.dtype}")
+    return [bound if is_floating(input.dtype) else int(bound) for bound in bounds]
+
+
 @register
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """input, but at least min_val and at most max_val. ValueError if min_val > max_val."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return Hardtanh.apply(_need_real(input, "hardtanh"), min_val, max_val)
+    return Hardtanh.apply(input, *_of_its_type(input, "hardtanh", min_val, max_val))
 
 
 @register
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(input, 0), 6)."""
-    return Hardtanh.apply(_need_real(input, "relu6"), 0.0, 6.0)
+    return Hardtanh.apply(input, *_of_its_type(input, "relu6", 0.0, 6.0))
 
 
 @register
@@ -273,7 +280,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 @register
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """input where it is above `threshold`, else `value`."""
-    return Threshold.apply(_need_real(input, "threshold"), threshold, value)
+    return Threshold.apply(input, *_of_its_type(input, "threshold", threshold, value))
 
 
 @register

@@ -33,14 +33,16 @@ def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
                            "lengths must be equal or 1") from None  # fmt: skip
 
 
-def operands(first: Any, second: Any) -> tuple[Any, Any]:
-    """Two operands ready for a NumPy function: of one type, at least one of them a Tensor.
+def operands(first: Any, second: Any, two_numbers: bool = False) -> tuple[Any, Any]:
+    """Two operands ready for a NumPy function: of one type, at least one of them a Tensor (unless two_numbers).
 
     Python numbers stay as they are where NumPy treats them as PyTorch does. Anything that is neither a Tensor, an array
     nor a number raises TypeError, shapes that do not broadcast RuntimeError.
     """
     first, second = _as_operand(first), _as_operand(second)
     one, two = (value.array if isinstance(value, Tensor) else value for value in (first, second))
+    if not two_numbers and not isinstance(first, Tensor) and not isinstance(second, Tensor):
+        raise TypeError(f"expected at least one Tensor, got {type(one).__name__} and {type(two).__name__}")
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         common_shape(one.shape, two.shape)
         first, second = _on_one_device(first, second)

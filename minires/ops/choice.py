@@ -8,7 +8,7 @@ from typing import Any
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating, result_type
 from minires.ops.broadcast import common_shape, operands, sum_to_shape
-from minires.ops.pointwise import kept_where, same_operands
+from minires.ops.pointwise import kept_where, need_tensors, same_operands
 from minires.tensor import OPERATIONS, Tensor, register
 
 
@@ -191,6 +191,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 @register
 def maximum(input: Any, other: Any) -> Tensor:
     """The larger of each pair of elements."""
+    need_tensors("maximum", input, other)
     first, second = same_operands(input, other)
     return Extremum.apply(first, second, largest=True)
 
@@ -198,6 +199,7 @@ def maximum(input: Any, other: Any) -> Tensor:
 @register
 def minimum(input: Any, other: Any) -> Tensor:
     """The smaller of each pair of elements."""
+    need_tensors("minimum", input, other)
     first, second = same_operands(input, other)
     return Extremum.apply(first, second, largest=False)
 
@@ -212,7 +214,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return OPERATIONS["nonzero"](condition, as_tuple=True)
     if condition.dtype.kind != "b":
         raise TypeError(f"where: the condition must be boolean, not {condition.dtype}")
-    first, second = operands(input, other)
+    first, second = operands(input, other, two_numbers=True)
     common_shape(*(value.shape for value in (condition, first, second) if isinstance(value, Tensor)))
     return Where.apply(condition, first, second)
 

@@ -5,6 +5,7 @@ from typing import Any
 from minires.autograd import look, quiet
 from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import operands
+from minires.ops.pointwise import need_tensors
 from minires.tensor import Tensor, register
 
 
@@ -25,6 +26,7 @@ def _arrays(first: Any, second: Any) -> tuple[Any, Any]:
 
 def _of_two(name: str, function: str, summary: str) -> Any:
     def apply(input: Any, other: Any) -> Tensor:
+        need_tensors(name, input, *([other] if name.startswith("logical") else []))
         one, two = _arrays(input, other)
         with quiet():
             return Tensor(getattr(array_module(one if hasattr(one, "dtype") else two), function)(one, two))
@@ -76,6 +78,9 @@ def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tensor:  # fmt: skip
     """Whether |input - other| <= atol + rtol |other|; NaN is close to NaN if `equal_nan`. RuntimeError across types."""
+    need_tensors("isclose", input, other)
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"isclose: rtol and atol must be greater than or equal to zero, but got {rtol} and {atol}")
     one, two = _same_type(input, other, "isclose")
     with quiet():
         return Tensor(array_module(one).isclose(one, two, rtol, atol, equal_nan))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import array_module, boolean, int64, is_floating
+from minires.backend import array_module, boolean, int32, int64, is_floating
 from minires.ops.dims import axes_of, axis_of
 from minires.tensor import Tensor, register
 
@@ -48,17 +48,20 @@ def unique(
 
 
 @register
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    """The elements in their order, each run of equal ones once; inverse and counts as in `unique`."""
-    xp, flat = array_module(input.array), input.array.reshape(-1)
-    starts = xp.ones(flat.size, bool)
-    starts[1:] = flat[1:] != flat[:-1]
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The elements (slices along `dim`) in their order, each run of equal ones once; inverse, counts as in `unique`."""
+    xp = array_module(input.array)
+    rows = input.array.reshape(-1) if dim is None else xp.moveaxis(input.array, axis_of(dim, input.ndim), 0)
+    starts = xp.ones(len(rows), bool)
+    starts[1:] = (rows[1:] != rows[:-1]).reshape(max(len(rows) - 1, 0), -1).any(axis=1)
     places = xp.flatnonzero(starts)
-    results = [flat[places]]
+    results = [rows[places] if dim is None else xp.moveaxis(rows[places], 0, axis_of(dim, input.ndim))]
     if return_inverse:
-        results.append((xp.cumsum(starts) - 1).reshape(input.shape))
+        results.append((xp.cumsum(starts) - 1).reshape(input.shape if dim is None else -1))
     if return_counts:
-        results.append(xp.diff(xp.concatenate([places, xp.asarray([flat.size])])))
+        results.append(xp.diff(xp.concatenate([places, xp.asarray([len(rows)])])))
     return Tensor(results[0]) if len(results) == 1 else tuple(Tensor(array) for array in results)
 
 
@@ -102,23 +105,40 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 @register
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Where each value of `input` would have to stand in a vector in rising order; behind equals if `right`."""
-    if sorted_sequence.ndim != 1:
-        raise NotImplementedError(f"searchsorted: only a vector is supported, got shape {sorted_sequence.shape}")
-    if side not in (None, "left", "right"):
-        raise RuntimeError(f"searchsorted: side can only be 'left' or 'right', got {side!r}")
+    """Where each value of `input` would have to stand in a vector in rising order; behind equals if `right`.
+
+    Several vectors (..., n) have their own values (..., m) each. side: "left" or "right", another way to say `right`.
+    sorter: the order that sorts the vectors, if they are not sorted. out_int32: int32 in place of int64.
+    """
+    if side not in (None, "left", "right") or (side == "left" and right):
+        raise RuntimeError(f"searchsorted: side can only be 'left' or 'right' (not left if right), got {side!r}")
     xp = array_module(sorted_sequence.array)
-    values = input.array if isinstance(input, Tensor) else xp.asarray(input)
-    found = xp.searchsorted(sorted_sequence.array, values, "right" if right or side == "right" else "left")
-    return Tensor(xp.asarray(found, int64))
+    rows, values = sorted_sequence.array, input.array if isinstance(input, Tensor) else xp.asarray(input)
+    if sorter is not None:
+        if sorter.shape != rows.shape or sorter.dtype != int64:
+            raise RuntimeError(f"searchsorted: sorter must be int64 of shape {rows.shape}, got {sorter.dtype}, "
+                               f"{sorter.shape}")  # fmt: skip
+        rows = xp.take_along_axis(rows, sorter.array, -1)
+    which, dtype = "right" if right or side == "right" else "left", int32 if out_int32 else int64
+    if rows.ndim == 1:
+        return Tensor(xp.asarray(xp.searchsorted(rows, values, which), dtype))
+    if not rows.ndim or rows.shape[:-1] != values.shape[:-1]:
+        raise RuntimeError(f"searchsorted: vectors of shape {rows.shape} and values of shape {values.shape} do not fit")
+    found = xp.empty(values.shape, dtype)
+    for place in np.ndindex(*rows.shape[:-1]):
+        found[place] = xp.searchsorted(rows[place], values[place], which)
+    return Tensor(found)
 
 
 @register
-def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The number of the part of the line, cut at `boundaries`, in which each value lies; see `searchsorted`."""
-    return searchsorted(boundaries, input, right=right)
+    if boundaries.ndim != 1:
+        raise RuntimeError(f"bucketize: boundaries must be a vector, got shape {boundaries.shape}")
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
 @register

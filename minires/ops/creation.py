@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend
-from minires.backend import Array, array_module, device_of, float64, gpu_module, int64, move
+from minires.backend import Array, array_module, device_of, float64, gpu_module, int64, is_floating, move
 from minires.ops.dims import shape_of
 from minires.random import Generator
 from minires.random import generator as draws_from
@@ -26,8 +26,11 @@ def _finish(array: Array, dtype: Any, device: Any, requires_grad: bool) -> Tenso
     return Tensor(array if device is None else move(array, device), requires_grad)
 
 
-def _from_data(data: Any) -> Array:
-    """An array of PyTorch's type for this data: Python floats become float32, and arrays keep their type."""
+def _from_data(data: Any, dtype: Any = None) -> Array:
+    """An array of PyTorch's type for this data: arrays keep theirs, Python floats become float32.
+
+    Floats that are to become something else (`dtype`) stay float64 until then, lest they be rounded twice.
+    """
     if isinstance(data, Tensor):
         return data.array
     if hasattr(data, "dtype"):
@@ -37,7 +40,8 @@ def _from_data(data: Any) -> Array:
     array = np.asarray(data)
     if array.dtype.kind == "O":
         raise ValueError("tensor: rows of different lengths, or something that is not a number")
-    return array.astype(backend.default_dtype) if array.dtype == float64 or array.size == 0 else array
+    unsaid = dtype is None and (array.dtype == float64 or array.size == 0)
+    return array.astype(backend.default_dtype) if unsaid else array
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -45,7 +49,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 
     Python floats give float32, integers int64, booleans bool; arrays keep their type.
     """
-    array = _from_data(data)
+    array = _from_data(data, dtype)
     return _finish(array.copy(order="K") if array.ndim else array.copy(), dtype, device, requires_grad)
 
 
@@ -53,7 +57,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory where nothing has to change; a Tensor is returned as it is."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
-    return _finish(_from_data(data), dtype, device, False)
+    return _finish(_from_data(data, dtype), dtype, device, False)
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
@@ -125,7 +129,11 @@ def arange(
         raise RuntimeError(f"arange: cannot come from {start} to {end} in steps of {step}")
     if dtype is None:
         dtype = int64 if all(isinstance(bound, int) for bound in (start, end, step)) else backend.default_dtype
+    if np.dtype(dtype) == int64:
+        start, end, step = int(start), int(end), int(step)
     count = math.ceil((end - start) / step)
+    if np.dtype(dtype).kind in "iu":  # as in PyTorch, where only int64 counts by whole numbers
+        start, step = int(start), int(step)
     values = start + np.arange(count) * step
     return _finish(values, dtype, device, requires_grad)
 
@@ -134,11 +142,17 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers from start to end at equal distances, both included."""
+    if steps < 0:
+        raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        start, end = int(start), int(end)
     return _finish(np.linspace(start, end, steps), dtype or backend.default_dtype, device, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an n x m matrix (n x n), zeros elsewhere."""
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"eye: n and m must be greater or equal to 0, got {n} and {m}")
     return _finish(np.eye(n, m), dtype or backend.default_dtype, device, requires_grad)
 
 
@@ -147,6 +161,8 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers from base^start to base^end whose quotients are equal."""
+    if steps < 0:
+        raise RuntimeError(f"logspace: number of steps must be non-negative, got {steps}")
     return _finish(np.logspace(start, end, steps, base=base), dtype or backend.default_dtype, device, requires_grad)
 
 
@@ -239,32 +255,39 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
 
 
 def rand_like(
-    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Uniform on [0, 1), in the shape and type of `input`."""
     dtype = input.dtype if dtype is None else dtype
-    return rand(input.shape, generator=generator, dtype=dtype, device=input.device, requires_grad=requires_grad)
+    return rand(input.shape, generator=generator, dtype=dtype, device=device or input.device,
+        requires_grad=requires_grad)  # fmt: skip
 
 
 def randn_like(
-    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Normal with mean 0 and standard deviation 1, in the shape and type of `input`."""
     dtype = input.dtype if dtype is None else dtype
-    return randn(input.shape, generator=generator, dtype=dtype, device=input.device, requires_grad=requires_grad)
+    return randn(input.shape, generator=generator, dtype=dtype, device=device or input.device,
+        requires_grad=requires_grad)  # fmt: skip
 
 
 def randint_like(
     input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None,
-    requires_grad: bool = False,
+    device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Whole numbers from low up to but not including high (from 0 below low), in the shape and type of `input`."""
     low, high = (0, low) if high is None else (low, high)
     return randint(low, high, input.shape, generator=generator, dtype=input.dtype if dtype is None else dtype,
-                   device=input.device, requires_grad=requires_grad)  # fmt: skip
+                   device=device or input.device, requires_grad=requires_grad)  # fmt: skip
 
 
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Normal draws, each with its own mean and standard deviation (tensors), or `size` of them (numbers)."""
     where = next((value.device for value in (mean, std) if isinstance(value, Tensor)), "cpu")
     first, second = (move(value.array, "cpu") if isinstance(value, Tensor) else value for value in (mean, std))
@@ -273,18 +296,25 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     if np.any(np.asarray(second) < 0):
         raise RuntimeError("normal expects all elements of std >= 0.0")
     shape = np.broadcast_shapes(np.shape(first), np.shape(second)) if size is None else shape_of((size,))
-    dtype = next((value.dtype for value in (mean, std) if isinstance(value, Tensor)), backend.default_dtype)
-    return Tensor(move((first + second * draws_from(generator).standard_normal(shape)).astype(dtype), where))
+    own = next((value.dtype for value in (mean, std) if isinstance(value, Tensor)), backend.default_dtype)
+    draws = first + second * draws_from(generator).standard_normal(shape)
+    return _finish(np.asarray(draws, own), dtype, device or where, requires_grad)
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Ones with the probability that each element says, zeros otherwise."""
+@register
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """Ones with the probability that each element says, or with probability p; zeros otherwise."""
+    if p is not None:
+        input = full_like(input, p)
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"bernoulli: the probabilities must be real numbers, got {input.dtype}")
     if input.numel() and not 0 <= input.array.min() <= input.array.max() <= 1:
         raise RuntimeError("bernoulli expects probabilities between 0 and 1")
     draws = array_module(input.array).asarray(draws_from(generator).random(input.shape))
     return Tensor((draws < input.array).astype(input.dtype))
 
 
+@register
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
@@ -292,6 +322,9 @@ def multinomial(
 
     Without replacement no column is drawn twice; RuntimeError if there are too few with a weight above 0.
     """
+    if not is_floating(input.dtype) or num_samples <= 0:
+        raise RuntimeError(f"multinomial: expected real weights and at least one sample, got {input.dtype} and "
+                           f"{num_samples}")  # fmt: skip
     weights = move(input.array, "cpu").astype(float64)
     if weights.ndim not in (1, 2) or (weights < 0).any() or not np.isfinite(weights).all():
         raise RuntimeError("multinomial: expected a vector or a matrix of finite weights from 0 up")

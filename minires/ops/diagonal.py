@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, int64
+from minires.backend import Array, array_module, int64, move
 from minires.ops.dims import axis_of
 from minires.ops.memory import axis_order, new_array, own_places
 from minires.ops.pointwise import kept_where
@@ -127,11 +127,11 @@ def _matrices(input: Tensor, name: str) -> Tensor:
     return input
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64) -> Tensor:
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None) -> Tensor:
     """(2, count): rows and columns of the elements on and below a diagonal."""
-    return Tensor(np.stack(np.tril_indices(row, offset, col)).astype(dtype))
+    return Tensor(move(np.stack(np.tril_indices(row, offset, col)).astype(dtype), device or "cpu"))
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64) -> Tensor:
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None) -> Tensor:
     """(2, count): rows and columns of the elements on and above a diagonal."""
-    return Tensor(np.stack(np.triu_indices(row, offset, col)).astype(dtype))
+    return Tensor(move(np.stack(np.triu_indices(row, offset, col)).astype(dtype), device or "cpu"))

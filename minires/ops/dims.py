@@ -1,6 +1,7 @@
 """Axis arguments: PyTorch calls an axis `dim` and counts it from either end."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -23,7 +24,7 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(axis_of(axis, ndim) for axis in dims)
     if len(set(axes)) != len(axes):
         raise RuntimeError(f"an axis appears twice in dim={dim}")
-    return axes if axes else tuple(range(ndim))
+    return axes if axes and ndim else tuple(range(ndim))
 
 
 def shape_of(sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -31,3 +32,21 @@ def shape_of(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     if len(sizes) == 1 and isinstance(sizes[0], Iterable):
         sizes = tuple(sizes[0])
     return tuple(int(size) for size in sizes)
+
+
+def also_by_name(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of `f(input, *sizes)`: the sizes may also come as an argument of one of these names, `f(x, size=s)`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(input: Any, *sizes: Any, **named: Any) -> Any:
+            if not named:
+                return function(input, *sizes)
+            name, value = named.popitem()
+            if sizes or named or name not in names:
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}")
+            return function(input, value)
+
+        return call
+
+    return decorate

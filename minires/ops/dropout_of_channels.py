@@ -82,7 +82,7 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels, (N, C, ...)."""
     _check(p)
-    if input.ndim < 2:
+    if input.ndim < 2 and training and p > 0:
         raise RuntimeError(f"feature dropout requires at least 2 dimensions in the input, got shape {input.shape}")
     return _alpha(real(input), p, 2) if training and p > 0 else input
 

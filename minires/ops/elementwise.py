@@ -221,13 +221,26 @@ class Move(Function):
 @register
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input + alpha * other."""
-    return Add.apply(*operands(input, other if alpha == 1 else mul(other, alpha)))
+    return Add.apply(*operands(input, _scaled(input, other, alpha)))
+
+
+def _scaled(input: Any, other: Any, alpha: float) -> Any:
+    """alpha * other. RuntimeError for a real alpha among integers."""
+    if alpha == 1:
+        return other
+    kinds = [value.dtype.kind for value in (input, other) if isinstance(value, Tensor)]
+    if isinstance(alpha, float) and "f" not in kinds and not isinstance(other, float):
+        raise RuntimeError("for integral input tensors, argument alpha must not be a floating point number")
+    if not isinstance(other, Tensor):
+        return other * alpha
+    whole = other.dtype.kind in "iu"  # a negative alpha goes round the end of bytes, as in PyTorch
+    return mul(other, Tensor(array_module(other.array).asarray(alpha).astype(other.dtype)) if whole else alpha)
 
 
 @register
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input - alpha * other."""
-    first, second = operands(input, other if alpha == 1 else mul(other, alpha))
+    first, second = operands(input, _scaled(input, other, alpha))
     if _is_boolean(input) or _is_boolean(other):
         raise RuntimeError("subtraction with a boolean tensor is not supported: use logical_not or logical_and")
     return Sub.apply(first, second)

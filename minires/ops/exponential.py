@@ -10,7 +10,7 @@ from typing import Any
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
-from minires.ops.pointwise import Pointwise, function_of, kept_where, real, real_operands
+from minires.ops.pointwise import Pointwise, function_of, kept_where, need_tensors, real, real_operands
 from minires.tensor import Tensor, register
 
 
@@ -127,6 +127,7 @@ class Logit(Function):
 @register
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)) without overflow."""
+    need_tensors("logaddexp", input, other)
     return LogAddExp.apply(*real_operands(input, other))
 
 

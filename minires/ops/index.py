@@ -168,6 +168,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     index: int64, as many axes as `input`, no longer than it along the other axes.
     """
     axis = axis_of(dim, input.ndim)
+    if not input.ndim and index.ndim <= 1:
+        return gather(input[None], dim, index[None] if not index.ndim else index)[0 if not index.ndim else ...]
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"gather(): expected the index to hold integers, got {index.dtype}")
     others = [place for place in range(input.ndim) if place != axis]

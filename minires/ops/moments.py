@@ -12,8 +12,8 @@ from minires.backend import Array, array_module
 from minires.ops import elementwise
 from minires.ops.dims import axes_of
 from minires.ops.memory import at_least_float32
-from minires.ops.reduce import amax, count_along, need_real, spread, sum
-from minires.tensor import Tensor, register
+from minires.ops.reduce import amax, amin, count_along, need_real, spread, sum
+from minires.tensor import OPERATIONS, Tensor, register
 
 
 class Var(Function):
@@ -111,7 +111,7 @@ class NormP(Function):
 
 @register
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
 ) -> Tensor:
     """Variance along `dim`, divided by m - correction (1: unbiased). `unbiased` is the older way to say 1 or 0."""
     return _deviation_of(Var, input, dim, unbiased, keepdim, correction)
@@ -119,32 +119,42 @@ def var(
 
 @register
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
 ) -> Tensor:
     """Standard deviation: the square root of `var`. Its gradient is 0 where all elements are equal, as in PyTorch."""
     return _deviation_of(Std, input, dim, unbiased, keepdim, correction)
 
 
 def _deviation_of(
-    function: type[Function], input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float
+    function: type[Function], input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float | None
 ) -> Tensor:
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
     need_real(input, function.__name__.lower())
-    correction = correction if unbiased is None else int(unbiased)
-    return function.apply(input, axes_of(dim, input.ndim), keepdim, correction)
+    if unbiased is not None:
+        correction = int(unbiased)
+    return function.apply(input, axes_of(dim, input.ndim), keepdim, 1 if correction is None else correction)
 
 
 @register
-def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """(sum |input|^p)^(1/p) along `dim`: p any number above 0 or infinity; "fro" is 2."""
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """(sum |input|^p)^(1/p) along `dim`: p any number, also 0 (how many are not 0), infinity (the largest) and minus
+    infinity (the smallest); "fro" is 2, "nuc" the sum of a matrix's singular values.
+    """
+    input = input if dtype is None else input.to(dtype)
     need_real(input, "norm")
+    if p == "nuc":
+        if dim is None and input.ndim != 2:
+            raise RuntimeError(f"norm: 'nuc' is for a matrix, or two axes in dim, got shape {input.shape}")
+        return OPERATIONS["matrix_norm"](input, "nuc", (0, 1) if dim is None else dim, keepdim)
     axes = axes_of(dim, input.ndim)
     if p in (2, "fro"):
         return Norm2.apply(input, axes, keepdim)
-    if not isinstance(p, int | float) or p <= 0:
-        raise NotImplementedError(f"norm: p={p!r} is not supported, only numbers above 0, infinity and 'fro' are")
+    if not isinstance(p, int | float):
+        raise RuntimeError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    if p == 0:
+        return sum(Tensor((input.array != 0).astype(input.dtype)), axes, keepdim)
     size = elementwise.abs(input)
-    if p == float("inf"):
-        return amax(size, axes, keepdim)
+    if abs(p) == float("inf"):
+        return (amax if p > 0 else amin)(size, axes, keepdim)
     return sum(size, axes, keepdim) if p == 1 else NormP.apply(input, p, axes, keepdim)

@@ -8,6 +8,7 @@ from minires.backend import Array, array_module, is_floating
 from minires.ops.batch_normalisation import batch_norm
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.group_normalisation import GroupNorm
+from minires.ops.memory import at_least_float32
 from minires.ops.padding import pad
 from minires.tensor import Tensor, register
 
@@ -53,8 +54,9 @@ class RMSNorm(Function):
 
     @staticmethod
     def forward(ctx: Node, x: Array, weight: Array | None, axes: tuple[int, ...], eps: float) -> Array:
-        ratio = 1 / array_module(x).sqrt((x * x).mean(axes, keepdims=True) + x.dtype.type(eps))
-        normal = x * ratio
+        wide = at_least_float32(x)
+        ratio = 1 / array_module(x).sqrt((wide * wide).mean(axes, keepdims=True) + wide.dtype.type(eps))
+        normal, ratio = ((wide * ratio).astype(x.dtype, copy=False), ratio.astype(x.dtype, copy=False))
         ctx.axes = axes
         ctx.save_for_backward(normal, ratio, weight)
         return normal if weight is None else normal * weight

@@ -66,6 +66,13 @@ def real_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     return pair[0].to(dtype), pair[1].to(dtype)
 
 
+def need_tensors(name: str, *values: Any) -> None:
+    """TypeError for a plain number where PyTorch takes tensors only."""
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}: expected Tensors, got {type(value).__name__}")
+
+
 def same_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     """As `operands`, both Tensors of one type."""
     pair = [value if isinstance(value, Tensor) else Tensor(value) for value in operands(first, second)]

@@ -84,7 +84,7 @@ def max_pool2d_with_indices(
     """(`max_pool2d`, the places of the largest values as int64), whatever return_indices says, as in PyTorch."""
     result = max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
     kernel, around = pair(kernel_size, "kernel_size"), pair(padding, "padding")
-    step = kernel if stride is None else pair(stride, "stride")
+    step = kernel if stride is None or stride == [] else pair(stride, "stride")
     gap = pair(dilation, "dilation")
     x = input.array if input.ndim == 4 else input.array[None]
     _, winner = kernels.max_pool2d_forward(x, kernel, step, around, gap, ceil_mode)
@@ -129,7 +129,7 @@ def max_pool1d_with_indices(
 def _one_axis(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Pair, Pair, Pair, Pair]:
     """Window, stride, padding and dilation of rows, for pictures of height 1."""
     (kernel,), (around,) = numbers(kernel_size, 1, "kernel_size"), numbers(padding, 1, "padding")
-    step = kernel if stride is None else numbers(stride, 1, "stride")[0]
+    step = kernel if stride is None or stride == [] else numbers(stride, 1, "stride")[0]
     return (1, kernel), (1, step), (0, around), (1, numbers(dilation, 1, "dilation")[0])
 
 
@@ -201,7 +201,7 @@ def max_unpool2d(
     kernel_size. RuntimeError for another shape of indices or a place beyond, ValueError for a size too far off.
     """
     kernel, around = pair(kernel_size, "kernel_size"), pair(padding, "padding")
-    step = kernel if stride is None else pair(stride, "stride")
+    step = kernel if stride is None or stride == [] else pair(stride, "stride")
     if indices.dtype != int64:
         raise RuntimeError(f"max_unpool2d: elements in indices should be type int64 but got: {indices.dtype}")
     if input.shape != indices.shape or input.ndim not in (3, 4):

@@ -9,7 +9,7 @@ import numpy as np
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, device_of, move
 from minires.ops.broadcast import common_shape
-from minires.ops.dims import axes_of, axis_of, shape_of
+from minires.ops.dims import also_by_name, axes_of, axis_of, shape_of
 from minires.ops.index import getitem
 from minires.ops.scatter import index_select
 from minires.ops.shape import cat, expand, flip, permute, reshape, transpose, unsqueeze
@@ -43,10 +43,13 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     dims = tuple(dims) if isinstance(dims, Iterable) else (dims,)
     if len(shifts) != len(dims):
         raise RuntimeError(f"roll: shifts and dims must align, got {shifts} and {dims}")
+    if not input.ndim and dims:
+        raise IndexError(f"roll: dims={dims} of a tensor without axes")
     return Roll.apply(input, shifts, tuple(axis_of(dim, input.ndim) for dim in dims))
 
 
 @register
+@also_by_name("repeats")
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """The whole tensor so many times along each axis; new axes come in front. RuntimeError for too few numbers."""
     counts = shape_of(repeats)
@@ -61,6 +64,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
 
 
 @register
+@also_by_name("dims")
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """As `repeat`; where there are fewer numbers than axes, they count for the last axes."""
     counts = shape_of(dims)
@@ -68,8 +72,15 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 
 @register
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element (or slice along `dim`) `repeats` times in a row: one number for all, or a vector of numbers."""
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element (or slice along `dim`) `repeats` times in a row: one number for all, or a vector of numbers.
+
+    `repeat_interleave(repeats)` repeats the numbers 0, 1, 2, ... output_size: the length of the result, if known.
+    """
+    if repeats is None:
+        input, repeats = Tensor(array_module(input.array).arange(input.numel())), input
     if dim is None:
         input, dim = reshape(input, -1), 0
     axis = axis_of(dim, input.ndim)
@@ -77,6 +88,8 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     if counts.ndim > 1 or (counts.size and counts.min() < 0) or counts.size not in (1, input.shape[axis]):
         raise RuntimeError(f"repeat_interleave: repeats must be one number from 0 up, or {input.shape[axis]} of them")
     places = np.repeat(np.arange(input.shape[axis]), counts)
+    if output_size not in (None, len(places)):
+        raise RuntimeError(f"repeat_interleave: output_size is {output_size}, but the result has length {len(places)}")
     return index_select(input, axis, Tensor(move(places, device_of(input.array))))
 
 
@@ -124,6 +137,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 @register
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` slices from number `start` on along an axis, as a view."""
+    if not input.ndim:
+        raise RuntimeError("narrow() cannot be applied to a tensor without axes")
     axis = axis_of(dim, input.ndim)
     size = input.shape[axis]
     if length < 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 from minires import kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, float64, int64, is_floating
+from minires.backend import Array, array_module, default_dtype, float64, int64, is_floating, uint8
 from minires.ops import choice, elementwise
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.index import ValuesAndIndices, gather
@@ -191,6 +191,8 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str) -> Any:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): expected a Tensor, got {type(input).__name__}")
     if isinstance(dim, Tensor):
         return (choice.maximum if name == "max" else choice.minimum)(input, dim)
     if dim is None:
@@ -231,13 +233,18 @@ def _arg_extreme(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Te
 @register
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether all elements along `dim` are true (other than 0)."""
-    return Tensor(array_module(input.array).asarray(input.array.all(axis=axes_of(dim, input.ndim), keepdims=keepdim)))
+    return _truth(input, input.array.all(axis=axes_of(dim, input.ndim), keepdims=keepdim))
 
 
 @register
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether an element along `dim` is true (other than 0)."""
-    return Tensor(array_module(input.array).asarray(input.array.any(axis=axes_of(dim, input.ndim), keepdims=keepdim)))
+    return _truth(input, input.array.any(axis=axes_of(dim, input.ndim), keepdims=keepdim))
+
+
+def _truth(input: Tensor, found: Any) -> Tensor:
+    """Booleans; for bytes 0 and 1 as bytes, as in PyTorch."""
+    return Tensor(array_module(input.array).asarray(found, dtype=uint8 if input.dtype == uint8 else None))
 
 
 @register

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, is_floating
+from minires.backend import Array, array_module, is_floating, uint8
 from minires.ops.memory import axis_order
 from minires.ops.pooling import adaptive_avg_pool1d
 from minires.ops.window import adaptive_avg_pool2d
@@ -183,7 +183,7 @@ def interpolate(
                          "bicubic | trilinear")  # fmt: skip
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor")
-    if not is_floating(input.dtype):
+    if not is_floating(input.dtype) and not (input.dtype == uint8 and kind.startswith("nearest")):
         raise RuntimeError(f"interpolate is for real numbers, got {input.dtype}")
     lengths, factors = _new_lengths(input, size, scale_factor, recompute_scale_factor)
     if min(lengths) < 1 or min(input.shape[1:]) < 1:

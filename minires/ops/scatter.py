@@ -4,13 +4,16 @@ In the formulas the axis is the first one; `index` has the shape of what is pick
 one spot is added up by the *_add functions; `scatter` keeps one of the two, as in PyTorch nobody may rely on which.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module
+from minires.ops.broadcast import common_shape
 from minires.ops.dims import axis_of
 from minires.ops.index import _places, gather, getitem, set_items
 from minires.ops.shape import expand, reshape
@@ -85,11 +88,29 @@ class IndexAdd(Function):
 # ------------------------------------------------------------------------------------------- the functions users call
 
 
+def also_for_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorator of `f(input, dim, index, ...)`: an input without axes is treated as a vector of one, as in PyTorch."""
+
+    @functools.wraps(function)
+    def call(input: Tensor, dim: int, index: Tensor, *rest: Any, **named: Any) -> Tensor:
+        if input.ndim:
+            return function(input, dim, index, *rest, **named)
+        vectors = [reshape(value, -1) if isinstance(value, Tensor) else value for value in rest]
+        by_name = {key: reshape(value, -1) if isinstance(value, Tensor) else value for key, value in named.items()}
+        return reshape(function(reshape(input, 1), dim, reshape(index, -1), *vectors, **by_name), ())
+
+    return call
+
+
 @register
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None) -> Tensor:
+@also_for_numbers
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: float | None = None, reduce: str | None = None
+) -> Tensor:
     """A copy of `input` with src[i, j] at [index[i, j], j] (for dim=0); `src` is a tensor, or a number (also `value`).
 
-    index: int64, no longer than `src`, nor than `input` along the other axes.
+    index: int64, no longer than `src`, nor than `input` along the other axes. reduce: "add" or "multiply" to join what
+    is there and what comes; without a gradient (see `scatter_reduce`), as in PyTorch.
     """
     src = value if src is None else src
     if src is None:
@@ -97,10 +118,18 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: f
     if not isinstance(src, Tensor):
         src = Tensor(array_module(input.array).full(index.shape, src, input.dtype))
     axis = _checked(input, dim, index, src, "scatter")
+    if reduce is not None:
+        if reduce not in ("add", "multiply"):
+            raise RuntimeError(f"scatter: reduce must be either 'add' or 'multiply', got {reduce!r}")
+        joined, xp = input.array.copy(order="K"), array_module(input.array)
+        places = _places(index.array, axis)
+        (xp.add if reduce == "add" else xp.multiply).at(joined, places, src.array[_corner(index.array)])
+        return Tensor(joined)
     return Scatter.apply(input, src, index.array, axis)
 
 
 @register
+@also_for_numbers
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of `input` with src[i, j] added at [index[i, j], j] (for dim=0): all of them, where an index repeats."""
     return ScatterAdd.apply(input, src, index.array, _checked(input, dim, index, src, "scatter_add"))
@@ -130,12 +159,14 @@ def _in_range(index: Tensor, length: int, name: str) -> None:
 
 
 @register
+@also_for_numbers
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices numbered by `index`, a vector of integers, along `dim`."""
     return getitem(input, (slice(None),) * _vector(input, dim, index, "index_select") + (index,))
 
 
 @register
+@also_for_numbers
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """A copy of `input` with alpha * source[i] added to the slice number index[i] along `dim`."""
     axis = _vector(input, dim, index, "index_add")
@@ -147,6 +178,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 @register
+@also_for_numbers
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` with source[i] in place of the slice number index[i] along `dim`."""
     axis = _vector(input, dim, index, "index_copy")
@@ -156,6 +188,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 
 @register
+@also_for_numbers
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of `input` with `value`, a number or a tensor without axes, in the slices numbered by `index`."""
     return set_items(input, (slice(None),) * _vector(input, dim, index, "index_fill") + (index,), value)
@@ -211,7 +244,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if mask.dtype.kind != "b" or source.dtype != input.dtype:
         raise RuntimeError(f"masked_scatter: expected a boolean mask and a source of {input.dtype}, got {mask.dtype} "
                            f"and {source.dtype}")  # fmt: skip
-    mask = expand(mask, input.shape)
+    shape = common_shape(input.shape, mask.shape)
+    input, mask = expand(input, shape), expand(mask, shape)
     count = int(mask.array.sum())
     if count > math.prod(source.shape):
         raise RuntimeError(f"masked_scatter: {count} places for {source.numel()} elements of the source")

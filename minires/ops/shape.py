@@ -9,7 +9,7 @@ from typing import Any
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
-from minires.ops.dims import axes_of, axis_of, shape_of
+from minires.ops.dims import also_by_name, axes_of, axis_of, shape_of
 from minires.tensor import Tensor, register
 
 
@@ -99,6 +99,7 @@ class Concatenate(Function):
 
 
 @register
+@also_by_name("shape", "size")
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one length may be -1, which is then worked out. A view where possible.
 
@@ -143,7 +144,7 @@ def ravel(input: Tensor) -> Tensor:
 @register
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without its axes of length 1, or without those named by `dim` that have length 1."""
-    axes = axes_of(dim, input.ndim)
+    axes = () if dim is not None and not isinstance(dim, int) and not len(dim) else axes_of(dim, input.ndim)
     kept = tuple(length for axis, length in enumerate(input.shape) if length != 1 or axis not in axes)
     return Reshape.apply(input, kept)
 
@@ -156,6 +157,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 
 @register
+@also_by_name("dims")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """The axes in another order, as a view: `permute(x, 0, 2, 1)`."""
     order = axes_of(shape_of(dims), input.ndim) if input.ndim else ()
@@ -175,6 +177,12 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 @register
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two axes exchanged, as a view: `transpose` with NumPy's names for its arguments."""
+    return transpose(input, axis0, axis1)
+
+
+@register
 def t(input: Tensor) -> Tensor:
     """A matrix with its axes exchanged; a vector stays as it is. RuntimeError for more axes."""
     if input.ndim > 2:
@@ -191,6 +199,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
 
 
 @register
+@also_by_name("size")
 def expand(input: Tensor, *sizes: Any) -> Tensor:
     """Axes of length 1 repeated to the given lengths, without copying; -1 keeps a length. New axes come in front."""
     wanted = shape_of(sizes)
@@ -219,6 +228,7 @@ def clone(input: Tensor) -> Tensor:
 
 
 @register
+@also_by_name("dims")
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """Reversed along the given axes."""
     named = shape_of(dims)
@@ -230,6 +240,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one behind the other along an axis. Other lengths must agree; types are promoted."""
     if not tensors:
         raise ValueError("expected a non-empty list of Tensors")
+    for number, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"cat: expected a Tensor as element {number}, but got {type(tensor).__name__}")
     if any(tensor.ndim == 0 for tensor in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
     kept = list(tensors)

@@ -24,6 +24,7 @@ from minires.ops.draws import (
     two,
 )
 from minires.ops.entry import Entry, entry, network
+from minires.ops.table_more import MORE, MORE_PLAIN
 from minires.ops.table_network import NETWORK
 
 TABLE: tuple[Entry, ...] = (
@@ -119,6 +120,7 @@ TABLE: tuple[Entry, ...] = (
     entry("einsum", products.equation),
     entry("tensordot", products.matrices((3, 2, 2), (2, 2, 3), dims=(1, 2, ([0, 1], [2, 0])))),
     network("linear", draws_network.linear_layer),
+    *MORE,
     # shapes
     entry("reshape", draws.reshaped),
     entry("flatten", draws.flattened),
@@ -235,6 +237,7 @@ PLAIN: tuple[Entry, ...] = (
       for name in ("new_zeros", "new_ones")),
     entry("new_empty", lambda random: ([normal(random, 2), *shape(random, 1, 3)], {}), ""),
     entry("new_full", lambda random: ([normal(random, 2), shape(random, 1, 3), 2.5], {}), "Tensor.new_full"),
+    *MORE_PLAIN,
     network("one_hot", plain.vector_of(plain.whole, (-1, 6))),
 )  # fmt: skip
 

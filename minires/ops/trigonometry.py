@@ -11,7 +11,7 @@ from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.elementwise import mul
 from minires.ops.memory import at_least_float32
-from minires.ops.pointwise import Pointwise, function_of, real, real_operands
+from minires.ops.pointwise import Pointwise, function_of, need_tensors, real, real_operands
 from minires.tensor import Tensor, register
 
 
@@ -163,12 +163,14 @@ def kept_finite(quotient: Array, divisor: Array) -> Array:
 @register
 def atan2(input: Any, other: Any) -> Tensor:
     """The angle between the first axis and the point (other, input), from -pi to pi."""
+    need_tensors("atan2", input, other)
     return Atan2.apply(*real_operands(input, other))
 
 
 @register
 def hypot(input: Any, other: Any) -> Tensor:
     """sqrt(input^2 + other^2), the length of a triangle's longest side."""
+    need_tensors("hypot", input, other)
     return Hypot.apply(*real_operands(input, other))
 
 

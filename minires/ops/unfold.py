@@ -166,4 +166,6 @@ def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     length = input.shape[axis] if input.ndim else 1
     if not 0 < size <= length or step <= 0:
         raise RuntimeError(f"unfold: size must be from 1 to {length} and step above 0, got {size} and {step}")
+    if not input.ndim:
+        return Windows.apply(input.reshape(1), 0, size, step).reshape(size)
     return Windows.apply(input, axis, size, step)

@@ -219,7 +219,7 @@ def max_pool2d(
     if return_indices:
         return OPERATIONS["max_pool2d_with_indices"](input, kernel_size, stride, padding, dilation, ceil_mode)
     kernel, padding = _positive(kernel_size, "kernel_size"), pair(padding, "padding")
-    stride = kernel if stride is None else _positive(stride, "stride")
+    stride = kernel if stride is None or stride == [] else _positive(stride, "stride")
     dilation = _positive(dilation, "dilation")
 
     def compute(x: Tensor) -> Tensor:
@@ -239,7 +239,7 @@ def avg_pool2d(
     count_include_pad: whether zeros of the padding count as places. divisor_override: divide the sums by this instead.
     """
     kernel, padding = _positive(kernel_size, "kernel_size"), pair(padding, "padding")
-    stride = kernel if stride is None else _positive(stride, "stride")
+    stride = kernel if stride is None or stride == [] else _positive(stride, "stride")
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
 

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import compile_inference, nn, optim
 from minires.tensor import Tensor
 
@@ -321,6 +322,7 @@ class Mixed(nn.Module):
 
 def test_a_mixed_model_learns_and_is_compiled():
     random = np.random.default_rng(0)
+    mr.manual_seed(0)
     model, x = Mixed(), Tensor(random.standard_normal((8, 3, 16, 16)).astype(np.float32))
     target, optimizer = Tensor(random.integers(0, 5, 8)), optim.RAdam(model.parameters(), lr=0.02)
     losses = []
