@@ -81,8 +81,8 @@ def run(name: str, words: Sequence[str]) -> int:
     views = count(given, "tta", 1)
     if views > 1 and embeddings is not None:
         raise UsageError("--embeddings are those of one picture, --tta looks at several views", code="usage.conflict")
-    if given.get("nearest") is not None and (views > 1 or given.get("fuse")):
-        raise UsageError(f"--nearest does not go with {'--tta' if views > 1 else '--fuse'}", code="usage.conflict")
+    if given.get("nearest") is not None and views > 1:
+        raise UsageError("--nearest compares single pictures, --tta looks at several views", code="usage.conflict")
     loaded = loaded.with_views(views)
     loaded.model.to(place)
     told: Words = words_of(loaded.kind, min(topk, len(loaded.classes)))

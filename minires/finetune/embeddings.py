@@ -21,6 +21,7 @@ from minires import nn
 from minires.autograd import inference_mode
 from minires.backend import move
 from minires.explain.retrieval import nearest, normalised
+from minires.nn.fuse import InferenceModel
 from minires.tensor import Tensor
 from minires.training.batches import Batches, inputs_and_targets
 from minires.training.callbacks import Callback
@@ -43,6 +44,15 @@ def directions(model: Any) -> nn.CosineLinear:
     if not isinstance(layers[-1], nn.CosineLinear):
         raise ValueError(f"{model.config['name']} has no head for embeddings: it ends with {type(layers[-1]).__name__}")
     return layers[-1]
+
+
+def head_of_embeddings(model: Any) -> nn.Sequential | None:
+    """The layers before the directions, which make embeddings of pooled features; None for a model without them.
+
+    model: may be one that is compiled for inference, too.
+    """
+    model = model.model if isinstance(model, InferenceModel) else model
+    return model.get_submodule(model.head_name)[:-1] if gives_embeddings(model) else None
 
 
 def gives_embeddings(model: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from minires.data import DataLoader, FileDataset, Preprocessing, collate
 from minires.errors import DataError, UsageError
 from minires.finetune.embedding_jobs import figures_of_embeddings
-from minires.finetune.embeddings import gives_embeddings, noted_embeddings
+from minires.finetune.embeddings import head_of_embeddings, noted_embeddings
 from minires.finetune.loading import LoadedModel
 from minires.finetune.tasks import Task, make_task
 from minires.finetune.tasks.classification import softmax
@@ -39,8 +39,8 @@ def forward_with_features(model: Any, images: Tensor) -> tuple[np.ndarray, np.nd
     def compute() -> tuple[np.ndarray, np.ndarray]:
         features = model.forward_features(images.to(next(model.parameters()).device))
         pooled = model.forward_head(features, pre_logits=True)
-        if gives_embeddings(model):
-            pooled = model.get_submodule(model.head_name)[:-1](pooled)
+        embedding = head_of_embeddings(model)
+        pooled = pooled if embedding is None else embedding(pooled)
         return np.asarray(model.forward_head(features).cpu().numpy()), np.asarray(pooled.cpu().numpy())
 
     return _in_eval_mode(model, compute)

@@ -174,10 +174,14 @@ def test_nearest_pictures(place, capsys, tmp_path):
     assert cli.main([*words, "--format", "csv"]) == 0
     header, row = capsys.readouterr().out.splitlines()
     assert header == "path,nearest_1,cosine_1,nearest_2,cosine_2,nearest_3,cosine_3" and row.startswith(f"{picture},")
-    assert cli.main([*words, "--tta", "2"]) == 2 and "--nearest does not go with --tta" in capsys.readouterr().err
-    npz = tmp_path / "e.npz"
-    assert cli.main(["predict", str(place / "arcface"), picture, "--embeddings", str(npz), "-q"]) == 0
-    assert np.load(npz)["embeddings"].shape == (1, 16)
+    assert cli.main([*words, "--tta", "2"]) == 2 and "--nearest compares single" in capsys.readouterr().err
+    rows = []
+    for number, fuse in enumerate(([], ["--fuse"])):
+        npz = tmp_path / f"{number}.npz"
+        assert cli.main(["predict", str(place / "arcface"), picture, "--embeddings", str(npz), "-q", *fuse]) == 0
+        with np.load(npz) as content:
+            rows.append(content["embeddings"])
+    assert rows[0].shape == (1, 16) and np.allclose(*rows, atol=1e-4)
 
 
 def test_nearest_pictures_of_any_model(place, capsys):
