@@ -77,7 +77,8 @@ def read_table(path: str, columns: Columns | None = None, delimiter: str = ",") 
         if name not in header:
             raise table_fault(path, 1, f"no column {name!r} among {', '.join(header)}")
     if not labels:
-        raise table_fault(path, 1, f"no column of labels beside {', '.join(header)}")
+        cells = "a tab" if delimiter == "\t" else "a comma"
+        raise table_fault(path, 1, f"no column of labels beside {', '.join(header)} (between two cells stands {cells})")
     if picture in labels:
         raise table_fault(path, 1, f"the column {picture!r} cannot be both the picture and its label")
     for line, row in rows:

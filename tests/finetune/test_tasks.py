@@ -140,7 +140,8 @@ def test_the_last_layer_cannot_contradict_itself_and_stays_as_it_is():
     ("text", "task"),
     [("filename,labels\na.png,x|y\nb.png,x\n", "multi-label"), ("f,x,y\na.png,1,0\nb.png,0,0\n", "multi-label"),
      ("f,tags\na.png,x y\nb.png,y x\nc.png,x\n", "multi-label"), ("f,label\na.png,1.5\nb.png,2\n", "regression"),
-     ("f,h,w\na.png,1.5,3\nb.png,2,1\n", "regression"), ("f,label\na.png,1\nb.png,2\n", "classification"),
+     ("f,h,w\na.png,1.5,3\nb.png,2,1\n", "regression"), ("f,age\na.png,1.5\nb.png,nan\nc.png,\n", "regression"),
+     ("f,label\na.png,1\nb.png,2\n", "classification"),
      ("f,label\na.png,golden retriever\nb.png,cat\n", "classification"), ("f,label\na.png,\n", "classification"),
      ("f,tags\na.png,golden retriever\nb.png,cat\n", "classification")],
 )  # fmt: skip

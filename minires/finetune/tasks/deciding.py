@@ -7,6 +7,7 @@ all cells numbers, not all of them whole                   regression
 anything else                                              classification
 """
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -63,18 +64,17 @@ def task_of_table(table: LabelTable) -> str:
         recurring = {word for cell in cells for word in cell.split()}
         if any(" " in cell.strip() for cell in cells) and len(recurring) < len(set(cells)):
             return "multi-label"
-    numbers = [_number(cell) for cell in cells]
-    if all(number is not None for number in numbers) and any(number != int(number) for number in numbers if number):
+    numbers = [_number(cell) for cell in cells if cell.strip()]  # a cell left empty, or NaN, is looked at by the reader
+    if None not in numbers and any(not number.is_integer() for number in numbers if number and math.isfinite(number)):
         return "regression"
     return "classification"
 
 
 def _number(cell: str) -> float | None:
     try:
-        value = float(cell)
+        return float(cell)
     except ValueError:
         return None
-    return value if value - value == 0 else None
 
 
 def why(settings: "Settings", classes: list[str]) -> str | None:
