@@ -4,6 +4,7 @@ An array is a `numpy.ndarray` (device "cpu") or a `cupy.ndarray` (device "cuda:N
 asks for a GPU, so that `import minires` neither needs it nor wakes a driver.
 """
 
+import collections
 import sys
 import weakref
 from types import ModuleType
@@ -43,7 +44,35 @@ def as_dtype(value: Any) -> np.dtype:
     return _bfloat16() if isinstance(value, str) and value == "bfloat16" else np.dtype(value)
 
 
-default_dtype = float32
+default_dtype = float32  # of Python's floats and of new tensors; read it as backend.default_dtype, since it may change
+
+
+def set_default_dtype(d: Any) -> None:
+    """The type of real numbers whose type nobody says: float32 at first. TypeError for a type of whole numbers."""
+    global default_dtype
+    if not is_floating(as_dtype(d)):
+        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    default_dtype = as_dtype(d)
+
+
+def get_default_dtype() -> np.dtype:
+    """The type of real numbers whose type nobody says."""
+    return default_dtype
+
+
+class memory_format:  # noqa: N801 - PyTorch's name
+    """How the axes of an array follow each other in memory: one of the three below."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"minires.{self.name}"
+
+
+contiguous_format, channels_last, preserve_format = (
+    memory_format(name) for name in ("contiguous_format", "channels_last", "preserve_format")
+)
 
 
 class device:  # noqa: N801 - PyTorch's name
@@ -115,7 +144,8 @@ def move(array: Array, target: "str | device", non_blocking: bool = False) -> Ar
     """`array` on the device `target`, in the same memory order; the same array where it is there already.
 
     non_blocking: do not wait for the copy. To the GPU that is a copy behind Python's back only from pinned memory
-    (`Tensor.pin_memory`), which must not be written to before it is done; a copy to the CPU is always waited for.
+    (`Tensor.pin_memory`), which must not be written to before it is done, but may be let go of: it is kept until then.
+    A copy to the CPU is always waited for.
     Raises RuntimeError without CuPy or a GPU, and for a GPU that is not there.
     """
     target = device(target)
@@ -132,12 +162,29 @@ def move(array: Array, target: "str | device", non_blocking: bool = False) -> Ar
         raise RuntimeError("a copy from the CPU, or between GPUs, cannot be captured in a CUDA graph")
     with cupy.cuda.Device(target.index):
         if isinstance(array, np.ndarray):
-            moved = cupy.asarray(np.ascontiguousarray(ordered))
+            source = np.ascontiguousarray(ordered)
+            moved = cupy.asarray(source)
             if not non_blocking:
                 cupy.cuda.get_current_stream().synchronize()
+            elif is_pinned(source):
+                _keep_until_copied(source, cupy.cuda.get_current_stream())
         else:
             moved = cupy.ascontiguousarray(ordered).copy()
         return moved.reshape(ordered.shape).transpose(back)
+
+
+_in_flight: "collections.deque[tuple[Any, Array]]" = collections.deque()  # (event behind the copy, what it reads)
+
+
+def _keep_until_copied(source: Array, stream: Any) -> None:
+    """Hold pinned memory until the stream has copied it: freed before, the pool would give it to the next batch.
+
+    What earlier copies have read is let go of here; copies on several streams may end in another order, and then wait
+    for each other.
+    """
+    while _in_flight and _in_flight[0][0].done:
+        _in_flight.popleft()
+    _in_flight.append((stream.record(), memory_owner(source)))
 
 
 _pinned: "weakref.WeakValueDictionary[int, Array]" = weakref.WeakValueDictionary()  # address -> the whole array

@@ -89,7 +89,8 @@ class Casts:
         """A float32 tensor on a GPU as the block's type; all else as it is."""
         if not is_castable(argument) or argument.array.dtype != backend.float32:
             return argument
-        if not (self.keeps and argument.requires_grad and argument.node is None):
+        keeps = self.keeps and argument.requires_grad and argument.node is None
+        if not keeps or backend.is_capturing():  # a graph must cast anew at each replay
             return OPERATIONS["convert"](argument, dtype=self.dtype)
         leaf, version, copy = self.kept.get(id(argument), (None, -1, None))
         if leaf is not argument or version != argument.version.value or (copy.node is None and is_grad_enabled()):

@@ -7,7 +7,7 @@ infinity or NaN among the gradients; at one, the step is skipped and the scale s
 import enum
 from typing import Any
 
-from minires.backend import array_module, float16
+from minires.backend import array_module, float16, is_capturing
 from minires.optim import Optimizer
 from minires.tensor import Tensor
 
@@ -77,6 +77,9 @@ class GradScaler:
         """A loss (or a list or tuple of them) times the scale; float16 losses come back as float32."""
         if not self._enabled:
             return outputs
+        if is_capturing():
+            raise RuntimeError("the scale comes from the CPU and would stay the same in a CUDA graph: use bfloat16, "
+                               "which needs none, or call scale(...).backward() outside of it")  # fmt: skip
         if isinstance(outputs, list | tuple):
             return type(outputs)(self.scale(output) for output in outputs)
         if not isinstance(outputs, Tensor):

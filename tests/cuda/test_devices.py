@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 import minires as mr
-from minires import kernels
+from minires import backend, kernels
 from minires.kernels.cuda import adapters
 from tests.cuda.harness import needs_emulator
 
@@ -142,6 +143,25 @@ def test_what_torch_cuda_says(stand_in):
         cuda.Event().elapsed_time(end)
     with pytest.raises(ValueError, match="expected a cuda device, but got: cpu"):
         cuda.synchronize("cpu")
+
+
+@on_stand_in
+def test_pinned_memory_is_kept_until_it_is_copied(stand_in):
+    backend._in_flight.clear()
+    batch = mr.ones(3).pin_memory()
+    batch.to("cuda", non_blocking=True)
+    ((event, memory),) = backend._in_flight
+    assert memory is backend.memory_owner(batch.array)
+    event.done = False  # the GPU is still at it
+    address = weakref.ref(memory)
+    del batch, memory
+    mr.ones(3).to("cuda", non_blocking=True)  # from memory that is not pinned CuPy copies by itself
+    mr.ones(2).pin_memory().to("cuda", non_blocking=True)
+    assert len(backend._in_flight) == 2 and address() is not None
+    event.done = True
+    mr.ones(2).pin_memory().to("cuda", non_blocking=True)
+    assert len(backend._in_flight) == 1 and address() is None
+    backend._in_flight.clear()
 
 
 def test_every_kernel_has_a_version_for_a_gpu():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.amp.autocast import Casts
 from tests.cuda.harness import needs_emulator
 
 pytestmark = needs_emulator
@@ -75,6 +76,44 @@ def test_other_arguments_run_in_the_usual_way(other, reason, stand_in):
     assert result.tolist() == [[2, 2, 2]] * 2
     graphed(other())  # the warning comes once
     assert graphed.replays == 1
+
+
+def amp_step(model, dtype, scaler=None):
+    def step(x, labels):
+        model.zero_grad(set_to_none=False)
+        with mr.amp.autocast("cuda", dtype):
+            loss = mr.nn.functional.cross_entropy(model(x), labels)
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        return loss
+
+    return step
+
+
+def test_a_step_in_bfloat16_is_captured_with_its_casts(stand_in):
+    pytest.importorskip("ml_dtypes")
+    model = mr.nn.Sequential(mr.nn.Conv2d(8, 8, 3), mr.nn.BatchNorm2d(8), mr.nn.Flatten(), mr.nn.Linear(8, 2)).cuda()
+    x, labels = mr.randn(4, 8, 3, 3).cuda(), mr.tensor(np.array([0, 1, 0, 1])).cuda()
+    graphed = mr.cuda.GraphedCallable(amp_step(model, "bfloat16"), warmup=1)
+    for _ in range(3):
+        graphed(x, labels)
+    assert graphed.replays == 2 and not graphed.reasons
+
+
+def test_a_narrow_copy_from_before_the_capture_is_not_used_in_it(stand_in):
+    weight, casts = mr.nn.Parameter(mr.ones(2, 2).cuda()), Casts(mr.float16, True)
+    kept = casts.narrow(weight)
+    assert casts.narrow(weight) is kept
+    with mr.cuda.graph(mr.cuda.CUDAGraph()):
+        assert casts.narrow(weight) is not kept, "replays would read the weights of the time of the capture"
+    assert casts.narrow(weight) is kept
+
+
+def test_a_step_with_a_scaler_runs_in_the_usual_way(stand_in):
+    model = mr.nn.Linear(3, 2).cuda()
+    graphed = mr.cuda.GraphedCallable(amp_step(model, "float16", mr.amp.GradScaler()), warmup=0)
+    with pytest.warns(RuntimeWarning, match="cannot be captured: the scale comes from the CPU"):
+        loss = graphed(mr.ones(4, 3).cuda(), mr.tensor(np.array([0, 1, 0, 1])).cuda())
+    assert np.isfinite(loss.item()) and graphed.replays == 0
 
 
 def test_a_function_that_cannot_be_captured_runs_in_the_usual_way(stand_in):

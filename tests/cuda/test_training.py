@@ -1,0 +1,124 @@
+"""Training on the stand-in for CuPy: a Trainer in mixed precision, its checkpoints, and `minires finetune --device`."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minires as mr
+from minires.cli import main
+from minires.training import ExponentialAverage, ModelCheckpoint, Trainer
+from tests.cuda.harness import needs_emulator
+
+pytestmark = needs_emulator
+
+
+def a_trainer(amp=None, device="cuda", callbacks=(), bias=False):
+    with mr.random.address(3, "test"):
+        model = mr.nn.Sequential(mr.nn.Conv2d(3, 8, 3, padding=1, bias=bias), mr.nn.BatchNorm2d(8), mr.nn.ReLU(),
+                                 mr.nn.AdaptiveAvgPool2d(1), mr.nn.Flatten(), mr.nn.Dropout(0.2),
+                                 mr.nn.Linear(8, 2))  # fmt: skip
+    model.to(device)
+    optimizer = mr.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Trainer(model, optimizer, mr.nn.CrossEntropyLoss(), metrics=["accuracy"], callbacks=callbacks, amp=amp,
+                   progress=False)  # fmt: skip
+
+
+def batches(pins=False, count=3):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4 * count, 3, 4, 4)).astype(np.float32)
+    labels = np.arange(4 * count) % 2
+    x[labels == 1] += 1
+    data = mr.data.TensorDataset(mr.tensor(x), mr.tensor(labels))
+    return mr.data.DataLoader(data, 4, shuffle=True, seed=1, pin_memory=pins)
+
+
+@pytest.mark.parametrize("amp", [None, "float16", "bfloat16"])
+def test_it_learns_what_the_cpu_learns(amp, stand_in):
+    ours, cpu = a_trainer(amp), a_trainer(device="cpu")
+    for trainer in (ours, cpu):
+        trainer.fit(batches(trainer is ours), batches(), epochs=1)
+    assert ours.history.rows[0]["loss"] == pytest.approx(cpu.history.rows[0]["loss"], rel=2e-5 if amp is None else 0.02)
+    assert ours.history.rows[0]["val_loss"] == pytest.approx(cpu.history.rows[0]["val_loss"], rel=0.05)
+    assert all(p.device == "cuda:0" and p.dtype == mr.float32 for p in ours.model.parameters())
+    assert ours.predict(batches()).dtype == mr.float32
+
+
+@pytest.mark.parametrize("amp", [None, "float16"])
+def test_a_resumed_run_ends_with_the_same_bits(amp, stand_in, tmp_path):
+    whole = a_trainer(amp, callbacks=[ExponentialAverage(0.5)])
+    whole.fit(batches(), batches(), epochs=2)
+    first = a_trainer(amp, callbacks=[ExponentialAverage(0.5), ModelCheckpoint(tmp_path)])
+    first.fit(batches(), batches(), epochs=2, max_steps=4)
+    second = a_trainer(amp, callbacks=[ExponentialAverage(0.5), ModelCheckpoint(tmp_path)])
+    assert second.resume(tmp_path) and second.step == 4
+    second.fit(batches(), batches(), epochs=2)
+    assert second.precision.state_dict() == whole.precision.state_dict()
+    assert second.history.rows == whole.history.rows
+    for ours, expected in zip(second.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert ours.cpu().numpy().tobytes() == expected.cpu().numpy().tobytes()
+
+
+def test_a_gradient_that_is_too_large_skips_the_step_and_halves_the_scale(stand_in):
+    trainer = a_trainer("float16")
+    trainer.precision.scaler._scale = 2.0**40
+    before = {name: tensor.detach().cpu().numpy().copy() for name, tensor in trainer.model.named_parameters()}
+    trainer.fit(batches(count=1), epochs=1)
+    assert trainer.precision.skipped == 1 and trainer.precision.scaler.get_scale() == 2.0**39
+    for name, tensor in trainer.model.named_parameters():
+        assert (tensor.detach().cpu().numpy() == before[name]).all(), name
+    assert trainer.state_dict()["amp"]["scaler"]["scale"] == 2.0**39
+
+
+def test_a_loss_that_is_not_finite_still_ends_the_training(stand_in):
+    trainer = a_trainer("float16")
+    trainer.model[6].bias.array[...] = float("nan")
+    with pytest.raises(mr.training.NotFiniteError, match=r"the values of 6\.bias"):
+        trainer.fit(batches(), epochs=1)
+
+
+def test_mixed_precision_on_the_cpu_is_refused():
+    with pytest.raises(RuntimeError, match="float16 and bfloat16 are emulated there"):
+        a_trainer("bfloat16", device="cpu")
+    with pytest.raises(ValueError, match="amp is float16, bfloat16 or None, got 'tf32'"):
+        a_trainer("tf32", device="cpu")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 2), ("val", 1)):
+        for place, name in enumerate("ab"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 100, (8, 8, 3)) + 120 * place
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("amp", [["--amp", "bf16", "--model-ema"], pytest.param(["--amp"], marks=pytest.mark.slow)])
+def test_the_command_line(amp, stand_in, photos, tmp_path, capsys):
+    """Train on the GPU; the model it leaves is used on the CPU, and there again."""
+    run = str(tmp_path / "run")
+    words = ["finetune", "--data", photos, "--model", "resnet20", "--weights", "none", "--img-size", "8", "-b", "4"]
+    assert main([*words, "--epochs", "1", "--device", "cuda", *amp, "--output", run, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "device   cuda:0 (stand-in), in mixed precision" in shown.err
+    after = json.loads(shown.out)["after"]
+    assert any("conv_mma" in kernel for kernel in stand_in.launched)
+    launched = len(stand_in.launched)
+    found = []
+    for device in ("cpu", "auto"):
+        assert main(["evaluate", run, "--split", "val", "--device", device, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["metrics"]["loss"])
+        assert (len(stand_in.launched) > launched) == (device == "auto")
+    assert found == pytest.approx([after["loss"]] * 2, rel=1e-5)
+    assert main(["predict", run, photos, "--recursive", "--device", "cuda", "--format", "jsonl"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_no_such_gpu(stand_in, photos, capsys):
+    assert main(["finetune", "--data", photos, "--device", "cuda:3"]) == 2
+    assert "--device cuda:3: there is no device cuda:3: this machine has 1 GPU" in capsys.readouterr().err
