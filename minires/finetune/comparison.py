@@ -93,6 +93,9 @@ def _prepare(given: Mapping[str, Any]) -> Job:
     if settings.task != "classification":
         raise UsageError(f"--compare compares classifications, and the labels are for {settings.task}",
                          code="usage.conflict")  # fmt: skip
+    if settings.from_run is not None:
+        raise UsageError("--compare compares what to do with new data alone: it does not go with --from",
+                         code="usage.conflict")  # fmt: skip
     job = Job("finetune", settings, lambda text: None, False)
     job.prepare()
     job.settings.epochs = given.get("epochs") or VARIANTS["full"].epochs(_steps_per_epoch(job))
