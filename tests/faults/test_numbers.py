@@ -105,12 +105,12 @@ def planted(kind: str, value: float):
 def spoiled_validation(value: float):
     calls = []
 
-    def make(settings, counts):
-        train, plain = make_losses(settings, counts)
+    def make(*arguments):
+        train, plain = make_losses(*arguments)
 
         def loss(outputs, targets):
             calls.append(1)
-            spoil = value if settings.lr > HIGH else 1.0
+            spoil = value if arguments[0].lr > HIGH else 1.0
             return plain(outputs, targets) * spoil
 
         return train, loss
