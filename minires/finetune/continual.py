@@ -148,6 +148,8 @@ class OldRun:
                 continue
             free = [entry for entry in old[name] if os.path.realpath(entry[0]) not in own]
             chosen = draw(free, self.loaded.classes, per_class, seed)
+            if not chosen:
+                continue
             own |= {os.path.realpath(path) for path, _ in chosen}
             part = splits[name]
             more = [(path, part.class_to_idx[label]) for path, label in chosen]
