@@ -18,6 +18,7 @@ def blocks(language):
 def test_every_snippet_runs_in_order_and_every_command_line_is_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "photos")
+    make_photos(tmp_path / "more", colours={"black": (10, 10, 10), "white": (245, 245, 245)})
     names: dict = {}
     for number, block in enumerate(blocks("python"), start=1):
         exec(compile(block, f"docs/finetuning.md, piece {number}", "exec"), names)
@@ -33,6 +34,6 @@ def test_every_snippet_runs_in_order_and_every_command_line_is_understood(tmp_pa
 
 def test_every_flag_on_the_page_exists():
     known = {"--" + name.replace("_", "-") for name in FIELDS}
-    known |= {"--resume", "--tta", "--base", "--output", "--compare", "--format"}
+    known |= {"--resume", "--from", "--tta", "--base", "--output", "--compare", "--format"}
     flags = set(re.findall(r"(--[a-z][a-z0-9-]+)", PAGE))
     assert len(flags) > 20 and sorted(flags - known) == []
