@@ -38,7 +38,23 @@ from minires.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from minires.backend import device, float16, float32, float64, int8, int16, int32, int64, uint8
+from minires.backend import (
+    channels_last,
+    contiguous_format,
+    device,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    memory_format,
+    preserve_format,
+    set_default_dtype,
+    uint8,
+)
 from minires.gradcheck import gradcheck
 from minires.io import load, save
 from minires.models import create
@@ -337,7 +353,7 @@ from minires.ops import (
     zeros_like,
 )
 from minires.ops.broadcast import common_shape as broadcast_shapes
-from minires.ops.facts import is_floating_point, is_tensor, numel, result_type
+from minires.ops.facts import is_complex, is_floating_point, is_tensor, numel, result_type
 from minires.random import Generator, manual_seed
 from minires.tensor import Tensor
 from minires.version import __version__
@@ -361,6 +377,15 @@ finfo, iinfo, promote_types = _numpy.finfo, _numpy.iinfo, _numpy.promote_types
 _LATER = (
     "amp", "backends", "cuda", "explain", "finetune", "fx", "jit", "linalg", "onnx", "profiler", "training", "utils",
 )  # fmt: skip
+# Functions of networks that PyTorch has under both names, torch.conv2d and torch.nn.functional.conv2d.
+_ALSO_HERE = (
+    "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",
+    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
+    "conv_transpose2d", "cosine_embedding_loss", "cosine_similarity", "embedding", "feature_alpha_dropout",
+    "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm",
+    "margin_ranking_loss", "max_pool1d", "max_pool2d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "prelu", "rms_norm", "rrelu", "selu", "threshold", "triplet_margin_loss",
+)  # fmt: skip
 if _typing.TYPE_CHECKING:
     from minires import amp, backends, cuda, explain, finetune, fx, jit, linalg, onnx, profiler, training, utils
 
@@ -372,8 +397,10 @@ def __getattr__(name: str) -> _typing.Any:
         return backend.bfloat16
     if name in ("set_float32_matmul_precision", "get_float32_matmul_precision"):
         return getattr(_importlib.import_module("minires.backends"), name)
+    if name in _ALSO_HERE:
+        return getattr(nn.functional, name)
     raise AttributeError(f"module 'minires' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_ALSO_HERE})

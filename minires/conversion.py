@@ -83,21 +83,28 @@ class Conversions:
     # ------------------------------------------------------------------------------------------- copies, conversions
 
     def to(
-        self, *target: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
-    ) -> Any:
+        self, *target: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False,
+        memory_format: Any = backend.preserve_format,
+    ) -> Any:  # fmt: skip
         """This tensor with another type or on another device; itself where nothing changes.
 
-        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken. non_blocking: a copy
-        from pinned memory (`pin_memory`) to a GPU is not waited for. RuntimeError for a GPU that is not there.
+        `target`: a dtype, a device, a device and a dtype, or another tensor whose both are taken; then non_blocking and
+        copy. non_blocking: a copy from pinned memory (`pin_memory`) to a GPU is not waited for. memory_format: see
+        `contiguous`. RuntimeError for a GPU that is not there.
         """
+        switches = [value for value in target if isinstance(value, bool)]
+        non_blocking, copy = (*switches, *(non_blocking, copy)[len(switches) :])
         for value in target:
+            if isinstance(value, bool):
+                continue
             if isinstance(value, Variable):
                 dtype, device = value.array.dtype, backend.device_of(value.array)
             elif isinstance(value, backend.device) or str(value).partition(":")[0] in ("cpu", "cuda"):
                 device = value
             else:
                 dtype = backend.as_dtype(value)
-        return OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy, non_blocking=non_blocking)
+        moved = OPERATIONS["convert"](self, dtype=dtype, device=device, copy=copy, non_blocking=non_blocking)
+        return moved if memory_format is backend.preserve_format else moved.contiguous(memory_format)
 
     def type(self, dtype: Any = None) -> Any:
         """The name of the type, or this tensor converted to another."""

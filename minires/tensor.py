@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minires import backend
 from minires.autograd import (
     Node,
     Variable,
@@ -80,6 +81,8 @@ class Tensor(Methods, Conversions, Variable):
     device = property(lambda self: device_of(self.array), doc="Where the array lives.")
     nbytes = property(lambda self: self.array.nbytes, doc="Bytes of all elements.")
     itemsize = property(lambda self: self.array.itemsize, doc="Bytes of one element.")
+    is_cpu = property(lambda self: self.device.type == "cpu", doc="Whether the array lives in the CPU's memory.")
+    is_sparse = property(lambda self: False, doc="Whether only elements other than 0 are stored: never.")
     is_cuda = property(lambda self: self.device.type == "cuda", doc="Whether the array lives on a GPU.")
     is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation made this tensor.")
     output_nr = property(lambda self: self.output_index, doc="Which result of grad_fn this tensor is.")
@@ -126,13 +129,28 @@ class Tensor(Methods, Conversions, Variable):
         """The address of the first element."""
         return self.array.ctypes.data if isinstance(self.array, np.ndarray) else self.array.data.ptr
 
+    def is_complex(self) -> bool:
+        """Whether the elements are complex numbers: never."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Whether the elements can be negative."""
+        return self.dtype.kind not in "bu"
+
     def is_floating_point(self) -> bool:
         """Whether the elements are real numbers."""
         return is_floating(self.dtype)
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie in memory in the order of the axes (an image batch of ours does not: it is NHWC)."""
-        return self.array.flags.c_contiguous
+    def is_contiguous(self, memory_format: Any = backend.contiguous_format) -> bool:
+        """Whether the elements lie in memory in the order of the axes (an image batch of ours does not: it is NHWC).
+
+        memory_format=channels_last asks for (N, H, W, C) instead. RuntimeError for that with other than four axes.
+        """
+        if memory_format is not backend.channels_last:
+            return self.array.flags.c_contiguous
+        if self.ndim != 4:
+            raise RuntimeError(f"required rank 4 tensor to use channels_last format, got {self.ndim} axes")
+        return self.array.transpose(0, 2, 3, 1).flags.c_contiguous
 
     def __len__(self) -> int:
         if not self.shape:
@@ -309,8 +327,10 @@ class Tensor(Methods, Conversions, Variable):
         result.version, result.is_inference_result = self.version, self.is_inference_result
         return result
 
-    def copy_(self, source: Any) -> "Tensor":
-        """Copy values (broadcast to this shape, cast to this type) into this tensor."""
+    def copy_(self, source: Any, non_blocking: bool = False) -> "Tensor":
+        """Copy values (broadcast to this shape, cast to this type) into this tensor. non_blocking: see `to`."""
+        if non_blocking and isinstance(source, Tensor):
+            source = source.to(self.device, non_blocking=True)
         return self._become(lambda old: OPERATIONS["copy_values"](old, source), "copy_")
 
     def fill_(self, value: float) -> "Tensor":

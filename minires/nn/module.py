@@ -187,15 +187,28 @@ class Module(Registry):
         fn(self)
         return self
 
-    def to(self, *target: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Convert parameters and buffers of real numbers to a dtype, and move all to a device, in place."""
+    def to(
+        self, *target: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
+        memory_format: Any = backend.preserve_format,
+    ) -> Self:  # fmt: skip
+        """Convert parameters and buffers of real numbers to a dtype, and move all to a device, in place.
+
+        memory_format: that of tensors with four axes, see `Tensor.contiguous`. non_blocking: see `Tensor.to`.
+        """
         device, dtype = _destination(target, device, dtype)
         for tensor in (*self.parameters(), *self.buffers()):
-            own = dtype if is_floating(tensor.dtype) else None
-            tensor.array = Tensor(tensor.array).to(dtype=own, device=device).array
+            how = {"dtype": dtype if is_floating(tensor.dtype) else None, "device": device,
+                   "non_blocking": non_blocking}  # fmt: skip
+            if tensor.dim() == 4:
+                how["memory_format"] = memory_format
+            tensor.array = Tensor(tensor.array).to(**how).array
             if tensor.grad is not None:
-                tensor.grad = tensor.grad.to(dtype=own, device=device)
+                tensor.grad = tensor.grad.to(**how)
         return self
+
+    def type(self, dst_type: Any) -> Self:
+        """Real numbers in another type: `to(dst_type)`."""
+        return self.to(dst_type)
 
     def float(self) -> Self:
         """Real numbers as float32."""

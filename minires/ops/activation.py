@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from minires import kernels
+from minires import backend, kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, device_of, is_capturing, is_floating
+from minires.backend import Array, array_module, device_of, is_capturing, is_floating
 from minires.kernels.cuda.adapters import dropout as on_gpu
 from minires.ops.dims import axis_of
 from minires.random import generator
@@ -174,4 +174,4 @@ def _along(function: type[Function], input: Tensor, dim: int, dtype: Any) -> Ten
 
 
 def _real(input: Tensor) -> Tensor:
-    return input if is_floating(input.dtype) else input.to(default_dtype)
+    return input if is_floating(input.dtype) else input.to(backend.default_dtype)

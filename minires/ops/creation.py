@@ -225,8 +225,9 @@ def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform on [0, 1)."""
-    return _finish(draws_from(generator).random(shape_of(size), np.float32 if dtype is None else np.float64),
-                   dtype or backend.default_dtype, device, requires_grad)  # fmt: skip
+    dtype = dtype or backend.default_dtype
+    drawn = np.float32 if dtype == np.float32 else np.float64
+    return _finish(draws_from(generator).random(shape_of(size), drawn), dtype, device, requires_grad)
 
 
 def randn(

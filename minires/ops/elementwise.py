@@ -7,8 +7,9 @@ In the formulas, y is the result, dy its gradient, dx the gradient of x.
 
 from typing import Any
 
+from minires import backend
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, boolean, default_dtype, device_of, is_floating, move
+from minires.backend import Array, array_module, boolean, device_of, is_floating, move
 from minires.ops.broadcast import operands, sum_to_shape
 from minires.ops.pointwise import real
 from minires.tensor import OPERATIONS, Tensor, register
@@ -270,7 +271,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     for value in (first, second):
         if isinstance(value, Tensor) and is_floating(value.dtype):
             return Div.apply(first, second)
-    first, second = (value.to(default_dtype) if isinstance(value, Tensor) else value for value in (first, second))
+    dtype = backend.default_dtype
+    first, second = (value.to(dtype) if isinstance(value, Tensor) else value for value in (first, second))
     return Div.apply(first, second)
 
 

@@ -27,3 +27,8 @@ def result_type(tensor1: Any, tensor2: Any) -> np.dtype:
     """The type of the result of arithmetic on two tensors, or a tensor and a number."""
     first, second = (value.array if isinstance(value, Tensor) else value for value in (tensor1, tensor2))
     return backend.result_type(first, second)
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the elements are complex numbers: never."""
+    return input.is_complex()

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from minires import backend
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, is_floating
+from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import operands
 from minires.tensor import Tensor, register
 
@@ -56,13 +57,13 @@ def function_of(kind: type[Function], summary: str | None = None) -> Any:
 
 def real(input: Tensor) -> Tensor:
     """The tensor itself, or as float32 if it holds integers or booleans."""
-    return input if is_floating(input.dtype) else input.to(default_dtype)
+    return input if is_floating(input.dtype) else input.to(backend.default_dtype)
 
 
 def real_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     """As `operands`, both Tensors of one floating type: integers become float32."""
     pair = [value if isinstance(value, Tensor) else Tensor(value) for value in operands(first, second)]
-    dtype = next((value.dtype for value in pair if is_floating(value.dtype)), default_dtype)
+    dtype = next((value.dtype for value in pair if is_floating(value.dtype)), backend.default_dtype)
     return pair[0].to(dtype), pair[1].to(dtype)
 
 

@@ -7,9 +7,9 @@ In the formulas the sum runs over the reduced axes, m is the number of elements 
 import builtins
 from typing import Any
 
-from minires import kernels
+from minires import backend, kernels
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, default_dtype, float64, int64, is_floating, uint8
+from minires.backend import Array, array_module, float64, int64, is_floating, uint8
 from minires.ops import choice, elementwise
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.index import ValuesAndIndices, gather
@@ -250,7 +250,7 @@ def _truth(input: Tensor, found: Any) -> Tensor:
 @register
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) along `dim`, without overflow."""
-    input = input if is_floating(input.dtype) else input.to(default_dtype)
+    input = input if is_floating(input.dtype) else input.to(backend.default_dtype)
     axes = axes_of(dim, input.ndim)
     if count_along(input.shape, axes) == 0:
         return elementwise.log(sum(input, axes, keepdim))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, channels_last, contiguous_format, preserve_format
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import also_by_name, axes_of, axis_of, shape_of
 from minires.tensor import Tensor, register
@@ -53,10 +53,12 @@ class Expand(Function):
 
 
 class Copy(Function):
-    """y = x in memory of its own, in the order of the axes ("C") or of x's memory ("K");  dx = dy."""
+    """y = x in memory of its own, in the order of the axes ("C"), of x's memory ("K"), or channels last;  dx = dy."""
 
     @staticmethod
     def forward(ctx: Node, x: Array, order: str) -> Array:
+        if order == "channels last":
+            return x.transpose(0, 2, 3, 1).copy(order="C").transpose(0, 3, 1, 2)
         return x.copy(order=order)
 
     @staticmethod
@@ -216,15 +218,23 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 
 @register
-def contiguous(input: Tensor) -> Tensor:
-    """With the elements in memory in the order of the axes: itself if they are, else a copy."""
-    return input if input.is_contiguous() else Copy.apply(input, "C")
+def contiguous(input: Tensor, memory_format: Any = contiguous_format) -> Tensor:
+    """With the elements in memory in the order of the axes: itself if they are, else a copy.
+
+    memory_format: channels_last for (N, C, H, W) that lie in memory as (N, H, W, C), preserve_format for any order.
+    """
+    if memory_format is preserve_format or input.is_contiguous(memory_format):
+        return input
+    return Copy.apply(input, "channels last" if memory_format is channels_last else "C")
 
 
 @register
-def clone(input: Tensor) -> Tensor:
-    """A copy in the same memory order; the gradient flows through it."""
-    return Copy.apply(input, "K")
+def clone(input: Tensor, *, memory_format: Any = preserve_format) -> Tensor:
+    """A copy in the same memory order, or in that of `memory_format`; the gradient flows through it."""
+    if memory_format is preserve_format:
+        return Copy.apply(input, "K")
+    input.is_contiguous(memory_format)  # raises for what has no such format
+    return Copy.apply(input, "channels last" if memory_format is channels_last else "C")
 
 
 @register

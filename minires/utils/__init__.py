@@ -1,5 +1,5 @@
-"""Helpers under torch.utils' names: `minires.utils.checkpoint`."""
+"""Helpers under torch.utils' names: `minires.utils.checkpoint`, and what torch.utils.data has of `minires.data`."""
 
-from minires.utils import checkpoint
+from minires.utils import checkpoint, data
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "data"]
