@@ -11,6 +11,7 @@ loading     a trained model from a file or folder   inference   predict, evaluat
 evaluation  a model on a split of its run, or of other data
 reporting   report.html and review.csv of a run     review      what somebody decided about single pictures
 lr_find, search, folds   which rate, which settings, and how sure: several trainings
+continual   a run that begins from a finished one: growing, rehearsal, distillation, old_task
 batch_size  batches that fit into the memory        tensorboard   figures for TensorBoard
 """
 

@@ -8,6 +8,7 @@ model may be asked what not to forget (distillation.py), and what was forgotten 
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,16 +112,32 @@ class OldRun:
                       for name, like in namesakes(old, new)]  # fmt: skip
         splits = folds.open_splits(settings, mode, {name: index for index, name in enumerate(classes)})
         splits = reindexed(splits, classes)
-        return self._with_rehearsal(splits, settings)
+        found = self._remembered()
+        self.notes += self._warnings(splits, found)
+        return self._with_rehearsal(splits, found, settings)
 
-    def _with_rehearsal(self, splits: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    def _warnings(self, splits: Mapping[str, Any], found: Remembered) -> list[str]:
+        """What to know before believing the figures."""
+        folder, lines = run_folder_of(self.path), []
+        if folder is not None:
+            status = json.loads(files.read_text(os.path.join(folder, "metrics.json"))).get("status")
+            if status in ("paused", "running"):
+                lines.append(f"note: {self.path} is not finished ({status}): this is its best model so far")
+        trained = {os.path.realpath(path) for path, _ in found.splits.get("train", [])}
+        for name, part in splits.items():
+            seen = [path for path, _ in getattr(part, "samples", ()) if os.path.realpath(path) in trained]
+            if seen and name != "train":
+                lines.append(f"note: the earlier run was trained on {len(seen)} of the {name} pictures, such as "
+                             f"{seen[0]}: figures of them are too good")  # fmt: skip
+        return lines
+
+    def _with_rehearsal(self, splits: dict[str, Any], found: Remembered, settings: Settings) -> dict[str, Any]:
         per_class = REHEARSED if settings.rehearsal is None else settings.rehearsal
         self.rehearsed = {}
         if per_class == 0:
             risk = "" if settings.distill else ": old classes that the new data lack are likely to be forgotten"
             self.notes.append(f"rehearsal: none (--rehearsal 0){risk}")
             return splits
-        found = self._remembered()
         train = splits["train"]
         if not isinstance(train, FileDataset):
             found = Remembered({}, ["the new data are no files (digits), which cannot be mixed with pictures of a run"])

@@ -29,7 +29,8 @@ Say = Callable[[str], None]
 def finetune(**arguments: Any) -> Result:
     """Train a pretrained model further on pictures of your own, with a new head.
 
-    Arguments are the settings of `minires.finetune.settings.Settings` (`data` is needed, the rest has defaults) and:
+    Arguments are the settings of `minires.finetune.settings.Settings` (`data` is needed, the rest has defaults;
+    from_run names a finished run whose classes are kept, see continual.py) and:
     output: folder of the run (default: runs/finetune-MODEL-N). resume: True to go on with the run in `output` (or the
     newest in runs/), its path or a checkpoint file in it to go on there, or "auto": if it was begun, else begin.
     overwrite: replace an earlier run in `output`. accept_data_change: resume though the pictures have changed.

@@ -241,6 +241,14 @@ def test_stored_pictures_are_rehearsed_when_the_old_ones_are_gone(place, tmp_pat
     assert "rehearsal: none can be had" in "\n".join(said)
 
 
+def test_a_run_that_is_not_finished_is_pointed_out(place, tmp_path):
+    further(place, tmp_path / "half", epochs=2, max_steps=1)
+    said: list[str] = []
+    finetune(from_run=str(tmp_path / "half"), data=str(place / "one"), output=str(tmp_path / "run"), say=said.append,
+             **SHAPES)  # fmt: skip
+    assert "is not finished (paused)" in "\n".join(said)
+
+
 def test_changed_pictures_are_not_rehearsed(place, tmp_path):
     """A file of another size is not the picture that the earlier run saw."""
     shutil.copytree(place / "first", tmp_path / "first")
@@ -268,7 +276,9 @@ def test_pictures_that_both_have_are_not_rehearsed_twice(place, tmp_path):
     make_photos(tmp_path / "all", colours=NEW)
     for name in ("blue", "red"):
         os.symlink(place / "photos" / name, tmp_path / "all" / name)
-    further(place, tmp_path / "run", data=str(tmp_path / "all"))
+    said: list[str] = []
+    further(place, tmp_path / "run", data=str(tmp_path / "all"), seed=7, say=said.append)
+    assert "the earlier run was trained on" in "\n".join(said) and "of the test pictures" in "\n".join(said)
     rows = (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]
     real = [os.path.realpath(tmp_path / "all" / row.split(",")[0]) for row in rows]
     assert len(real) == len(set(real)) and sum(",green," in row for row in rows) > 0
