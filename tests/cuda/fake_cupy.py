@@ -45,7 +45,9 @@ def unwrapped(value):
 def wrapped(value):
     if isinstance(value, np.ndarray | np.generic):
         return ndarray(np.asarray(value))
-    return type(value)(map(wrapped, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, tuple):  # a named one among them
+        return tuple(map(wrapped, value))
+    return list(map(wrapped, value)) if isinstance(value, list) else value
 
 
 def lifted(function):
@@ -176,6 +178,15 @@ def matmul(a, b):
 
 
 ndarray.__matmul__ = matmul
+
+
+class Linalg:
+    """cupy.linalg, by NumPy's functions; the names that CuPy 14 lacks are missing."""
+
+    def __getattr__(self, name):
+        if name in ("diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot", "trace", "vecdot", "vector_norm"):
+            raise AttributeError(f"module 'cupy.linalg' has no attribute {name!r}")
+        return lifted(getattr(np.linalg, name))
 
 
 class Ufunc:
@@ -344,7 +355,7 @@ class Module:
             get_elapsed_time=lambda first, last: 1.0,
         )  # fmt: skip
         windows = lifted(np.lib.stride_tricks.sliding_window_view)
-        self.compute_types = []
+        self.compute_types, self.linalg = [], Linalg()
         linalg = types.SimpleNamespace(COMPUTE_TYPE_TF32=7, COMPUTE_TYPE_DEFAULT=0,
                                        set_compute_type=lambda *told: self.compute_types.append(told))  # fmt: skip
         self._core = types.SimpleNamespace(_routines_linalg=linalg)
