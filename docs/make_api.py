@@ -36,6 +36,30 @@ does that on your machine) and, in the project's tests, against torch.
 - **Types**: with which elements a call succeeds: real numbers (f16, f32, f64), integers, booleans. Only real numbers
   have gradients.
 - First derivatives only: `create_graph=True` raises NotImplementedError.
+- What a program for torch may ask for and does not get stands at the end: [what is not here](#what-is-not-here).
+"""
+
+TAIL = """## What is not here
+
+Left out on purpose; asking for it raises, or the name does not exist.
+
+- Second derivatives (`create_graph`, `autograd.functional.hessian`), forward-mode derivatives, `vmap`, `torch.func`.
+- Complex numbers, sparse and quantised tensors, named axes, `fft`, `torch.distributions`.
+- A graph compiler: `jit.script`, `jit.trace`, `compile`, `fx` other than the mark `wrap`. `mr.compile_inference` makes
+  a model for predicting faster.
+- Recurrent layers, decoders of transformers, lazy layers, `CTCLoss`; convolutions and pooling of volumes.
+- `nn.DataParallel`, `torch.distributed` and `SyncBatchNorm`.
+- Eigenvalues, singular vectors, least squares, LU; gamma and Bessel functions.
+- `out=` arguments.
+
+Different on purpose:
+
+- A dtype is NumPy's (`mr.float32 is numpy.dtype("float32")`), a shape an ordinary tuple, a device a small class.
+- `mr.Tensor(data)` wraps data; `torch.Tensor(2, 3)`, memory without values, is `mr.empty(2, 3)`.
+- `inplace=True` of activations and dropout is accepted, and the input is left alone.
+- `Tensor.view` copies where memory does not allow a view. Random numbers follow PyTorch's laws, not its sequence.
+- Of equal elements `sort`, `topk`, `kthvalue` and `median` take the first; in PyTorch that is left open.
+- `autocast` is for GPUs. `cholesky` reads both halves of its matrix.
 """
 
 
@@ -186,7 +210,23 @@ def page() -> str:
         *listed(mr.utils.checkpoint, ("checkpoint", "checkpoint_sequential"), "mr.utils.checkpoint."),
         *listed(mr, ("enable_grad", "gradcheck", "inference_mode", "no_grad", "set_grad_enabled"), "mr."),
     ]) + "\n")  # fmt: skip
-    return "\n".join(parts)
+    for title, owner, prefix in (
+        ("Layers and losses", mr.nn, "mr.nn."), ("nn.init", mr.nn.init, "mr.nn.init."),
+        ("nn.utils", mr.nn.utils, "mr.nn.utils."), ("optim", mr.optim, "mr.optim."),
+        ("optim.lr_scheduler", mr.optim.lr_scheduler, "mr.optim.lr_scheduler."), ("linalg", mr.linalg, "mr.linalg."),
+    ):  # fmt: skip
+        parts.append(f"## {title}\n\n" + "\n".join(listed(owner, functions_of(owner), prefix)) + "\n")
+    return "\n".join([*parts, TAIL])
+
+
+def functions_of(module: Any) -> list[str]:
+    """The classes and functions that a module makes public."""
+    names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    return [
+        name for name in names
+        if (inspect.isclass(value := getattr(module, name)) or inspect.isfunction(value))
+        and value.__module__.startswith(module.__name__.partition(".lr_scheduler")[0].rpartition(".")[0])
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

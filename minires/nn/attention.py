@@ -182,7 +182,7 @@ class TransformerEncoderLayer(Module):
             LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype) for _ in range(2)
         )
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
-        known = {"relu": F.relu, "gelu": F.gelu}
+        known: dict[str, Callable[..., Tensor]] = {"relu": F.relu, "gelu": F.gelu}
         if isinstance(activation, str) and activation not in known:
             raise RuntimeError(f"activation should be relu/gelu, not {activation}")
         self.activation = known[activation] if isinstance(activation, str) else activation
