@@ -7,6 +7,7 @@ A test compares the page with what this script would write, so that the page is 
 
 import inspect
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ def signature(function: Any) -> str:
     except ValueError:
         return "(...)"
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in found.parameters.values()]
-    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty)).replace("|", "\\|")
+    text = str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty)).replace("|", "\\|")
+    return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r"\1", text)
 
 
 def summary(thing: Any) -> str:
