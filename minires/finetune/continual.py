@@ -148,7 +148,10 @@ class OldRun:
                                  code="data.rehearsal", hint="--rehearsal 0, perhaps with --distill 1")  # fmt: skip
             self.notes.append(f"rehearsal: none can be had: {reason}")
             return splits
-        mixed = self._mixed(splits, found.splits, per_class, settings.seed)
+        old = found.splits
+        if settings.fold is not None:  # each picture of the new data is validated on once, and no other
+            old = {"train": old["train"]}
+        mixed = self._mixed(splits, old, per_class, settings.seed)
         counts = ", ".join(f"{count} {name}" for name, count in self.rehearsed.items())
         self.notes.append(f"rehearsal: {counts} pictures of the earlier run, at most {per_class} of each class")
         self.notes += [f"           {note}" for note in found.notes]

@@ -15,6 +15,7 @@ from minires.errors import DataError, UsageError
 from minires.finetune import evaluate_model, finetune, load_model, replace_head
 from minires.finetune.comparison import compare
 from minires.finetune.distillation import Distillation
+from minires.finetune.folds import cross_validate
 from minires.finetune.growing import grow_head, merge_classes, namesakes, reindexed
 from minires.finetune.heads import last_linear
 from minires.finetune.old_task import forgetting
@@ -239,6 +240,13 @@ def test_stored_pictures_are_rehearsed_when_the_old_ones_are_gone(place, tmp_pat
     assert caught.value.code == "data.rehearsal" and not (tmp_path / "asked").exists()
     further(tmp_path, tmp_path / "unasked", data=str(place / "more"), say=said.append)
     assert "rehearsal: none can be had" in "\n".join(said)
+
+
+def test_folds_validate_on_each_new_picture_once(place, tmp_path):
+    found = cross_validate(2, data=str(place / "more"), from_run=str(place / "first"), output=str(tmp_path / "folds"),
+                           **SHAPES)  # fmt: skip
+    rows = (tmp_path / "folds" / "predictions.csv").read_text().splitlines()[1:]
+    assert len(rows) == 24 == found.pictures and not [row for row in rows if "photos" in row]
 
 
 def test_a_run_that_is_not_finished_is_pointed_out(place, tmp_path):
