@@ -154,3 +154,13 @@ def forgetting_table(record: Mapping[str, Any]) -> tuple[str, str, list[str], li
     rows = [["all", *(record[key] for key in SHOWN)]]
     rows += [[name, *(each[key] for key in SHOWN)] for name, each in record["per_class"].items()]
     return title, " ".join([text, *(f"{note}." for note in record["notes"])]), HEAD, rows
+
+
+def began_from(record: Mapping[str, Any]) -> list[str]:
+    """A line for the report from a run's data.json: what it began from, and how many old pictures are among its own."""
+    if "from" not in record:
+        return []
+    old = record["from"]
+    mixed = ", ".join(f"{count} {name}" for name, count in old["rehearsed"].items())
+    return [f"begun from {old['run']}: {len(old['classes'])} earlier classes, {len(old['added'])} new ones; "
+            + (f"{mixed} pictures are rehearsed from there" if mixed else "no picture is rehearsed")]  # fmt: skip

@@ -25,7 +25,7 @@ from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model
 from minires.finetune.mixed_samples import mixed
-from minires.finetune.old_task import forgetting_table
+from minires.finetune.old_task import began_from, forgetting_table
 from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
 from minires.finetune.review import review_table
@@ -118,8 +118,8 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
         title=f"{result.command}: {os.path.basename(os.path.abspath(folder.path))}", status=result.headline,
         split=result.split, classes=material.classes, before=result.before, after=result.after,
         best_epoch=result.best_epoch, epochs=result.epochs_done, seed=material.settings.seed, history=result.history,
-        counts=record["scan"]["counts"], pictures=record["scan"].get("pictures", {}), notes=_notes(material),
-        augmented=augmented(material), model=_model(material),
+        counts=record["scan"]["counts"], pictures=record["scan"].get("pictures", {}),
+        notes=[*_notes(material), *began_from(record)], augmented=augmented(material), model=_model(material),
         settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
         versions=_versions(folder.read_json("env.json")),
     )  # fmt: skip

@@ -191,6 +191,7 @@ def test_a_run_grows_twice_and_every_class_keeps_its_number(place, tmp_path):
     table = (tmp_path / "second" / "splits.csv").read_text()
     assert table.count(",red,train") == 3 and ",red,test" not in table
     page = (tmp_path / "second" / "report.html").read_text()
+    assert "9 train" in page and "pictures are rehearsed from there" in page
     assert "The earlier classes" in page and "among the old" in page
     found = evaluate_model(tmp_path / "second", str(place / "photos"))
     assert found.metrics["per_class"]["red"]["samples"] == 12
