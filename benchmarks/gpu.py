@@ -7,7 +7,8 @@
 
 Both libraries run in this process and take turns, round by round, so that a change of the clock meets both. A figure is
 the median of the rounds, each timed by CUDA events around several calls. Ratios above 1 mean that minires is faster.
-PyTorch runs channels_last with cuDNN's search on; "compiled" is torch.compile. Numbers are float16 on both sides.
+PyTorch runs channels_last with cuDNN's search on; "compiled" is torch.compile, "graph" our own step from a CUDA graph.
+Rows say their type: bfloat16 and float16 (mixed precision on both sides), or tf32 (float32, tf32 allowed on both).
 Beside the times: bytes/s and FLOP/s that were reached, and their share of the copy bandwidth and the matrix rate that
 were measured first. What there was no time for is listed as such. None of this has run on a GPU yet.
 """
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import minires as mr  # noqa: E402
 from benchmarks import gpu_rows  # noqa: E402
-from minires import backend  # noqa: E402
+from minires import backend, kernels  # noqa: E402
 
 
 class Clock:
@@ -68,14 +69,17 @@ class Clock:
 
 
 def roof(clock: Clock, dry: bool) -> dict[str, float]:
-    """Bytes/s of a copy, and FLOP/s of float16 and float32 matrix products, by CuPy on this GPU."""
+    """Bytes/s of a copy, and FLOP/s of matrix products in all types, by CuPy on this GPU."""
     cupy = backend.gpu_module()
     length, side = (1 << 10, 16) if dry else (1 << 28, 8192)
     source, target = cupy.zeros(length, np.float32), cupy.empty(length, np.float32)
     found = {"bytes": 2 * source.nbytes / clock.compare({"copy": lambda: cupy.copyto(target, source)})["copy"] * 1e3}
-    for dtype in ("float16", "float32"):
-        a = cupy.ones((side, side), np.dtype(dtype))
-        found[dtype] = 2 * side**3 / clock.compare({"product": lambda a=a: cupy.matmul(a, a)})["product"] * 1e3
+    for dtype in ("float32", "tf32", "float16", "bfloat16"):
+        mr.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+        a = gpu_rows.ours(side, side, dtype=dtype)
+        times = clock.compare({"product": lambda a=a: kernels.matmul(a.array, a.array)})
+        found[dtype] = 2 * side**3 / times["product"] * 1e3
+    mr.backends.cuda.matmul.allow_tf32 = mr.backends.cudnn.allow_tf32 = True  # as on the other side
     return found
 
 
@@ -83,12 +87,12 @@ def figures(row, times: dict[str, float], limits: dict[str, float]) -> dict:
     """One row of the report: times, ratios, and what was reached of the limits."""
     ours = times["minires"] / 1e3
     others = {name: value for name, value in times.items() if name != "minires"}
-    found = {"name": row.name, "milliseconds": times,
+    found = {"name": row.name, "type": row.type, "milliseconds": times,
              "ratios": {name: value / times["minires"] for name, value in others.items()}}  # fmt: skip
     if row.bytes:
         found |= {"bytes_per_s": row.bytes / ours, "of_copy": row.bytes / ours / limits["bytes"]}
     if row.flops:
-        found |= {"flops_per_s": row.flops / ours, "of_matrix": row.flops / ours / limits["float16"]}
+        found |= {"flops_per_s": row.flops / ours, "of_matrix": row.flops / ours / limits[row.type]}
     if row.pictures:
         found["pictures_per_s"] = row.pictures / ours
     return found
@@ -159,8 +163,8 @@ def main(words: list[str] | None = None) -> int:
     target.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     head = ["A dry run: the times are those of an emulator and mean nothing"] if given.dry else []
     head += [f"{report['gpu']}, {report['when']}, torch {report['torch']}, minires {report['minires']}",
-            f"copy {report['roof']['bytes'] / 1e9:.1f} GB/s, float16 {report['roof']['float16'] / 1e12:.2f} TFLOP/s, "
-            f"float32 {report['roof']['float32'] / 1e12:.2f} TFLOP/s"]  # fmt: skip
+            f"copy {report['roof']['bytes'] / 1e9:.1f} GB/s; TFLOP/s: " + ", ".join(
+                f"{name} {value / 1e12:.2f}" for name, value in report["roof"].items() if name != "bytes")]  # fmt: skip
     target.with_suffix(".txt").write_text("\n".join([*head, *map(line, report["rows"])]) + "\n")
     return 0
 

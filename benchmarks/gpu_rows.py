@@ -10,6 +10,8 @@ import minires as mr
 from minires import kernels
 
 Sides = dict[str, Callable[[], Any]]
+TYPES = ("bfloat16", "tf32", "float16")
+NUMBERS = np.random.default_rng(0).standard_normal(1 << 18, np.float32)  # long arrays repeat them
 
 # ResNet-50 at 224: input side, channels, outputs, window, stride
 CONVOLUTIONS = [
@@ -30,6 +32,7 @@ class Row:
     bytes: float = 0
     flops: float = 0
     pictures: int = 0
+    type: str = "bfloat16"  # what is multiplied: the matrix rate of this type is the limit
 
 
 class Torch:
@@ -39,11 +42,12 @@ class Torch:
         import torch
 
         self.torch, self.device, self.dry, self.version = torch, device, dry, torch.__version__
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = True
 
-    def random(self, *shape: int, dtype: str = "float16") -> Any:
+    def random(self, *shape: int, dtype: str = "bfloat16") -> Any:
         """Normal numbers, pictures with channels last."""
-        x = self.torch.randn(*shape, device=self.device).to(getattr(self.torch, dtype))
+        x = self.torch.randn(*shape, device=self.device).to(getattr(self.torch, stored(dtype)))
         return x.contiguous(memory_format=self.torch.channels_last) if len(shape) == 4 else x
 
     def release(self) -> None:
@@ -56,18 +60,24 @@ class Torch:
         return self.torch.compile(function, backend="eager" if self.dry else "inductor")
 
 
-def ours(*shape: int, dtype: str = "float16") -> mr.Tensor:
+def stored(dtype: str) -> str:
+    """The type of the arrays: tf32 is a way to multiply float32."""
+    return "float32" if dtype == "tf32" else dtype
+
+
+def ours(*shape: int, dtype: str = "bfloat16") -> mr.Tensor:
     """Normal numbers on the GPU, pictures with channels last."""
-    values = np.random.default_rng(0).standard_normal(shape, np.float32).astype(dtype)
-    if len(shape) == 4:
-        values = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return mr.tensor(values).cuda()
+    inner = (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+    found = mr.Tensor(np.resize(NUMBERS, inner)).cuda().to(stored(dtype))
+    return found.permute(0, 3, 1, 2) if len(shape) == 4 else found
 
 
 # ------------------------------------------------------------------------------------------------------ convolutions
 
 
-def convolution(batch: int, side: int, channels: int, outputs: int, window: int, stride: int) -> Iterator[Row]:
+def convolution(
+    batch: int, side: int, channels: int, outputs: int, window: int, stride: int, dtype: str
+) -> Iterator[Row]:  # fmt: skip
     """Forward and both gradients of one layer."""
     padding, out = window // 2, (side + 2 * (window // 2) - window) // stride + 1
     shapes = (batch, channels, side, side), (outputs, channels, window, window), (batch, outputs, out, out)
@@ -78,8 +88,8 @@ def convolution(batch: int, side: int, channels: int, outputs: int, window: int,
 
     def sides(which: int) -> Callable[[Torch], Sides]:
         def make(torch: Torch) -> Sides:
-            x, w, g = (ours(*shape).array for shape in shapes)
-            tx, tw, tg = (torch.random(*shape) for shape in shapes)
+            x, w, g = (ours(*shape, dtype=dtype).array for shape in shapes)
+            tx, tw, tg = (torch.random(*shape, dtype=dtype) for shape in shapes)
             mine = [
                 lambda: kernels.conv2d_forward(x, w, None, *geometry),
                 lambda: kernels.conv2d_input_gradient(g, w, shapes[0], *geometry),
@@ -98,7 +108,8 @@ def convolution(batch: int, side: int, channels: int, outputs: int, window: int,
     for which, name in enumerate(("forward", "input gradient", "weight gradient")):
         if which == 1 and channels == 3:
             continue  # nobody wants the pictures' gradient
-        yield Row(f"conv {label} {name}", sides(which), bytes=2 * sum(sizes), flops=flops)
+        width = 4 if dtype == "tf32" else 2
+        yield Row(f"conv {dtype} {label} {name}", sides(which), width * sum(sizes), flops, type=dtype)
 
 
 # -------------------------------------------------------------------------------------------------- fused operations
@@ -140,10 +151,10 @@ def batch_norms(batch: int, channels: int, side: int) -> Iterator[Row]:
 
 
 def cross_entropy(rows: int, columns: int) -> Row:
-    """Softmax, cross entropy and the gradient."""
+    """Softmax, cross entropy and the gradient, in float32."""
 
     def make(torch: Torch) -> Sides:
-        x, target = ours(rows, columns).array, mr.tensor(np.arange(rows) % columns).cuda().array
+        x, target = ours(rows, columns, dtype="float32").array, mr.tensor(np.arange(rows) % columns).cuda().array
         ones = mr.ones(rows, device="cuda").array
         tx = torch.random(rows, columns, dtype="float32").requires_grad_()
         labels = torch.torch.arange(rows, device=torch.device) % columns
@@ -202,23 +213,35 @@ def network(name: str, torch: Torch | None = None) -> Any:
     return torch_resnet.TorchResNet(*torch_resnet.LAYERS[name])
 
 
-def model(name: str, batch: int, side: int, training: bool) -> Row:
-    """Pictures through a whole network, or a whole training step with mixed precision."""
+def model(name: str, batch: int, side: int, training: bool, dtype: str) -> Row:
+    """Pictures through a whole network, or a whole training step: in mixed precision, or float32 with tf32.
 
-    def mine() -> Callable[[], Any]:
+    "graph": ours with forward and backward replayed from a CUDA graph.
+    """
+    mixed, scaled = dtype != "tf32", dtype == "float16"
+
+    def mine(graph: bool = False) -> Callable[[], Any]:
         found = network(name).cuda().train(training)
         pictures, labels = ours(batch, 3, side, side, dtype="float32"), mr.tensor(np.arange(batch) % 1000).cuda()
-        optimizer, scaler = mr.optim.SGD(found.parameters(), lr=0.1, momentum=0.9), mr.amp.GradScaler()
+        optimizer = mr.optim.SGD(found.parameters(), lr=0.1, momentum=0.9)
+        scaler = mr.amp.GradScaler(enabled=scaled)
+        block = {"dtype": stored(dtype), "enabled": True} if mixed else {"enabled": False}
 
         def infer() -> None:
-            with mr.no_grad(), mr.amp.autocast("cuda"):
+            with mr.no_grad(), mr.amp.autocast("cuda", **block):
                 found(pictures)
 
-        def train() -> None:
-            optimizer.zero_grad()
-            with mr.amp.autocast("cuda"):
+        def gradients(pictures: Any, labels: Any) -> Any:
+            found.zero_grad(set_to_none=not graph)
+            with mr.amp.autocast("cuda", **block):
                 loss = mr.nn.functional.cross_entropy(found(pictures), labels)
             scaler.scale(loss).backward()
+            return loss
+
+        forward_and_backward = mr.cuda.GraphedCallable(gradients) if graph else gradients
+
+        def train() -> None:
+            forward_and_backward(pictures, labels)
             scaler.step(optimizer)
             scaler.update()
 
@@ -231,16 +254,16 @@ def model(name: str, batch: int, side: int, training: bool) -> Row:
         pictures = torch.random(batch, 3, side, side, dtype="float32")
         labels = t.arange(batch, device=torch.device) % 1000
         optimizer = t.optim.SGD(found.parameters(), lr=0.1, momentum=0.9)
-        scaler = t.amp.GradScaler(torch.device, enabled=not torch.dry)
-        half = t.bfloat16 if torch.dry else t.float16
+        scaler = t.amp.GradScaler(torch.device, enabled=scaled and not torch.dry)
+        half = t.bfloat16 if torch.dry or not mixed else getattr(t, dtype)
 
         def infer() -> None:
-            with t.no_grad(), t.autocast(torch.device, half):
+            with t.no_grad(), t.autocast(torch.device, half, enabled=mixed):
                 forward(pictures)
 
         def train() -> None:
             optimizer.zero_grad()
-            with t.autocast(torch.device, half):
+            with t.autocast(torch.device, half, enabled=mixed):
                 loss = t.nn.functional.cross_entropy(forward(pictures), labels)
             scaler.scale(loss).backward()
             scaler.step(optimizer)
@@ -249,27 +272,37 @@ def model(name: str, batch: int, side: int, training: bool) -> Row:
         return train if training else infer
 
     def make(torch: Torch) -> Sides:
-        return {"minires": mine(), "eager": theirs(torch, False), "compiled": theirs(torch, True)}
+        graph = {"graph": mine(graph=True)} if training and not scaled else {}
+        return {"minires": mine(), **graph, "eager": theirs(torch, False), "compiled": theirs(torch, True)}
 
-    return Row(f"{name} {'training' if training else 'inference'}, batch {batch}", make, pictures=batch)
+    work = "training" if training else "inference"
+    return Row(f"{name} {dtype} {work}, batch {batch}", make, pictures=batch, type=dtype)
 
 
 def rows(dry: bool) -> Iterator[Row]:
     """All rows, the most wanted first; those of a dry run are as many kinds, but tiny."""
     if dry:
-        yield from (model("tiny", 2, 8, training) for training in (True, False))
+        for dtype in TYPES:
+            yield model("tiny", 2, 8, True, dtype)
+        yield model("tiny", 2, 8, False, "bfloat16")
         yield from batch_norms(2, 8, 3)
         yield cross_entropy(4, 8)
         yield from (optimizer(name, 2, 16) for name in ("SGD", "AdamW"))
-        yield from convolution(1, 5, 8, 8, 3, 1)
+        for dtype in TYPES:
+            yield from convolution(1, 5, 8, 8, 3, 1, dtype)
         return
-    yield from (model("resnet50", 256, 224, training) for training in (True, False))
+    yield from (model("resnet50", 256, 224, training, "bfloat16") for training in (True, False))
     yield from batch_norms(256, 256, 56)
     yield cross_entropy(8192, 1000)
     yield from (optimizer(name, 160, 160_000) for name in ("SGD", "AdamW"))
     for layer in CONVOLUTIONS:
-        yield from convolution(128, *layer)
+        yield from convolution(128, *layer, "bfloat16")
+    for layer in CONVOLUTIONS:
+        yield from convolution(64, *layer, "tf32")
     for batch in (32, 64, 128):
-        yield from (model("resnet50", batch, 224, training) for training in (True, False))
+        yield from (model("resnet50", batch, 224, training, "bfloat16") for training in (True, False))
+    yield from (model("resnet50", 128, 224, True, dtype) for dtype in ("tf32", "float16"))
     for batch in (32, 64, 128, 256):
-        yield from (model("resnet18", batch, 224, training) for training in (True, False))
+        yield from (model("resnet18", batch, 224, training, "bfloat16") for training in (True, False))
+    for layer in CONVOLUTIONS:
+        yield from convolution(128, *layer, "float16")

@@ -17,6 +17,8 @@ from tests.cuda import harness
 
 MISSING = {"errstate", "block", "insert", "einsum_path", "geomspace", "nditer", "ndenumerate", "memmap", "spacing",
            "histogram_bin_edges", "vecdot", "unstack", "nanpercentile", "nanquantile", "isnat", "seterr"}  # fmt: skip
+LINALG_MISSING = {"diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot", "trace", "vecdot",
+                  "vector_norm"}  # fmt: skip
 owners = weakref.WeakValueDictionary()  # id of the NumPy array that owns memory -> the array of the stand-in
 
 
@@ -184,7 +186,7 @@ class Linalg:
     """cupy.linalg, by NumPy's functions; the names that CuPy 14 lacks are missing."""
 
     def __getattr__(self, name):
-        if name in ("diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot", "trace", "vecdot", "vector_norm"):
+        if name in LINALG_MISSING:
             raise AttributeError(f"module 'cupy.linalg' has no attribute {name!r}")
         return lifted(getattr(np.linalg, name))
 
@@ -422,7 +424,8 @@ def in_place(monkeypatch):
 
     from minires.kernels.cuda import loader, switches
 
-    monkeypatch.setattr(switches, "convolutions", False)  # exact: to be compared with the CPU
+    for name, value in (("convolutions", False), ("products", False), ("_in_force", None)):
+        monkeypatch.setattr(switches, name, value)  # exact: to be compared with the CPU
     pinned = types.SimpleNamespace(empty_pinned=np.empty)
     monkeypatch.setitem(sys.modules, "cupy", MODULE)
     monkeypatch.setitem(sys.modules, "cupyx", pinned)

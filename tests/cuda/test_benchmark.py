@@ -7,7 +7,15 @@ import pytest
 from benchmarks import gpu, gpu_rows
 from tests.cuda.harness import needs_emulator
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def switches_of_torch(monkeypatch):
+    """The benchmark sets them; afterwards they are as they were."""
+    for place, name in ((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"),
+                        (torch.backends.cudnn, "benchmark")):  # fmt: skip
+        monkeypatch.setattr(place, name, getattr(place, name))
 
 
 @needs_emulator
@@ -15,16 +23,18 @@ def test_dry_run(stand_in, tmp_path, capsys):
     assert gpu.main(["--dry", "--output", str(tmp_path / "found")]) == 0
     report = json.loads((tmp_path / "found.json").read_text())
     table = (tmp_path / "found.txt").read_text()
-    assert report["dry"] and len(report["rows"]) == len(list(gpu_rows.rows(dry=True))) == 10
+    assert report["dry"] and len(report["rows"]) == len(list(gpu_rows.rows(dry=True))) == 18
     for row in report["rows"]:
         assert row["milliseconds"]["minires"] > 0 and row["ratios"] and row["name"] in table
-    assert capsys.readouterr().out.count("ms:") == 10
+    assert capsys.readouterr().out.count("ms:") == 18
+    assert {row["type"] for row in report["rows"]} == set(gpu_rows.TYPES) and set(gpu_rows.TYPES) < set(report["roof"])
+    assert any("graph" in row["ratios"] for row in report["rows"])
 
 
 def test_what_there_is_no_time_for_is_listed(stand_in, tmp_path):
     assert gpu.main(["--dry", "--minutes", "-1", "--only", "conv", "--output", str(tmp_path / "found")]) == 0
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
-    assert len(rows) == 3 and all(row["reason"] == "not measured: no time left" for row in rows)
+    assert len(rows) == 9 and all(row["reason"] == "not measured: no time left" for row in rows)
 
 
 def test_without_a_gpu_one_line(monkeypatch, capsys):
