@@ -19,6 +19,7 @@ from minires.autograd import (
     is_grad_enabled,
     is_inference_mode_enabled,
     nodes_below,
+    note_written,
     refresh,
     run_backward,
     seed_of,
@@ -288,9 +289,10 @@ class Tensor(Methods, Conversions, Variable):
         self._must_be_writable(name)
         base: Any = None if self.origin is None else self.origin.base
         before = youngest()
-        result = compute(self._alias())
+        old = self._alias()
+        result = compute(old)
         if is_grad_enabled() and self.requires_grad and not result.requires_grad:
-            result = OPERATIONS["copy_values"](self._alias(), result)  # `x.eq_(0)`: no gradient flows through it
+            result = OPERATIONS["copy_values"](old, result)  # `x.eq_(0)`: no gradient flows through it
         if result.shape != self.shape:
             raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
         if _kind(result.dtype) > _kind(self.dtype):
@@ -299,6 +301,7 @@ class Tensor(Methods, Conversions, Variable):
             raise RuntimeError(f"{name}: a detached tensor cannot become part of the graph in place; clone it first")
         for node in nodes_below([result], after=before) if result.requires_grad else ():
             node.keep_own(self.version)  # backward needs the old values
+        note_written(self, old, result)
         array_module(self.array).copyto(self.array, result.array, casting="unsafe")
         self.version.value += 1
         if result.requires_grad and base is not None:

@@ -47,12 +47,13 @@ from minires.autograd.modes import (
     set_grad_enabled,
     swap_cast,
 )
-from minires.autograd.views import write_through
+from minires.autograd.views import note_written, write_through
 from minires.autograd.walk import nodes_below, run_backward, seed_of
 
 __all__ = [
     "Application", "Edge", "Function", "Guard", "Node", "Variable", "Version", "_mode", "backward", "detect_anomaly",
     "enable_grad", "functional", "grad", "inference_mode", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
-    "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "nodes_below", "quiet",
-    "refresh", "run_backward", "seed_of", "set_detect_anomaly", "set_grad_enabled", "tape", "write_through", "youngest",
+    "is_grad_enabled", "is_inference_mode_enabled", "look", "looking", "no_grad", "nodes_below", "note_written",
+    "quiet", "refresh", "run_backward", "seed_of", "set_detect_anomaly", "set_grad_enabled", "tape", "write_through",
+    "youngest",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires.autograd.graph import Function, Node, Variable, refresh
+from minires.autograd.modes import _mode
 from minires.backend import Array
 
 
@@ -61,3 +62,29 @@ def write_through(view: Any, base: Variable, alias: Variable, result: Variable) 
     written = ViewWritten.apply(alias, result, region_of(view.array, base.array))
     base.requires_grad, base.node, base.output_index = True, written.node, written.output_index
     refresh(view)
+
+
+def note_written(tensor: Any, old: Any, result: Any) -> None:
+    """Tell the tape, if there is one, that `tensor` will hold `result`: up to now it was `old`, which gets a copy.
+
+    A tape tells tensors apart by what they are, not by when they were used. So on the lines so far `old` stands for
+    the tensor, and the tensor for the result. Others that look into the same memory change as well, nobody knows to
+    what: on the lines so far they too are replaced by copies, so that whoever is used later is no known tensor.
+    """
+    if _mode.tape is None or result is old:
+        return
+    memory, known = tensor.array, {id(result): tensor, id(tensor): old, id(old): old}
+    old.array = memory.copy(order="K")
+    for line in _mode.tape:
+        for value in (*line.arguments, *line.results):
+            if isinstance(value, Variable) and id(value) not in known and _overlap(value.array, memory):
+                known[id(value)] = value.make_result(value.array.copy(order="K"))
+    _mode.tape[:] = [
+        line._replace(arguments=tuple(known.get(id(value), value) for value in line.arguments),
+                      results=tuple(known.get(id(value), value) for value in line.results))
+        for line in _mode.tape
+    ]  # fmt: skip
+
+
+def _overlap(one: Array, two: Array) -> bool:
+    return isinstance(one, np.ndarray) and isinstance(two, np.ndarray) and np.may_share_memory(one, two)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires.nn.trace import Step
-from minires.onnx import shapes, windows
+from minires.onnx import curves, shapes, windows
 from minires.onnx.graph import Graph, refuse
 from minires.onnx.tracing import varies
 from minires.ops import activation, choice, elementwise, linalg, reduce
@@ -126,7 +126,7 @@ TABLE: dict[Any, Writer] = {
     Norm2: reduction("ReduceL2"), Resample: _resample,
     reduce.ExtremeOfAll: _extreme,
     reduce.LogSumExp: reduction("ReduceLogSumExp"),
-    **windows.TABLE, **shapes.TABLE,
+    **windows.TABLE, **shapes.TABLE, **curves.TABLE,
 }  # fmt: skip
 
 

@@ -43,6 +43,15 @@ def _pad(graph: Graph, x: Tensor, widths: tuple[tuple[int, int], ...], value: fl
     return graph.node("Pad", graph.name(x), graph.constant([*before, *after]), graph.name(value))
 
 
+def _pad_from_inside(graph: Graph, x: Tensor, widths: tuple[tuple[int, int], ...], mode: str) -> str:
+    """Mirrored, or the outermost repeated; what goes round the end needs a newer operator set."""
+    kinds = {"reflect": "reflect", "replicate": "edge"}
+    if mode not in kinds:
+        raise refuse(f"padding with mode={mode!r}")
+    before, after = zip(*widths, strict=True)
+    return graph.node("Pad", graph.name(x), graph.constant([*before, *after]), mode=kinds[mode])
+
+
 def _getitem(graph: Graph, x: Tensor, steps: tuple[tuple[Any, ...], ...]) -> str:
     """Each step in three: slices, then numbers (whose axes go), then new axes."""
     name, rank = graph.name(x), x.ndim
@@ -94,6 +103,7 @@ def _sliced(graph: Graph, name: str, slices: list[tuple[int, slice]]) -> str:
 
 TABLE: dict[Any, Callable[..., str]] = {
     shape.Reshape: _reshape, shape.Expand: _expand, shape.Permute: _permute, shape.Flip: _flip,
-    shape.Concatenate: _concatenate, padding.Pad: _pad, index.GetItem: _getitem,
+    shape.Concatenate: _concatenate, padding.Pad: _pad,
+    padding.PadFromInside: _pad_from_inside, index.GetItem: _getitem,
     shape.Copy: lambda graph, x, order: graph.name(x),
 }  # fmt: skip

@@ -3,28 +3,17 @@
 Each file of tests/models/ported/ is executed twice, as it stands and with the word replaced; the weights are copied.
 """
 
-import pathlib
-import re
-import types
-
 import numpy as np
 import pytest
 
 from minires.tensor import Tensor
+from tests.models.ported_files import FILES, load
 
 torch = pytest.importorskip("torch")
 
-FILES = sorted((pathlib.Path(__file__).parent / "ported").glob("*.py.txt"))
 PICTURES = np.random.default_rng(0).standard_normal((4, 3, 32, 32))
 TOLERANCE = {"float32": 2e-4, "float64": 1e-11}  # through a whole network, some of whose gradients nearly vanish
 ROUGH_IN_TORCH = {"mobilenet": 1e-7}  # torch's hardsigmoid rounds 1 / 6 to float32 in float64, too
-
-
-def load(path, word):
-    """The program as a module, with `word` for torch."""
-    module = types.ModuleType(f"{path.name}_{word}")
-    exec(compile(re.sub(r"\btorch\b", word, path.read_text("utf-8")), path.name, "exec"), module.__dict__)
-    return module
 
 
 def outputs(result):
@@ -49,11 +38,11 @@ def compare(found, expected, tolerance):
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.partition(".")[0])
-def test_same_outputs_and_gradients(path, dtype, training):
-    tolerance = max(TOLERANCE[dtype], ROUGH_IN_TORCH.get(path.name.partition(".")[0], 0))
+@pytest.mark.parametrize("name", FILES)
+def test_same_outputs_and_gradients(name, dtype, training):
+    tolerance = max(TOLERANCE[dtype], ROUGH_IN_TORCH.get(name, 0))
     torch.manual_seed(0)
-    mine, other = load(path, "minires").build(), load(path, "torch").build()
+    mine, other = load(name, "minires").build(), load(name, "torch").build()
     mine, other = mine.to(dtype).train(training), other.to(getattr(torch, dtype)).train(training)
     assert list(mine.state_dict()) == list(other.state_dict())
     assert repr(mine) == repr(other).replace("NonDynamicallyQuantizableLinear", "Linear")
