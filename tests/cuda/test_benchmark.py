@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(autouse=True)
-def switches_of_torch(monkeypatch):
+def switches_of_torch():
     """The benchmark sets them; afterwards they are as they were."""
-    for place, name in ((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"),
-                        (torch.backends.cudnn, "benchmark")):  # fmt: skip
-        monkeypatch.setattr(place, name, getattr(place, name))
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before
 
 
 @needs_emulator
