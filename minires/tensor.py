@@ -1,6 +1,6 @@
 """Tensor: an array, its gradient, and the operation that made it.
 
-Its operations, `x + y` and `x.relu()`, are inherited from minires/methods.py.
+Its operations, `x + y` and `x.relu()`, are inherited from minires/methods.py, in-place changes from in_place.py.
 """
 
 import copy
@@ -16,20 +16,15 @@ from minires.autograd import (
     Variable,
     Version,
     backward,
-    is_grad_enabled,
     is_inference_mode_enabled,
-    nodes_below,
-    note_written,
     refresh,
     run_backward,
     seed_of,
-    write_through,
-    youngest,
 )
-from minires.backend import Array, array_module, device_of, is_bfloat16, is_floating, is_number
+from minires.backend import Array, device_of, is_bfloat16, is_floating, is_number
 from minires.conversion import Conversions
+from minires.in_place import InPlace
 from minires.methods import OPERATIONS, Methods, register
-from minires.random import Generator, generator
 
 __all__ = ["OPERATIONS", "HookHandle", "Tensor", "register"]
 
@@ -46,7 +41,7 @@ class HookHandle:
         self.hooks.pop(self.key, None)
 
 
-class Tensor(Methods, Conversions, Variable):
+class Tensor(Methods, Conversions, InPlace, Variable):
     """An n-dimensional array that records the operations applied to it. Made by `minires.tensor` and its kin.
 
     `Tensor(array)` shares the memory of a NumPy array; lists and numbers are converted. `array` is the raw array.
@@ -277,113 +272,6 @@ class Tensor(Methods, Conversions, Variable):
     def data(self, values: "Tensor") -> None:
         self.array = values.array
 
-    # --------------------------------------------------------------------------------------------- in-place changes
-
-    def bump_version(self) -> None:
-        """Say that `array` was written to by hand, so that a backward that needs the old values raises."""
-        self.version.value += 1
-
-    def _become(self, compute: Callable[["Tensor"], "Tensor"], name: str) -> "Tensor":
-        """Write `compute(self)` into this tensor's own memory, and its place in the graph along with it."""
-        refresh(self)
-        self._must_be_writable(name)
-        base: Any = None if self.origin is None else self.origin.base
-        before = youngest()
-        old = self._alias()
-        result = compute(old)
-        if is_grad_enabled() and self.requires_grad and not result.requires_grad:
-            result = OPERATIONS["copy_values"](old, result)  # `x.eq_(0)`: no gradient flows through it
-        if result.shape != self.shape:
-            raise RuntimeError(f"{name}: the result has shape {result.shape}, the tensor {self.shape}")
-        if _kind(result.dtype) > _kind(self.dtype):
-            raise RuntimeError(f"{name}: result type {result.dtype} can't be cast to {self.dtype}")
-        if result.requires_grad and self.is_view and base is None:
-            raise RuntimeError(f"{name}: a detached tensor cannot become part of the graph in place; clone it first")
-        for node in nodes_below([result], after=before) if result.requires_grad else ():
-            node.keep_own(self.version)  # backward needs the old values
-        note_written(self, old, result)
-        array_module(self.array).copyto(self.array, result.array, casting="unsafe")
-        self.version.value += 1
-        if result.requires_grad and base is not None:
-            write_through(self, base, base._alias(), result)
-        elif result.requires_grad:
-            self.requires_grad, self.node, self.output_index = True, result.node, result.output_index
-        return self
-
-    def _must_be_writable(self, name: str) -> None:
-        """RuntimeError where an in-place operation would go unnoticed by the graph, or write one place twice."""
-        if is_grad_enabled() and self.requires_grad and self.node is None:
-            raise RuntimeError(f"{name}: a leaf tensor that requires grad is used in an in-place operation")
-        base: Any = None if self.origin is None else self.origin.base
-        if is_grad_enabled() and base is not None and base.requires_grad:
-            if base.node is None:
-                raise RuntimeError(f"{name}: a view of a leaf tensor that requires grad is changed in place")
-            if not self.requires_grad:
-                raise RuntimeError(f"{name}: a view, made while nothing was recorded, of a tensor that requires grad")
-        if isinstance(self.array, np.ndarray) and not self.array.flags.writeable:
-            raise RuntimeError(f"{name}: the memory is read-only, or several elements share one place in it; clone it")
-
-    def _alias(self) -> "Tensor":
-        """This tensor as it is now: what an in-place operation on it is applied to."""
-        result = Tensor(self.array)
-        result.requires_grad, result.node, result.output_index = self.requires_grad, self.node, self.output_index
-        result.version, result.is_inference_result = self.version, self.is_inference_result
-        return result
-
-    def copy_(self, source: Any, non_blocking: bool = False) -> "Tensor":
-        """Copy values (broadcast to this shape, cast to this type) into this tensor. non_blocking: see `to`."""
-        if non_blocking and isinstance(source, Tensor):
-            source = source.to(self.device, non_blocking=True)
-        return self._become(lambda old: OPERATIONS["copy_values"](old, source), "copy_")
-
-    def fill_(self, value: float) -> "Tensor":
-        """Set every element to `value`."""
-        return self.copy_(Tensor(array_module(self.array).full((), value, self.dtype)))
-
-    def zero_(self) -> "Tensor":
-        """Set every element to 0."""
-        return self.fill_(0)
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
-        """Fill with draws from the normal distribution."""
-        return self._fill_random(lambda random: random.normal(mean, std, self.shape), generator)
-
-    def uniform_(self, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
-        """Fill with draws from the uniform distribution on [low, high)."""
-        return self._fill_random(lambda random: random.uniform(low, high, self.shape), generator)
-
-    def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> "Tensor":
-        """Fill with ones (with probability p) and zeros."""
-        return self._fill_random(lambda random: random.random(self.shape) < p, generator)
-
-    def random_(self, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> "Tensor":
-        """Fill with whole numbers from `low` up to but not including `high` (without it, below `low`)."""
-        if high is None:
-            low, high = 0, low
-        if low >= high:
-            raise RuntimeError(f"random_ expects low < high, got low={low} and high={high}")
-        return self._fill_random(lambda random: random.integers(low, high, self.shape), generator)
-
-    def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> "Tensor":
-        """Fill with draws from the exponential distribution of rate `lambd`."""
-        return self._fill_random(lambda random: random.exponential(1 / lambd, self.shape), generator)
-
-    def fill_diagonal_(self, fill_value: float) -> "Tensor":
-        """Set the elements whose indices are all equal to `fill_value`."""
-        if self.ndim < 2:
-            raise RuntimeError(f"fill_diagonal_: expected at least 2 axes, got {self.ndim}")
-        numbers = Tensor(array_module(self.array).arange(min(self.shape)))
-        self[(numbers,) * self.ndim] = fill_value
-        return self
-
-    def _fill_random(self, draw: Callable[[np.random.Generator], np.ndarray], source: Generator | None) -> "Tensor":
-        values = draw(generator(source))
-        return self.copy_(Tensor(array_module(self.array).asarray(values, dtype=self.dtype)))
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """Write into the places that `index` names; the gradient flows to `value` and to what is left."""
-        self._become(lambda old: OPERATIONS["set_items"](old, index, value), "index assignment")
-
     # ------------------------------------------------------------------------------------------------------- copies
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> "Tensor":
@@ -400,11 +288,6 @@ class Tensor(Methods, Conversions, Variable):
         if self.node is not None:
             raise RuntimeError("only leaf tensors can be pickled: detach this one first")
         return _rebuild, (self.__class__, self.array, self.requires_grad)
-
-
-def _kind(dtype: Any) -> int:
-    """0 for booleans, 1 for whole numbers, 2 for real ones: an in-place result may be of no higher kind."""
-    return 2 if is_floating(dtype) else 0 if dtype.kind == "b" else 1
 
 
 def _raw(value: Any) -> Any:
