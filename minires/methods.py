@@ -142,6 +142,7 @@ class Methods:
     fmax, fmin, cummax, cummin, logcumsumexp = operations("fmax fmin cummax cummin logcumsumexp")
     copysign, heaviside, signbit, positive = operations("copysign heaviside signbit positive")
     isposinf, isneginf, isreal, erfinv = operations("isposinf isneginf isreal erfinv")
+    bitwise_left_shift, bitwise_right_shift = operations("bitwise_left_shift bitwise_right_shift")
 
     # matrices
     matmul, mm, bmm, mv, dot, outer = operations("matmul mm bmm mv dot outer")
@@ -202,7 +203,9 @@ class Methods:
     eq_, ne_, lt_, le_, gt_, ge_ = all_in_place("eq ne lt le gt ge")
     hypot_, sinc_, deg2rad_, rad2deg_, sgn_, true_divide_ = all_in_place("hypot sinc deg2rad rad2deg sign div")
     index_add_, index_copy_, index_fill_, tril_, triu_ = all_in_place("index_add index_copy index_fill tril triu")
-    addmm_, baddbmm_ = all_in_place("addmm baddbmm")
+    addmm_, baddbmm_, addmv_, addr_ = all_in_place("addmm baddbmm addmv addr")
+    bitwise_left_shift_, bitwise_right_shift_ = all_in_place("bitwise_left_shift bitwise_right_shift")
+    heaviside_, fix_ = all_in_place("heaviside trunc")
 
     def view_as(self, other: Any) -> Any:
         """Reshaped to the shape of `other`."""

@@ -148,7 +148,10 @@ t.msort(m) | t.rsub(v, w) | t.rsub(v, 1, alpha=2) | t.select_scatter(m, v[:3], 1
 t.slice_scatter(m, n[:, :2], 1, 0, 4, 2)
 t.diagonal_scatter(q, v[:3]) | t.index_put(v, (i,), w[:3]) | t.index_put(v, (i,), w[:3], accumulate=True)
 t.bitwise_left_shift(g, 1) | t.bitwise_right_shift(g, 1)
-p.detach().clone().squeeze_(1) | (p * 1).squeeze_() | (m * 1).unsqueeze_(0) | (m * 1).transpose_(0, 1) | (m * 1).t_()
+g.clone().bitwise_left_shift_(1) | g.bitwise_right_shift(1) | (v[:3] * 1).addmv_(m, w[:4], beta=2)
+(m * 1).addr_(v[:3], w[:4])
+v.detach().clone().heaviside_(w.detach()) | (v * 3).fix_() | p.detach().clone().squeeze_(1) | (p * 1).squeeze_()
+(m * 1).unsqueeze_(0) | (m * 1).transpose_(0, 1) | (m * 1).t_()
 (v * 2).eq_(0) | (v * 1).hypot_(w)
 """
 
