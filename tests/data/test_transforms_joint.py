@@ -24,13 +24,13 @@ EXACT = [
     v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0), v2.Pad((3, 4, 5, 6)), v2.CenterCrop(30),
     v2.CenterCrop((90, 50)), v2.RandomCrop((31, 40)), v2.RandomCrop((70, 90), padding=2, pad_if_needed=True),
     v2.Resize((120, 168)), v2.RandomRotation((90, 90), expand=True), v2.RandomRotation((180, 180)),
-    v2.ElasticTransform(60.0, 4.0),
+    v2.ElasticTransform(60.0, 4.0), v2.RandomZoomOut(p=1.0),
 ]  # fmt: skip
 ROUGH = [
     v2.Resize((45, 100)), v2.Resize(50), v2.RandomResizedCrop((40, 50)), v2.RandomRotation(60),
     v2.RandomRotation(60, expand=True), v2.RandomRotation(40, center=(10, 50)),
     v2.RandomAffine(40, (0.2, 0.2), (0.6, 1.5), (-20, 20, -20, 20)), v2.RandomAffine(20, center=(5, 5)),
-    v2.RandomPerspective(0.6, 1.0),
+    v2.RandomPerspective(0.6, 1.0), v2.ScaleJitter((60, 84), (0.9, 1.5)), v2.RandomShortestSize([40, 50], 66),
 ]  # fmt: skip
 IDS = {"ids": lambda transform: repr(transform)[:40]}
 
@@ -245,3 +245,23 @@ def test_annotations_of_coco_and_voc_go_through(tmp_path):
     assert [VOC_CLASSES[label] for label in target["labels"].numpy()] == ["dog", "cat"]
     with pytest.raises(ValueError, match="the object 'dog' is none"):
         v2.voc_target(VOCDetection(tmp_path)[1][1], ["cat"], (10, 20))
+
+
+def test_random_sizes():
+    picture = Tensor(np.zeros((3, 40, 60), np.float32))
+    jittered = {v2.ScaleJitter((80, 80), (0.5, 1.0))(picture).shape[1:] for _ in range(30)}
+    assert all(26 <= h <= 53 and 40 <= w <= 80 and abs(w - 1.5 * h) < 2 for h, w in jittered) and len(jittered) > 5
+    assert {v2.RandomShortestSize([20, 30])(picture).shape[1:] for _ in range(30)} == {(20, 30), (30, 45)}
+    assert v2.RandomShortestSize(30, max_size=30)(picture).shape[1:] == (20, 30)
+    out = v2.RandomZoomOut(fill=2.0, side_range=(2.0, 2.0), p=1.0)(picture).array
+    assert out.shape == (3, 80, 120) and (out == 2).sum() == 3 * (80 * 120 - 40 * 60)
+    assert v2.RandomZoomOut(p=0.0)(picture) is picture
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda: v2.ScaleJitter((8,)), lambda: v2.ScaleJitter((8, 8), (0, 1)), lambda: v2.RandomShortestSize([]),
+    lambda: v2.RandomZoomOut(side_range=(0.5, 2)), lambda: v2.RandomZoomOut(p=2.0),
+])  # fmt: skip
+def test_wrong_sizes(wrong):
+    with pytest.raises(ValueError):
+        wrong()

@@ -32,6 +32,7 @@ from minires.data.transforms.v2.moves import (
     Resize,
 )
 from minires.data.transforms.v2.presets import MasksOfPictures, ToLabels, preset_segmentation
+from minires.data.transforms.v2.scales import RandomShortestSize, RandomZoomOut, ScaleJitter
 from minires.data.transforms.v2.targets import BoundingBoxes, Image, Mask
 
 __all__ = [
@@ -53,9 +54,12 @@ __all__ = [
     "RandomPerspective",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomShortestSize",
     "RandomVerticalFlip",
+    "RandomZoomOut",
     "Resize",
     "SanitizeBoundingBoxes",
+    "ScaleJitter",
     "ToImage",
     "ToLabels",
     "clamp_bounding_boxes",
