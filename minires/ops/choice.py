@@ -101,6 +101,7 @@ class MaskedFill(Function):
     def forward(ctx: Node, x: Array, mask: Array, value: Array) -> Array:
         ctx.shape = x.shape
         ctx.save_for_backward(mask)
+        value = value if array_module(value) is array_module(x) else x.dtype.type(value.item())  # a number, on the CPU
         return array_module(x).where(mask, value, x).astype(x.dtype, copy=False)
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, int64
 from minires.ops.broadcast import sum_to_shape
@@ -10,6 +12,22 @@ from minires.ops.index import ValuesAndIndices, gather
 from minires.ops.memory import own_places
 from minires.ops.pointwise import need_tensors, real, same_operands
 from minires.tensor import Tensor, register
+
+
+def running(function: Any, x: Array, axis: int) -> Array:
+    """y_k = function(x_0, ..., x_k) along an axis, for a ufunc of two arguments that may be taken in any order.
+
+    NumPy's ufuncs do so themselves. CuPy's do not: there each of log2(n) rounds joins stretches of twice the length
+    (Hillis and Steele 1986).
+    """
+    if array_module(x) is np:
+        return function.accumulate(x, axis=axis)
+    y = array_module(x).moveaxis(x.copy(), axis, 0)
+    step = 1
+    while step < len(y):
+        y[step:] = function(y[step:], y[:-step].copy())
+        step *= 2
+    return array_module(x).moveaxis(y, 0, axis)
 
 
 class FiniteExtremum(Function):
@@ -45,7 +63,7 @@ class LogCumulativeSumExp(Function):
 
     @staticmethod
     def forward(ctx: Node, x: Array, axis: int) -> Array:
-        y = array_module(x).logaddexp.accumulate(x, axis=axis)
+        y = running(array_module(x).logaddexp, x, axis)
         ctx.axis = axis
         ctx.save_for_backward(x, y)
         return y
@@ -97,10 +115,10 @@ def _running_extreme(input: Tensor, dim: int, largest: bool) -> ValuesAndIndices
         return ValuesAndIndices(input.clone(), Tensor(xp.zeros((), int64)))
     if not input.numel():
         return ValuesAndIndices(input.clone(), Tensor(xp.zeros(x.shape, int64)))
-    reached = (xp.maximum if largest else xp.minimum).accumulate(x, axis=axis)
+    reached = running(xp.maximum if largest else xp.minimum, x, axis)
     newest = (x == reached) | (xp.isnan(x) if x.dtype.kind == "f" else False)
     places = xp.where(newest, own_places(x, x.shape)[axis], 0)
-    indices = Tensor(xp.maximum.accumulate(places, axis=axis).astype(int64))
+    indices = Tensor(running(xp.maximum, places, axis).astype(int64))
     return ValuesAndIndices(gather(input, axis, indices), indices)
 
 
