@@ -5,7 +5,7 @@
 First: the pretrained ResNet-20 is fine-tuned on digits as they are, and on faint digits, whose statistics are far from
 those of the pretraining; with batches of 2, 8 and 32 pictures, and the same number of pictures in all. Then: a model
 trained on digits as they are meets faint ones, and nothing is trained any more; its statistics alone are made anew from
-pictures without labels (Li et al. 2017). About three minutes of processor time.
+pictures without labels (Li et al. 2017). Some three and a half minutes of processor time.
 """
 
 import statistics

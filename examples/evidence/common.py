@@ -117,7 +117,8 @@ def report(
     text = "\n".join(table(title, rows) for title, rows in tables)
     files.make_folder(given.output)
     files.write_atomic(os.path.join(given.output, f"{name}.txt"), text)
-    files.write_atomic(os.path.join(given.output, f"{name}.svg"), draw(panels).svg())
+    chart = draw(panels, width=620 if len(panels) == 1 else 460)
+    files.write_atomic(os.path.join(given.output, f"{name}.svg"), chart.svg())
     record = {"seeds": given.seeds, "quick": given.quick, "tables": tables, "measured": raw}
     files.write_atomic(os.path.join(given.output, f"{name}.json"), strict_json.report(record))
     print(text)

@@ -4,7 +4,7 @@
 
 The pretrained ResNet-20 learns the scanned digits from twenty labels a class, and each way trains another part of it.
 The file is what has to be kept for the task beside the one base: the delta, or of full fine-tuning the whole model.
-About three minutes of processor time.
+About two minutes of processor time.
 """
 
 import math

@@ -4,7 +4,7 @@
 
 The same ResNet-20 learns the scanned digits from random numbers, with everything fine-tuned, and as a frozen
 pretrained network with a new head. Training from scratch gets twice as many steps, at a rate of its own; all three see
-the same few pictures, with small random crops. About four minutes of processor time.
+the same few pictures, with small random crops. About six minutes of processor time.
 """
 
 import math

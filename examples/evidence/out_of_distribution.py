@@ -6,7 +6,7 @@ Kumar et al. 2022 ("Fine-tuning can distort pretrained features and underperform
 pretrained features are good, full fine-tuning wins on pictures like those of the training and may lose on others, since
 it bends the features for what it sees. Here the training sees digits as they are, light on dark; then they are turned,
 drawn with a fat pen, blurred, covered with noise, dark on light, and crossed by a grey bar.
-About two minutes of processor time.
+About a minute of processor time.
 """
 
 import statistics
