@@ -109,7 +109,7 @@ NUMBERS = {"int": ctypes.c_int32, "float": ctypes.c_float, "long long": ctypes.c
 
 @functools.cache
 def instructions():
-    return {"instructions.cuh": (EMULATOR / "include" / "instructions.cuh").read_text()}
+    return {name: (EMULATOR / "include" / name).read_text() for name in ("instructions.cuh", "hopper.cuh")}
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).parent
-FAMILIES = ("norms", "losses", "optims", "pools", "pictures", "convs")
+FAMILIES = ("norms", "losses", "optims", "pools", "pictures", "convs", "wgmma")
 
 
 @pytest.mark.gpu

@@ -88,6 +88,16 @@ def convolution(exact, kind="float", window=3):
     return measure
 
 
+def warpgroups(run):
+    """Several rounds of the buffers: 9 taps of two chunks."""
+    layer = Layer((1, 9, 7, 72), (40, 3, 3, 72), padding=(1, 1))
+    x, wide = Draw(1, "__nv_bfloat16")(*layer.x_shape)
+    weight, wide_w = Draw(2, "__nv_bfloat16")(*layer.weight_shape)
+    y, _, _ = convs.forward(run, x, weight, layer, {}, False, way="wgmma 64")
+    expected = conv2d_forward(channels_first(wide), channels_first(wide_w), None, (1, 1), (1, 1), (1, 1), 1)
+    return error_of(decode(y, "__nv_bfloat16"), channels_last(expected))
+
+
 def weight_gradient(run):
     layer = Layer((1, 9, 7, 40), (40, 1, 1, 40))
     x, wide = Draw(1, "__half")(*layer.x_shape)
@@ -97,6 +107,7 @@ def weight_gradient(run):
 
 
 BN, CE, POOL, MMA = "batch_norm.cu", "cross_entropy.cu", "pool.cu", "conv_mma.cu"
+HOPPER = "conv_wgmma.cu"
 tensor_cores = convolution(False, "__nv_bfloat16")
 pointwise = convolution(False, "__nv_bfloat16", window=1)
 exact = convolution(True)
@@ -172,6 +183,41 @@ PLANTED = [
      "const bool valid = m < end && output < g.breadth();", "const bool valid = output < g.breadth();", "bounds value"),
     ("tensor cores: a transposed fragment read as it lies", weight_gradient, "conv_mma_weight_gradient", MMA,
      "load_matrix_x4_transposed(a, ", "load_matrix_x4(a, ", "value"),
+    ("warpgroups: no wait for a full buffer", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    mbarrier_wait(buffers.full(step), buffers.parity(step));\n", "", "async race unset proxy"),
+    ("warpgroups: waits for the other parity", warpgroups, "conv_wgmma_forward", HOPPER,
+     "buffers.full(step), buffers.parity(step));", "buffers.full(step), 1 - buffers.parity(step));",
+     "async race unset proxy deadlock"),
+    ("warpgroups: no wait for an empty buffer", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    if (step >= STAGES) mbarrier_wait(buffers.empty(step), buffers.parity(step - STAGES));\n", "",
+     "async race barrier unset"),
+    ("warpgroups: a buffer handed back while it is read", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    wgmma_wait<1>(sum);  // the step before has been read\n", "", "async race"),
+    ("warpgroups: a buffer handed back too early", warpgroups, "conv_wgmma_forward", HOPPER,
+     "mbarrier_arrive(buffers.empty(step - 1));", "mbarrier_arrive(buffers.empty(step));", "async race deadlock"),
+    ("warpgroups: no wait for the products", warpgroups, "conv_wgmma_forward", HOPPER,
+     "  wgmma_wait<0>(sum);\n", "", "async"),
+    ("warpgroups: products not committed", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    wgmma_commit();\n", "", "async"),
+    ("warpgroups: no wgmma.fence", warpgroups, "conv_wgmma_forward", HOPPER, "    wgmma_fence();\n", "", "async"),
+    ("warpgroups: another swizzle than the descriptor says", warpgroups, "conv_wgmma_forward", HOPPER,
+     "(piece ^ row % 8) * 8", "(piece ^ row / 2 % 8) * 8", "value"),
+    ("warpgroups: the descriptor of another swizzle", warpgroups, "conv_wgmma_forward", HOPPER,
+     "| 1ull << 62;", "| 2ull << 62;", "value"),
+    ("warpgroups: no proxy fence", warpgroups, "conv_wgmma_forward", HOPPER,
+     "they may have them\n    proxy_fence();".replace("they", "the tensor cores"), "the tensor cores may have them",
+     "proxy"),
+    ("warpgroups: no wait for the pixels' copies", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    copy_async_wait<AHEAD>();  //", "    //", "async"),
+    ("warpgroups: fewer bytes expected than sent", warpgroups, "conv_wgmma_forward", HOPPER,
+     "mbarrier_arrive_expecting(buffers.full(step), TILE_BYTES);",
+     "mbarrier_arrive_expecting(buffers.full(step), TILE_BYTES / 2);", "deadlock"),
+    ("warpgroups: barriers not made known to the copy engine", warpgroups, "conv_wgmma_forward", HOPPER,
+     "    mbarrier_fence();\n", "", "proxy"),
+    ("warpgroups: results over operands that are read", warpgroups, "conv_wgmma_forward", HOPPER,
+     "  __syncthreads();  // nobody still reads the operands", "  // nobody still reads the operands", "async race"),
+    ("warpgroups: weights beyond the outputs", warpgroups, "pack_weights", HOPPER,
+     "if (column < columns && k < depth) {", "if (k < depth) {", "bounds"),
 ]  # fmt: skip
 
 
@@ -195,7 +241,7 @@ def test_is_found(measure, kernel, file, old, new, kinds, seed):
 
 
 @pytest.mark.parametrize(
-    "measure", [batch_norm, cross_entropy, gradient_norm, max_pool, exact, tensor_cores, weight_gradient]
+    "measure", [batch_norm, cross_entropy, gradient_norm, max_pool, exact, tensor_cores, weight_gradient, warpgroups]
 )
 def test_without_a_bug_nothing_is_found(measure):
     def run(name, instance, given, outputs):

@@ -12,7 +12,7 @@
 // Bytes: x once for each COLUMNS outputs, weight once for each ROWS pixels, both mostly from the L2 cache; y once.
 // 1 x 1: with stride 1 and no padding a pixel's only tap is itself, and no bounds are asked (POINTWISE).
 // Fused (forward): bias, scale and shift, residual, ReLU, and each channel's mean and squared deviations.
-// Not here: wgmma and bulk copies, with which Hopper's tensor cores reach their full rate.
+// Not here: wgmma, with which Hopper's tensor cores reach their full rate: conv_wgmma.cu.
 #include "conv_geometry.cuh"
 #include "instructions.cuh"
 

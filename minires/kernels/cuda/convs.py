@@ -4,12 +4,14 @@ x [images][height][width][channels], weight [outputs][kernel_h][kernel_w][channe
 scale and shift [outputs] float32.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minires.backend import array_module
 from minires.kernels.cuda import launch, norms
 from minires.kernels.cuda.types import BYTES, FLOAT, Array, Run, cpp_type, vector_of
 from minires.kernels.shapes import Pair, convolution_sizes
@@ -85,6 +87,54 @@ def matrix_tile(rows: int, columns: int) -> str:
     return "128, 128" if columns >= 128 and rows * columns >= 128 * 128 * norms.PROCESSORS else "64, 64"
 
 
+# ways to compute a layer on tensor cores, beside which there is "cublas": the tile of each
+MATRIX_TILES = {"mma 128": "128, 128", "mma 64": "64, 64"}
+WARPGROUPS = {"wgmma 128": "128", "wgmma 64": "64"}
+
+
+def ways(work: str, x: Array, layer: Layer, exact: bool, capability: int, plain: bool = True) -> tuple[str, ...]:
+    """What can compute the "forward", "input_gradient" or "weight_gradient" of a layer, for the autotuner to time.
+
+    plain: nothing is done to y behind the product. Empty where there is no choice: exact or depthwise layers of more
+    than 1 x 1 have one kernel each.
+    """
+    found: list[str] = []
+    if use_tensor_cores(x, layer, exact) and not layer.is_depthwise:
+        found += MATRIX_TILES
+        if capability == 90 and work != "weight_gradient" and BYTES[cpp_type(x)] == 2:
+            found += WARPGROUPS
+    elif not layer.is_depthwise:
+        found.append("direct")
+    if layer.is_pointwise and layer.groups == 1 and plain and cpp_type(x) in ("float", "__half"):
+        found.append("cublas")
+    return tuple(found) if len(found) > 1 else ()
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product by the array's own library: cuBLAS for CuPy's."""
+    return array_module(a).ascontiguousarray(array_module(a).matmul(a, b))
+
+
+def matrix_forward(
+    run: Run, x: Array, weight: Array, layer: Layer, wants_sums: bool
+) -> tuple[Array, Array | None, int]:  # fmt: skip
+    """`forward` of a 1 x 1 layer by cuBLAS; the sums by a reading of y."""
+    y = product(x.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1).transpose())
+    partial, rows = norms.partial_statistics(run, y) if wants_sums else (None, 0)
+    return y.reshape(layer.y_shape), partial, rows
+
+
+def packed_weight(run: Run, weight: Array, layer: Layer, way: str, gradient: bool) -> Array:
+    """The weight in the order of conv_wgmma.cu's buffers: [groups][column tiles][taps][chunks][columns][64]."""
+    wide, sizes = int(WARPGROUPS[way]), layer.numbers()
+    deep, columns = (sizes["breadth"], sizes["depth"]) if gradient else (sizes["depth"], sizes["breadth"])
+    tiles, chunks = launch.over(columns, wide), launch.over(deep, launch.HOPPER_DEEP)
+    shape = (layer.groups, tiles, layer.taps, chunks, wide, launch.HOPPER_DEEP)
+    given = {"weight": weight, "geometry": sizes["geometry"], "pieces": math.prod(shape) // 8}
+    instance = f"{cpp_type(weight)}, {wide}, {'true' if gradient else 'false'}"
+    return run("pack_weights", instance, given, {"packed": (shape, weight.dtype)})["packed"]
+
+
 def direct_instance(x: Array, layer: Layer) -> str:
     """The instance of conv_direct: four neighbours at once where the channels allow it."""
     depth, breadth = layer.x_shape[3] // layer.groups, layer.weight_shape[0] // layer.groups
@@ -97,12 +147,13 @@ def use_tensor_cores(x: Array, layer: Layer, exact: bool) -> bool:
 
 def forward(
     run: Run, x: Array, weight: Array, layer: Layer, epilogue: Mapping[str, Any], exact: bool = True,
-    wants_sums: bool = False,
+    wants_sums: bool = False, way: str | None = None,
 ) -> tuple[Array, Array | None, int]:  # fmt: skip
     """(y, sums, rows of each sum). exact: float32 arithmetic; else tensor cores (tf32 for float32) where they can.
 
     epilogue: "bias", "scale", "shift", "residual" (arrays or None) and "relu". sums [tiles][2][outputs]: the means and
     squared deviations of y + bias that `norms.merged_statistics` joins; None unless `wants_sums`, and for depthwise.
+    way: one of `ways(...)`; None: the rule of thumb.
     """
     given = {"x": x, "weight": weight, "relu": 0, **epilogue, **layer.numbers()}
     outputs: dict[str, Any] = {"y": (layer.y_shape, x.dtype)}
@@ -110,8 +161,13 @@ def forward(
     if layer.is_depthwise:
         instance = f"{cpp_type(x)}, {vector_of(x, layer.x_shape[3])}"
         return run("conv_depthwise_forward", instance, given, outputs)["y"], None, 0
-    if use_tensor_cores(x, layer, exact):
-        tile = matrix_tile(layer.pixels, breadth)
+    if way == "cublas":
+        return matrix_forward(run, x, weight, layer, wants_sums)
+    if way in WARPGROUPS:
+        given["packed"] = packed_weight(run, weight, layer, way, gradient=False)
+        name, instance, tile_rows = "conv_wgmma_forward", f"{cpp_type(x)}, {WARPGROUPS[way]}", launch.HOPPER_ROWS
+    elif use_tensor_cores(x, layer, exact):
+        tile = MATRIX_TILES.get(way or "") or matrix_tile(layer.pixels, breadth)
         name = "conv_mma_forward"
         instance = f"{cpp_type(x)}, {tile}, {'true' if layer.is_pointwise else 'false'}"
         tile_rows = int(tile.split(",")[0])
@@ -123,14 +179,23 @@ def forward(
     return made["y"], made.get("sums"), tile_rows
 
 
-def input_gradient(run: Run, grad: Array, weight: Array, layer: Layer, exact: bool = True) -> Array:
-    """dx, of the input's shape."""
+def input_gradient(
+    run: Run, grad: Array, weight: Array, layer: Layer, exact: bool = True, way: str | None = None
+) -> Array:
+    """dx, of the input's shape. way: as for `forward`."""
+    if way == "cublas":
+        return product(grad.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1)).reshape(layer.x_shape)
     given = {"grad": grad, "weight": weight, **layer.numbers()}
     outputs = {"dx": (layer.x_shape, grad.dtype)}
     if layer.is_depthwise:
         name, instance = "conv_depthwise_input_gradient", f"{cpp_type(grad)}, {vector_of(grad, layer.x_shape[3])}"
+    elif way in WARPGROUPS:
+        given["packed"] = packed_weight(run, weight, layer, way, gradient=True)
+        name, instance = "conv_wgmma_input_gradient", f"{cpp_type(grad)}, {WARPGROUPS[way]}"
     elif use_tensor_cores(grad, layer, exact):
-        tile = matrix_tile(given["phase_rows"] * given["phases"], layer.x_shape[3] // layer.groups)
+        tile = MATRIX_TILES.get(way or "") or matrix_tile(
+            given["phase_rows"] * given["phases"], layer.x_shape[3] // layer.groups
+        )
         name, instance = "conv_mma_input_gradient", f"{cpp_type(grad)}, {tile}"
     else:
         name, instance = "conv_direct_input_gradient", direct_instance(grad, layer)
@@ -143,8 +208,11 @@ def pixels_per_split(layer: Layer, tiles: int, deep: int) -> int:
     return max(deep, launch.over(launch.over(layer.pixels, splits), deep) * deep)
 
 
-def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool = True) -> Array:
-    """dweight, of the weight's shape and type."""
+def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool = True, way: str | None = None) -> Array:
+    """dweight, of the weight's shape and type. way: as for `forward`, but no warpgroups'."""
+    if way == "cublas":
+        rows = layer.pixels
+        return product(grad.reshape(rows, -1).transpose(), x.reshape(rows, -1)).reshape(layer.weight_shape)
     given = {"grad": grad, "x": x, **layer.numbers()}
     depth, breadth = given["depth"], given["breadth"]
     if layer.is_depthwise:
@@ -152,7 +220,7 @@ def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool =
         instance, sizes, splits = norms.tiling(x, layer.pixels, channels)
         name, more = "conv_depthwise_weight_gradient", sizes
     elif use_tensor_cores(x, layer, exact):
-        tile = matrix_tile(breadth * layer.taps, depth)
+        tile = MATRIX_TILES.get(way or "") or matrix_tile(breadth * layer.taps, depth)
         side = int(tile.split(",")[0])
         tiles = launch.over(breadth, side) * layer.taps * launch.over(depth, side) * layer.groups
         per_split = pixels_per_split(layer, tiles, 64 // x.dtype.itemsize)

@@ -111,6 +111,27 @@ def matrix_shared(kind: str, high: int, wide: int) -> int:
     return max(STAGES * sum(lengths) * size, high * (wide + 8) * 4)
 
 
+HOPPER_ROWS, HOPPER_DEEP, HOPPER_STAGES, HOPPER_THREADS = 128, 64, 4, 384  # as in conv_wgmma.cu
+
+
+def hopper_shared(columns: int) -> int:
+    """Bytes of shared memory: the stages' operands, 16 bits a value, and two barriers a stage."""
+    return HOPPER_STAGES * ((HOPPER_ROWS + columns) * HOPPER_DEEP * 2 + 16)
+
+
+def hopper_tiles(rows: str, columns: str, layers: tuple[str, ...]) -> Rule:
+    """As product_tiles, for warpgroups: tiles of 128 rows, and of as many columns as template argument 1 says."""
+
+    def rule(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+        wide, z = int(template[1]), 1
+        for name in layers:
+            z *= sizes[name]
+        grid = (over(sizes[rows], HOPPER_ROWS), over(sizes[columns], wide), z)
+        return Launch(grid, HOPPER_THREADS, hopper_shared(wide))
+
+    return rule
+
+
 def weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:
     """As product_tiles, for the weights' gradient on tensor cores: a tile of columns lies within one tap."""
     high, wide = int(template[1]), int(template[2])

@@ -8,6 +8,7 @@ compile and execute without one.
 import functools
 import importlib.util
 import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ def expressions(file: str, capability: int) -> list[str]:
     return [
         kernel.expression(instance)
         for kernel in table.KERNELS.values()
-        if kernel.file == file and kernel.capability <= capability
+        if kernel.file == file and kernel.runs_on(capability)
         for instance in kernel.instances
     ]
 
@@ -64,7 +65,41 @@ def module(file: str, device: int) -> Any:
     names = expressions(file, capability)
     if not names:
         raise RuntimeError(f"the kernels of {file} need a newer GPU than compute capability {capability / 10}")
+    if any(kernel.file == file and kernel.only for kernel in table.KERNELS.values()):
+        return SpecificModule(cupy, *machine_code(file, names, f"{capability}a"))
     return cupy.RawModule(code=source.expanded(file), options=options(), name_expressions=names)
+
+
+def machine_code(file: str, names: list[str], architecture: str) -> tuple[bytes, dict[str, str]]:
+    """(cubin, its function of each name) for one architecture such as "90a", whose instructions no other GPU has.
+
+    RawModule cannot do this: it always compiles for "90".
+    """
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(source.expanded(file), file, (), ())
+    try:
+        for name in names:
+            nvrtc.addNameExpression(program, name)
+        nvrtc.compileProgram(program, (*options(), f"--gpu-architecture=sm_{architecture}"))
+        return nvrtc.getCUBIN(program), {name: nvrtc.getLoweredName(program, name) for name in names}
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+class SpecificModule:
+    """A RawModule of machine code, asked by C++ names."""
+
+    def __init__(self, cupy: Any, code: bytes, functions: dict[str, str]) -> None:
+        self.functions = functions
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(code)
+            file.flush()
+            self.module = cupy.RawModule(path=file.name)
+            self.module.compile()  # that is, loads it while the file is there
+
+    def get_function(self, name: str) -> Any:
+        return self.module.get_function(self.functions[name])
 
 
 @functools.cache

@@ -22,10 +22,16 @@ def tiling(x: Array, rows: int, channels: int) -> tuple[str, dict[str, int], int
 
 def batch_norm_statistics(run: Run, x: Array, eps: float) -> tuple[Array, Array, Array]:
     """(mean, variance, inverse_std) of each channel of x [rows][channels]."""
+    partial, per_split = partial_statistics(run, x)
+    return merged_statistics(run, partial, x.shape[0], per_split, eps)
+
+
+def partial_statistics(run: Run, x: Array) -> tuple[Array, int]:
+    """(each split's means and squared deviations [splits][2][channels], rows of a split) of x [rows][channels]."""
     rows, channels = x.shape
     instance, sizes, splits = tiling(x, rows, channels)
     made = run("batch_norm_sums", instance, {"x": x, **sizes}, {"partial": ((splits, 2, channels), FLOAT)})
-    return merged_statistics(run, made["partial"], rows, sizes["rows_per_split"], eps)
+    return made["partial"], sizes["rows_per_split"]
 
 
 def merged_statistics(run: Run, partial: Array, rows: int, per_split: int, eps: float) -> tuple[Array, Array, Array]:

@@ -26,7 +26,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One __global__ function. `capability`: the oldest GPU it runs on, 75 for 7.5."""
+    """One __global__ function. `capability`: the oldest GPU it runs on, 75 for 7.5; `only`: it runs on no other."""
 
     name: str
     file: str
@@ -34,6 +34,11 @@ class Kernel:
     arguments: tuple[Argument, ...]
     rule: Rule
     capability: int = 75
+    only: bool = False
+
+    def runs_on(self, capability: int) -> bool:
+        """Whether a GPU of this compute capability runs it."""
+        return self.capability == capability if self.only else self.capability <= capability
 
     def expression(self, instance: str) -> str:
         """The C++ name of one instance."""
@@ -66,9 +71,15 @@ def instances(*choices: Iterable[str]) -> tuple[str, ...]:
 
 
 def kernel(
-    name: str, file: str, templates: tuple[str, ...], arguments: str, rule: Rule, capability: int = 75
+    name: str,
+    file: str,
+    templates: tuple[str, ...],
+    arguments: str,
+    rule: Rule,
+    capability: int = 75,
+    only: bool = False,
 ) -> Kernel:
-    return Kernel(name, file, templates, parse(arguments), rule, capability)
+    return Kernel(name, file, templates, parse(arguments), rule, capability, only)
 
 
 NORMS = [
@@ -169,6 +180,7 @@ PICTURES = [
 EPILOGUE = "in? float bias, in? float scale, in? float shift, in? T residual, out T y, "
 DIRECT = instances(TYPES, ("true", "false"))
 TENSOR_CORES = instances(TYPES, ("128, 128", "64, 64"))
+WARPGROUPS = instances(TYPES[1:], ("128", "64"))
 
 CONVOLUTIONS = [
     kernel("conv_direct_forward", "conv_direct.cu", DIRECT,
@@ -187,6 +199,14 @@ CONVOLUTIONS = [
            launch.product_tiles("phase_rows", "depth", ("groups", "phases")), 80),
     kernel("conv_mma_weight_gradient", "conv_mma.cu", TENSOR_CORES,
            "in T grad, in T x, out float partial, Geometry geometry, int pixels_per_split", launch.weight_tiles, 80),
+    kernel("pack_weights", "conv_wgmma.cu", instances(WARPGROUPS, ("false", "true")),
+           "in T weight, out T packed, Geometry geometry, int pieces", launch.threads("pieces"), 90, only=True),
+    kernel("conv_wgmma_forward", "conv_wgmma.cu", WARPGROUPS,
+           "in T x, in T packed, " + EPILOGUE + "out? float sums, Geometry geometry, int relu",
+           launch.hopper_tiles("pixels", "breadth", ("groups",)), 90, only=True),
+    kernel("conv_wgmma_input_gradient", "conv_wgmma.cu", WARPGROUPS,
+           "in T grad, in T packed, out T dx, Geometry geometry",
+           launch.hopper_tiles("phase_rows", "depth", ("groups", "phases")), 90, only=True),
     kernel("conv_depthwise_forward", "conv_depthwise.cu", ANY_WIDTH,
            "in T x, in T weight, " + EPILOGUE + "Geometry geometry, int relu",
            launch.threads("pixels", "channels", vector=1)),

@@ -17,6 +17,7 @@ struct ShuffleRequest {
 };
 struct VoteRequest { uint32_t value, ballot, sum, largest, smallest; };
 struct MatrixRequest { uint32_t a[4], b[2]; float c[4], d[4]; };
+struct WgmmaRequest { float* d; int columns; uint64_t a, b; };  // a, b: matrix descriptors
 struct LoadMatrixRequest { const void* row; int matrices; bool transposed; uint32_t result[4]; };
 
 #pragma GCC visibility push(default)
@@ -42,5 +43,18 @@ void emu_answer_mma_half(void**, uint32_t);
 void emu_answer_mma_bfloat16(void**, uint32_t);
 void emu_answer_mma_tf32(void**, uint32_t);
 void emu_answer_load_matrix(void**, uint32_t);
+
+void emu_answer_wgmma_half(void**, uint32_t);
+void emu_answer_wgmma_bfloat16(void**, uint32_t);
+void emu_answer_wgmma_fence(void**, uint32_t);
+void emu_answer_wgmma_commit(void**, uint32_t);
+void emu_answer_wgmma_wait(void**, uint32_t);
+void emu_mbarrier_init(void* barrier, int count);
+void emu_mbarrier_arrive(void* barrier, uint32_t bytes);
+void emu_mbarrier_wait(void* barrier, uint32_t parity, int line);
+void emu_bulk_copy(void* shared, const void* source, uint32_t bytes, void* barrier);
+void emu_fence_proxy();
+void emu_fence_mbarriers();
+uint32_t emu_shared_address(const void* p);
 }
 #pragma GCC visibility pop

@@ -20,6 +20,9 @@ EMU_INLINE unsigned to_tf32(float x) {
   return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu;
 }
 
+// as the hardware counts: bytes from the beginning of the dynamic shared memory
+EMU_INLINE unsigned shared_address(const void* p) { return emu_shared_address(p); }
+
 #define EMU_LOAD_MATRIX(name, count, is_transposed) \
   EMU_INLINE void name(unsigned (&result)[count], const void* row, EMU_HERE) { \
     LoadMatrixRequest request{row, count, is_transposed, {}}; \

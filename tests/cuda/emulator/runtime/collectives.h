@@ -80,6 +80,7 @@ static void warp_collective(u32 mask, Answer answer, void* request, const char* 
     answer(collective.requests, mask);
     run.collective_line = 0;
   } else {  // __syncwarp; of a part of a warp it is taken as one of the whole: no false alarm, a race may be missed
+    share_clocks(fiber->warp, mask);
     warp.synchronised = run.time++;
   }
   make_ready(fiber->warp, mask);

@@ -2,7 +2,7 @@
 //
 // g++ -fsanitize=thread makes a kernel report every load and store to the functions __tsan_* below, and
 // -fsanitize=bounds-strict,... wrong indices and overflows to __ubsan_handle_*: ours, instead of the libraries'.
-#include "collectives.h"
+#include "warpgroups.h"
 
 #define PLACE __builtin_return_address(0)
 #define EXPORT __attribute__((visibility("default")))
@@ -71,6 +71,21 @@ void emu_answer_mma_half(void** requests, u32) { answer_mma<16, 2>(requests, hal
 void emu_answer_mma_bfloat16(void** requests, u32) { answer_mma<16, 2>(requests, bfloat16_value); }
 void emu_answer_mma_tf32(void** requests, u32) { answer_mma<8, 1>(requests, tf32_value); }
 void emu_answer_load_matrix(void** requests, u32 mask) { answer_load_matrix(requests, mask); }
+
+void emu_answer_wgmma_half(void** requests, u32) { answer_wgmma(requests, half_value); }
+void emu_answer_wgmma_bfloat16(void** requests, u32) { answer_wgmma(requests, bfloat16_value); }
+void emu_answer_wgmma_fence(void** requests, u32) { answer_wgmma_fence(requests); }
+void emu_answer_wgmma_commit(void** requests, u32) { answer_wgmma_commit(requests); }
+void emu_answer_wgmma_wait(void** requests, u32) { answer_wgmma_wait(requests); }
+void emu_mbarrier_init(void* barrier, int count) { mbarrier_init(barrier, count, PLACE); }
+void emu_mbarrier_arrive(void* barrier, u32 bytes) { mbarrier_arrive(barrier, bytes, PLACE); }
+void emu_mbarrier_wait(void* barrier, u32 parity, int line) { mbarrier_wait(barrier, parity, line, PLACE); }
+void emu_bulk_copy(void* shared, const void* source, u32 bytes, void* barrier) {
+  bulk_copy(shared, source, bytes, barrier, PLACE);
+}
+void emu_fence_proxy() { fence_proxy(); }
+void emu_fence_mbarriers() { fence_mbarriers(); }
+u32 emu_shared_address(const void* p) { return (Address)p - run.dynamic_shared; }
 
 // ---- what the harness calls
 
@@ -152,6 +167,9 @@ static void run_block(u64 index) {
   run.block_index = {u32(index % grid.x), u32(index / grid.x % grid.y), u32(index / grid.x / grid.y)};
   run.block_number = run.next_block_number++;
   run.time = 1, run.block_synchronised = 0;
+  mbarriers.clear();
+  reset_clocks();
+  reset_products();
   run.barrier = {};
   run.alive = run.threads, run.returned = 0;
   memset(warps, 0, sizeof warps);
@@ -166,7 +184,7 @@ static void run_block(u64 index) {
   if (run.failed || !run.alive) return;
   std::string waiting;
   for (int t = 0; t < run.threads && waiting.size() < 300; t++)
-    if (fibers[t].state == IN_WARP_COLLECTIVE || fibers[t].state == IN_BLOCK_BARRIER)
+    if (fibers[t].state != READY && fibers[t].state != RETURNED)
       waiting += " thread " + std::to_string(t) + " in " + fibers[t].waits_in + " at line " +
                  std::to_string(fibers[t].waits_at_line) + ";";
   snprintf(run.error, sizeof run.error, "deadlock|0|%d threads of block (%u,%u,%u) wait for ever:%s", run.alive,

@@ -88,6 +88,8 @@ static void make_ready(u32 warp, u32 lanes) {
   warps[warp].ready |= lanes;
 }
 
+static bool has_open_products(u32 warp);  // warpgroups.h
+
 // Where every fiber begins, and, after its kernel's return, ends.
 static void fiber_main() {
   run.entry(run.arguments);
@@ -96,6 +98,8 @@ static void fiber_main() {
   const u32 bit = 1u << fiber->lane;
   if (fiber->open_copies.size() || fiber->copy_groups.size())
     fail("async", nullptr, "the thread returns with a cp.async that nobody waited for");
+  if (run.has_wgmma && has_open_products(fiber->warp))
+    fail("async", nullptr, "the thread returns with a wgmma that nobody waited for");
   if (run.barrier.arrived)
     fail("barrier", nullptr, "the thread returns while %d threads wait in __syncthreads at line %d",
          run.barrier.arrived, run.barrier.line);
@@ -119,7 +123,8 @@ static void prepare_fiber(int thread) {
   fiber.thread = t, fiber.warp = t / 32, fiber.lane = t % 32;
   fiber.index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
   fiber.state = READY;
-  fiber.open_copies.clear(), fiber.copy_groups.clear();
+  fiber.open_copies.clear(), fiber.copy_groups.clear(), fiber.accumulators.clear();
+  fiber.accumulators_touched = true;
   // stagger the stacks, which would otherwise all fall into the same lines of the processor's cache
   Address top = ((Address)run.stacks + (t + 1) * STACK - 256 - (t & 63) * 320) & ~15ull;
   void** stack = (void**)top;

@@ -3,10 +3,11 @@
 //     block number (24 bits) | time (27) | kind (3) | who (10)
 //
 // Time is counted up by every barrier. Two accesses are in order if the same thread made them, or if the first happened
-// before the last __syncthreads of the block, or, within one warp, before its last __syncwarp; otherwise, if one of
-// them writes, they race. Blocks of one launch are never in order with each other: they may share through atomics only.
+// before the last __syncthreads of the block, or, within one warp, before its last __syncwarp, or was made known
+// through mbarriers (clocks.h); otherwise, if one of them writes, they race. Blocks of one launch are never in order
+// with each other: they may share through atomics only.
 #pragma once
-#include "state.h"
+#include "clocks.h"
 #include "traffic.h"
 
 enum Kind : u64 {
@@ -16,6 +17,7 @@ enum Kind : u64 {
   SEVERAL_WARPS,  // reads only
   SEVERAL_BLOCKS, // reads only
   IN_FLIGHT,      // who: the thread; written by a cp.async that has not been waited for
+  BY_BULK_COPY,   // who: the mbarrier on which it came in
 };
 static u64 block_of(u64 stamp) { return stamp >> 40; }
 static u64 time_of(u64 stamp) { return stamp >> 13 & ((1 << 27) - 1); }
@@ -47,9 +49,12 @@ static bool is_before(u64 stamp) {
   if (time_of(stamp) <= run.block_synchronised) return true;
   const Kind kind = kind_of(stamp);
   if (kind == SEVERAL_WARPS) return false;
+  if (kind == BY_BULK_COPY) return time_of(stamp) <= known_of_barrier(who_of(stamp));
   if (kind != SEVERAL_LANES && who_of(stamp) == run.thread) return true;
   const u32 warp = kind == SEVERAL_LANES ? who_of(stamp) : who_of(stamp) / 32;
-  return warp == run.warp && time_of(stamp) <= warps[warp].synchronised;
+  if (warp == run.warp && time_of(stamp) <= warps[warp].synchronised) return true;
+  if (!clocks.on) return false;
+  return time_of(stamp) <= (kind == SEVERAL_LANES ? known_of_all_lanes(warp) : known_of_thread(who_of(stamp)));
 }
 
 [[noreturn]] __attribute__((cold)) static void race(const char* what, u64 other, Address address, void* place) {
@@ -58,11 +63,40 @@ static bool is_before(u64 stamp) {
     case SEVERAL_LANES: snprintf(who, sizeof who, "several lanes of warp %u", who_of(other)); break;
     case SEVERAL_WARPS: snprintf(who, sizeof who, "several warps"); break;
     case SEVERAL_BLOCKS: snprintf(who, sizeof who, "several blocks"); break;
+    case BY_BULK_COPY: snprintf(who, sizeof who, "a bulk copy"); break;
     default: snprintf(who, sizeof who, "thread %u", who_of(other));
   }
   const bool other_block = block_of(other) != run.block_number;
   fail("race", place, "%s, by %s%s, with nothing that orders the two, at %s", what, who,
        other_block ? " of another block" : "", describe(address).c_str());
+}
+
+// What wgmmas read: for each warp and 16 bytes of dynamic shared memory the time until which it was read.
+constexpr u64 STILL_READ = ~0ull;
+static std::vector<u64> wgmma_reads[MOST_WARPS];
+
+static void check_wgmma_reads(u64 offset, int bytes, void* place) {
+  for (int w = 0; w < run.warp_count; w++)
+    for (u64 piece = offset / 16; piece <= (offset + bytes - 1) / 16; piece++) {
+      const u64 until = wgmma_reads[w][piece];
+      if (until <= run.block_synchronised) continue;
+      if (until == STILL_READ)
+        fail("async", place, "write to what a wgmma of warp %d still reads, at %s", w,
+             describe(run.dynamic_shared + offset).c_str());
+      if ((u32)w != run.warp && until > known_of_any_lane(w))
+        fail("race", place, "write to what a wgmma of warp %d read, with nothing that orders the two, at %s", w,
+             describe(run.dynamic_shared + offset).c_str());
+    }
+}
+
+// A thread's own variable: the registers of a wgmma may not be touched while it is under way.
+static void check_accumulators(Address address, int bytes, void* place) {
+  for (const Accumulators& a : run.fiber->accumulators) {
+    const Address begin = (Address)a.registers, end = begin + a.values.size() * sizeof(float);
+    if (address >= end || address + bytes <= begin) continue;
+    if (a.pending) fail("async", place, "registers of a wgmma are touched before wgmma.wait_group");
+    run.fiber->accumulators_touched = true;
+  }
 }
 
 // One access to one element: complains about what must not be, and stamps it.
@@ -130,7 +164,10 @@ static inline __attribute__((always_inline)) void touch_shared(u64 offset, int b
 // One load or store of the kernel, wherever it goes.
 template <bool WRITES, bool ATOMIC>
 static inline void access(Address address, int bytes, void* place) {
-  if (address - run.stack_begin < STACK) return;  // a thread's own variables
+  if (address - run.stack_begin < STACK) {  // a thread's own variables
+    if (run.has_wgmma && run.fiber) check_accumulators(address, bytes, place);
+    return;
+  }
   run.accesses++;
   const char* verb = WRITES ? "write" : "read";
   const u64 in_dynamic = address - run.dynamic_shared, in_statics = address - run.statics;
@@ -139,6 +176,7 @@ static inline void access(Address address, int bytes, void* place) {
   if (in_dynamic < DYNAMIC_SHARED) {
     if (in_dynamic + bytes > run.dynamic_bytes)
       fail("bounds", place, "%s of %d bytes outside of %s", verb, bytes, describe(address).c_str());
+    if (WRITES && run.has_wgmma) check_wgmma_reads(in_dynamic, bytes, place);
     touch_shared<WRITES, ATOMIC>(in_dynamic, bytes, address, place);
   } else if (in_statics < run.statics_bytes) {
     if (!inside_shared[in_statics] || !inside_shared[in_statics + bytes - 1])

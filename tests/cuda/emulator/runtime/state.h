@@ -38,7 +38,10 @@ struct SharedArray { Address address; u64 bytes; const char* name; };  // made b
 
 struct AsyncCopy { char* shared; const char* source; int read, zeros; };
 
-enum State { READY, IN_WARP_COLLECTIVE, IN_BLOCK_BARRIER, RETURNED };
+enum State { READY, IN_WARP_COLLECTIVE, IN_BLOCK_BARRIER, IN_MBARRIER, RETURNED };
+
+// Registers of a thread that wgmma adds to; `values` is what they will hold once it has been waited for.
+struct Accumulators { float* registers; bool pending; std::vector<float> values; };
 
 struct Fiber {
   void* stack_pointer;
@@ -49,6 +52,9 @@ struct Fiber {
   const char* waits_in;
   std::vector<AsyncCopy> open_copies;               // issued, not committed
   std::vector<std::vector<AsyncCopy>> copy_groups;  // committed, not waited for
+  Address waits_on;                                 // the mbarrier that it waits for
+  std::vector<Accumulators> accumulators;
+  bool accumulators_touched;                        // since the last wgmma.fence
 };
 
 struct Collective {
@@ -80,7 +86,7 @@ static struct {
   // launch
   void (*entry)(void**);
   void** arguments;
-  bool running = false, failed = false;
+  bool running = false, failed = false, has_wgmma = false;
   u64 seed, random, first_block_number, dynamic_bytes;
   Address statics, module_begin, module_end;
   u64 statics_bytes;
