@@ -156,8 +156,9 @@ def _config(path: str | None, known: Mapping[str, Any], command: str) -> dict[st
             raise UsageError(f"{path}: no setting {key!r}{nearest(name, [*known, *RUN_KEYS])}", code="usage.unknown",
                              file=path)  # fmt: skip
         if isinstance(value, str) and name in known and known[name].metadata["kind"] in ("int", "float"):
-            raise UsageError(f"{path}: {key} is a number, written without quotes; got {value!r}", code="usage.value",
-                             file=path)  # fmt: skip
+            spelled = "--" + name.replace("_", "-")
+            raise UsageError(f"{path}: {spelled} is a number, written without quotes; got {value!r}",
+                             code="usage.value", file=path)  # fmt: skip
         found[name] = value
     return found
 

@@ -1,6 +1,5 @@
 """What computes a job: --device and --amp, looked at before anything is made."""
 
-
 from minires import backend, cuda
 from minires.errors import UsageError
 from minires.training.precision import Precision, dtype_name
@@ -47,5 +46,3 @@ def describe_device(device: backend.device, amp: str | None) -> str:
         return "the CPU, in float32"
     kind = "float32" if amp is None else f"mixed precision ({dtype_name(amp)} and float32)"
     return f"{device} ({cuda.get_device_name(device)}), in {kind}"
-
-

@@ -23,7 +23,12 @@ class Moments(NamedTuple):
 
 def are_wanted(x: Tensor, bias: Tensor | None) -> bool:
     """Whether a convolution of x with this bias should take them."""
-    return bias is None and is_grad_enabled() and (x.dtype in (float16, float32) or is_bfloat16(x.dtype)) and device_of(x.array).type == "cuda"
+    return (
+        bias is None
+        and is_grad_enabled()
+        and (x.dtype in (float16, float32) or is_bfloat16(x.dtype))
+        and device_of(x.array).type == "cuda"
+    )
 
 
 def noted(y: Tensor, found: list[Array]) -> Tensor:

@@ -7,8 +7,8 @@ import minires as mr
 from minires import nn
 from minires.errors import DataError
 from minires.finetune.inference import forward
-from minires.finetune.tasks.regression import regression_figures
 from minires.finetune.targets import TargetScale
+from minires.finetune.tasks.regression import regression_figures
 
 
 def test_equal_labels_are_left_in_their_units():
