@@ -15,8 +15,8 @@ AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids", "zen5", "graniterapi
 AVX2_CORES = {"haswell", "zen", "excavator"} | AVX512_CORES
 
 EXTRAS = {  # pip install "minires[NAME]" -> what for, and the packages
-    "cuda12": ("NVIDIA GPUs", ("cupy-cuda12x", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12")),
-    "cuda13": ("NVIDIA GPUs", ("cupy-cuda13x", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")),
+    "cuda12": ("NVIDIA GPUs", ("cupy-cuda12x", "ml_dtypes", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12")),
+    "cuda13": ("NVIDIA GPUs", ("cupy-cuda13x", "ml_dtypes", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")),
     "onnx": ("minires export to .onnx", ("onnx",)), "digits": ("--data digits", ("scikit-learn",)),
     "search": ("minires search --sampler-of-trials optuna", ("optuna",)),
 }  # fmt: skip

@@ -116,7 +116,7 @@ def test_a_key_of_a_configuration_file(place, capsys):
     before = tree(place)
     assert "run.toml: no setting 'epochss'; did you mean epochs?" in refused(capsys, "finetune", "-c", "run.toml")
     (place / "run.toml").write_text('data = "photos"\nepochs = "3"\n')
-    assert "run.toml: epochs is a number, written without quotes; got '3'" in refused(
+    assert "run.toml: --epochs is a number, written without quotes; got '3'" in refused(
         capsys, "finetune", "-c", "run.toml"
     )
     (place / "run.toml").write_text("data = photos\n")
