@@ -23,11 +23,10 @@ from minires.backend import move
 from minires.explain.retrieval import nearest, normalised
 from minires.nn.fuse import InferenceModel
 from minires.tensor import Tensor
-from minires.training.batches import Batches, inputs_and_targets
-from minires.training.callbacks import Callback
+from minires.training.batches import inputs_and_targets
 from minires.training.evaluation import evaluating
+from minires.training.statistics import AfterTraining
 from minires.training.trainer import Trainer
-from minires.training.weights import copy_weights, restore_weights
 
 SIZE, SCALE = 128, 30.0
 
@@ -128,39 +127,13 @@ def set_class_means(model: Any, batches: Iterable[Any], between: Callable[[], No
     layer.weight.bump_version()
 
 
-class ClassMeans(Callback):
-    """`set_class_means` before every validation, and at the end of an epoch without one.
-
-    loader: the training pictures as they are prepared for evaluation. With averaged weights (EMA, SWA) the means are
-    those of the average.
-    """
+class ClassMeans(AfterTraining):
+    """`set_class_means`, before every validation and at the end of an epoch without one."""
 
     order = 4  # after the averaged weights are in the model and batch norm's statistics made anew (Reestimate: 3)
 
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-        self._done_at = -1
-
-    def before_evaluate(self, trainer: Trainer) -> None:
-        self._run(trainer, trainer.pause_for_signals)
-        self._done_at = trainer.step
-
-    def after_epoch(self, trainer: Trainer) -> None:
-        if self._done_at == trainer.step:
-            return
-        if trainer.averaged is None:
-            self._run(trainer)
-            return
-        own = copy_weights(trainer.model)
-        restore_weights(trainer.model, trainer.averaged)
-        self._run(trainer)
-        for name, array in copy_weights(trainer.model).items():
-            trainer.averaged[name][...] = array
-        restore_weights(trainer.model, own)
-
-    def _run(self, trainer: Trainer, between: Callable[[], None] = lambda: None) -> None:
-        with contextlib.closing(iter(Batches(self.loader, 0))) as stream:
-            set_class_means(trainer.model, stream, between)
+    def make(self, trainer: Trainer, batches: Iterable[Any], between: Callable[[], None]) -> None:
+        set_class_means(trainer.model, batches, between)
 
 
 class OnEmbeddings:

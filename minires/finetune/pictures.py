@@ -89,7 +89,7 @@ def open_splits(settings: Settings, mode: str = "RGB", order: dict[str, int] | N
         raise UsageError(f"cannot read the data folder {source}: there is no such folder", code="data.no_folder",
                          file=source)  # fmt: skip
     if table_of(settings) is not None:
-        return _open_table(settings, mode, class_to_idx, resumed=order is not None)
+        return _open_table(settings, mode, class_to_idx, is_known=order is not None)
     if settings.task in ("regression", "multi-label"):
         raise UsageError(f"{settings.task} takes a CSV table with a row a picture, not a folder of classes",
                          code="usage.conflict", hint="--labels TABLE.csv, or --data TABLE.csv")  # fmt: skip
@@ -140,16 +140,17 @@ def read_class_map(path: str) -> dict[str, int]:
         raise UsageError(error.message, code=error.code, file=path) from error
 
 
-def _open_table(settings: Settings, mode: str, class_to_idx: dict[str, int] | None, resumed: bool) -> Splits:
+def _open_table(settings: Settings, mode: str, class_to_idx: dict[str, int] | None, is_known: bool) -> Splits:
     """A CSV table: split by its column "split" if it has one, else here.
 
-    What a resumed run misses is told with the other changes of its data, and by the scan of the pictures at the latest.
+    is_known: an earlier run had a class order. What is missing is then told with the other changes of the data, and by
+    the scan of the pictures at the latest.
     """
     table = open_labels(settings)
     path, target = table.path, target_of(settings)
     if not table.rows:
         raise UsageError(f"no pictures in the table {path}", code="data.empty", file=path)
-    missing_ok = settings.on_bad_image == "skip" or resumed
+    missing_ok = settings.on_bad_image == "skip" or is_known
     parts = data.open_table(table, root_of(settings), target, class_to_idx, mode, missing_ok)
     some = next(iter(parts.values()))
     if settings.task == "ordinal" and class_to_idx is None:

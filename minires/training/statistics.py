@@ -53,21 +53,23 @@ def reestimate(
             module.training = training
 
 
-class Reestimate(Callback):
-    """Before every validation, and at the end of an epoch without one, `reestimate` over the batches of `loader`.
+class AfterTraining(Callback):
+    """Makes something in a model anew from whole batches: before every validation, and at the end of an epoch without.
 
-    The loader should give the training pictures as they are prepared for evaluation. With averaged weights the
-    statistics are made for the average.
+    loader: the training pictures as they are prepared for evaluation. With averaged weights (EMA, SWA) it is made for
+    the average. A subclass says what, in `make`.
     """
-
-    order = 3  # after the averaged weights are in the model, before EarlyStopping keeps them
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self._done_at = -1
 
+    def make(self, trainer: Trainer, batches: Iterable[Any], between: Callable[[], None]) -> None:
+        """Go through the batches and change trainer.model; `between` two batches the run may be stopped."""
+        raise NotImplementedError
+
     def before_evaluate(self, trainer: Trainer) -> None:
-        self._run(trainer, trainer.pause_for_signals)  # which leaves half-made statistics: they are made anew then
+        self._run(trainer, trainer.pause_for_signals)  # which leaves it half made: it is made anew then
         self._done_at = trainer.step
 
     def after_epoch(self, trainer: Trainer) -> None:
@@ -84,6 +86,14 @@ class Reestimate(Callback):
         restore_weights(trainer.model, own)
 
     def _run(self, trainer: Trainer, between: Callable[[], None] = lambda: None) -> None:
-        batches = Batches(self.loader, 0)
-        with contextlib.closing(iter(batches)) as stream:
-            reestimate(trainer.model, stream, between, trainer.seed)
+        with contextlib.closing(iter(Batches(self.loader, 0))) as stream:
+            self.make(trainer, stream, between)
+
+
+class Reestimate(AfterTraining):
+    """`reestimate`, before every validation and at the end of an epoch without one."""
+
+    order = 3  # after the averaged weights are in the model, before EarlyStopping keeps them
+
+    def make(self, trainer: Trainer, batches: Iterable[Any], between: Callable[[], None]) -> None:
+        reestimate(trainer.model, batches, between, trainer.seed)
