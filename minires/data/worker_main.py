@@ -18,6 +18,7 @@ from minires.data.worker_messages import pack_error, send
 from minires.io import files
 
 GRACE = 2.0  # seconds for the sample in hand once nobody waits any more
+ENDING = 1.0  # seconds that a process may take to end whose connections are closed
 IDLE = -1  # in place of a job's number
 
 
@@ -73,7 +74,9 @@ def remove_folder_of_killed_parent() -> None:
 
 
 def has_ended(process: int | None) -> bool:
-    """Whether a process has come to its end, though nobody may have asked for its exit status yet.
+    """Whether a process comes to its end within a second, though nobody may have asked for its exit status yet.
+
+    It is waited for, since the files of a killed process are closed before it has ended.
 
     True where the system cannot tell. `is_alive` of a parent is False, too, when the fork server was ended before it.
     """
@@ -84,7 +87,7 @@ def has_ended(process: int | None) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return bool(select.select([descriptor], [], [], ENDING)[0])
     finally:
         os.close(descriptor)
 

@@ -145,6 +145,8 @@ def test_a_plain_safetensors_file_is_still_one(tmp_path, capsys, place):
     ],
 )
 def test_wrong_use(place, capsys, words, expected):
+    if expected == "--opset is from 18 to":  # up to what the installed onnx knows
+        pytest.importorskip("onnx")
     status, out, err = run(capsys, "export", *words)
     assert (status, out) == (2, "") and expected in err and len(err.splitlines()) == 1
     assert not any((place / name).exists() for name in ("m.onnx", "m.pth", "m.xyz"))

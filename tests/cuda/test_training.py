@@ -36,6 +36,8 @@ def batches(pins=False, count=3):
 
 @pytest.mark.parametrize("amp", [None, "float16", "bfloat16"])
 def test_it_learns_what_the_cpu_learns(amp, stand_in):
+    if amp == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     ours, cpu = a_trainer(amp), a_trainer(device="cpu")
     for trainer in (ours, cpu):
         trainer.fit(batches(trainer is ours), batches(), epochs=1)
@@ -101,6 +103,8 @@ def photos(tmp_path):
 @pytest.mark.parametrize("amp", [["--amp", "bf16", "--model-ema"], pytest.param(["--amp"], marks=pytest.mark.slow)])
 def test_the_command_line(amp, stand_in, photos, tmp_path, capsys):
     """Train on the GPU; the model it leaves is used on the CPU, and there again."""
+    if "bf16" in amp:
+        pytest.importorskip("ml_dtypes")
     run = str(tmp_path / "run")
     words = ["finetune", "--data", photos, "--model", "resnet20", "--weights", "none", "--img-size", "8", "-b", "4"]
     assert main([*words, "--epochs", "1", "--device", "cuda", *amp, "--output", run, "--json"]) == 0

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
@@ -84,6 +83,7 @@ def test_several_numbers():
 
 
 def test_losses_are_those_of_torch():
+    torch = pytest.importorskip("torch")
     scores, truth = torch.tensor(SCORES), torch.tensor(TRUTH)
     counts = TRUTH.sum(axis=0).astype(int).tolist()
     wish = {"data": "d", "task": "multi-label"}
@@ -99,6 +99,7 @@ def test_losses_are_those_of_torch():
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_coral_is_a_sum_of_questions(weights):
+    torch = pytest.importorskip("torch")
     outputs = ABOVE.astype(np.float32)
     counts = np.bincount(RANKS, minlength=5).tolist()
     train, val = make_losses(Settings(data="d", task="ordinal", class_weights=weights).check(), counts, 60)

@@ -4,7 +4,6 @@ import csv
 import json
 
 import numpy as np
-import onnxruntime
 import pytest
 from PIL import Image
 
@@ -124,6 +123,7 @@ def test_answers_and_report(trained):
 
 
 def test_onnx_gives_the_same(trained, place, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
     task, folder, _ = trained
     from minires.onnx import export
 
