@@ -1,6 +1,6 @@
 """New classes for a trained model, and what becomes of the old ones: digits 0 to 4 first, then 5 to 9 alone.
 
-    python examples/continual.py                    about two minutes on two cores
+    python examples/continual.py                    about half a minute on two cores
     python examples/continual.py --epochs 10 --seed 1
 
 One model learns to tell 0 to 4. Then it is trained further on pictures of 5 to 9, in four ways: as they come (naive),

@@ -3,7 +3,7 @@
     python examples/segment.py
 
 The features are those of the built-in ResNet-20, which has seen single figures, but neither several on one picture nor
-where they are. About a minute and a half on two cores. Prints the IoU (intersection over union, of areas) of each class
+where they are. About a minute on two cores. Prints the IoU (intersection over union, of areas) of each class
 before and after, and saves segment.png: pictures, their masks, and what the model says. With `--images FOLDER --masks
 FOLDER --classes background cat dog` it learns from pictures of one's own.
 """
