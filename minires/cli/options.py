@@ -123,7 +123,8 @@ def add_setting(parser: Any, field: dataclasses.Field) -> None:
     if facts["kind"] == "bool":
         parser.add_argument(*names, dest=field.name, action="store_true", help=text)
     elif facts["bare"] is not None:
-        parser.add_argument(*names, dest=field.name, metavar="TYPE", nargs="?", const=facts["bare"], help=text)
+        metavar = "X" if facts["kind"] == "float" else "TYPE"
+        parser.add_argument(*names, dest=field.name, metavar=metavar, nargs="?", const=facts["bare"], help=text)
     elif facts["kind"] == "words":
         parser.add_argument(*names, dest=field.name, metavar="TEXT", nargs="+", help=text)
     else:

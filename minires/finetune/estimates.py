@@ -11,10 +11,9 @@ from typing import Any
 
 from minires import models
 from minires.finetune.freezing import stage_modules
+from minires.finetune.optimizer_table import USUAL
 from minires.finetune.settings import Settings
 
-# arrays of the size of a weight that the optimizer keeps
-COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "nadam": 2, "radam": 2, "lamb": 2, "lion": 1, "rmsprop": 2}
 # Measured on residual networks of several depths and sizes: fused layers overwrite some outputs, so that a step keeps
 # nine tenths of all of them at the most; and where nothing is kept, a convolution works on four times its output.
 KEPT, WORKING = 0.9, 4
@@ -55,7 +54,7 @@ def estimate_memory(model: Any, settings: Settings, size: Sequence[int], channel
             kept += layer.memory
     picture = 4 * channels * size[0] * size[1]  # float32
     batch = settings.batch_size * (KEPT * kept + WORKING * passing + picture * settings.grad_accum_steps)
-    weights = 2 * summary.weights_memory + trained * (1 + COPIES[settings.opt or "adamw"])
+    weights = 2 * summary.weights_memory + trained * (1 + USUAL[settings.opt or "adamw"].copies + (settings.sam > 0))
     return MemoryEstimate(weights, round(batch))
 
 

@@ -19,7 +19,8 @@ def make_optimizer(model: Any, settings: Settings, strategy: Strategy | None = N
         layer_decay=settings.layer_decay, decay_body=not settings.l2_sp,
     )  # fmt: skip
     kind, more = KINDS[settings.opt or "adamw"]
-    optimizer = kind(groups, lr=settings.lr, **more(settings))
+    given = {"lr": settings.lr, **more(settings)}
+    optimizer = optim.SAM(groups, kind, settings.sam, **given) if settings.sam else kind(groups, **given)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # most schedules note it themselves, plateau does not
     return optimizer
@@ -30,7 +31,11 @@ def _of_sgd(settings: Settings) -> dict[str, Any]:
 
 
 def _of_rmsprop(settings: Settings) -> dict[str, Any]:
-    return {"momentum": settings.momentum, **({} if settings.opt_eps is None else {"eps": settings.opt_eps})}
+    return {"momentum": settings.momentum, **_of_adam(settings)}
+
+
+def _of_lars(settings: Settings) -> dict[str, Any]:
+    return {**_of_sgd(settings), **_of_adam(settings)}
 
 
 def _of_adam(settings: Settings) -> dict[str, Any]:
@@ -46,7 +51,8 @@ def _decoupled(settings: Settings) -> dict[str, Any]:
 KINDS: dict[str, tuple[Any, Callable[[Settings], dict[str, Any]]]] = {  # --opt -> class, and what it is given
     "sgd": (optim.SGD, _of_sgd), "adam": (optim.Adam, _of_adam), "adamw": (optim.AdamW, _of_adam),
     "nadam": (optim.NAdam, _decoupled), "radam": (optim.RAdam, _decoupled), "rmsprop": (optim.RMSprop, _of_rmsprop),
-    "lion": (optim.Lion, _of_adam), "lamb": (optim.LAMB, _of_adam),
+    "lion": (optim.Lion, _of_adam), "lamb": (optim.LAMB, _of_adam), "lars": (optim.LARS, _of_lars),
+    "adamax": (optim.Adamax, _of_adam), "adagrad": (optim.Adagrad, _of_adam), "adadelta": (optim.Adadelta, _of_adam),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from minires.errors import UsageError
 from minires.finetune.devices import check_device
 from minires.finetune.embedding_settings import EMBEDDING_LOSSES, check_embeddings
 from minires.finetune.model_options import parse_options
+from minires.finetune.optimizer_table import kin
 
 if TYPE_CHECKING:
     from minires.finetune.settings import Settings
@@ -23,9 +24,6 @@ METRICS_FOR = {
 }
 
 REHEARSED = 20  # pictures of each earlier class, as many as iCaRL keeps of CIFAR-100 (Rebuffi et al. 2017)
-
-WITH_BETAS = ("adam", "adamw", "nadam", "radam", "lion", "lamb")
-WITH_EPS = ("adam", "adamw", "nadam", "radam", "lamb", "rmsprop")
 
 
 def check_together(settings: "Settings") -> None:
@@ -62,11 +60,14 @@ def _schedule(settings: "Settings") -> None:
     if settings.sched == "exponential" and settings.decay_epochs is not None:
         raise UsageError("--decay-epochs does not go with --sched exponential, which decays by --decay-rate an epoch",
                          code="usage.conflict")  # fmt: skip
-    for name, value, usual, kin in (("--opt-betas", settings.opt_betas, (0.9, 0.999), WITH_BETAS),
-                                    ("--opt-eps", settings.opt_eps, 1e-8, WITH_EPS)):  # fmt: skip
+    for name, usual in (("opt_betas", (0.9, 0.999)), ("opt_eps", 1e-8), ("momentum", 0.9)):
         # the usual values are in the args.toml of older runs, whatever their optimizer
-        if value not in (None, usual) and settings.opt not in (None, *kin):
-            raise UsageError(f"{name} is for {', '.join(kin)}, not for --opt {settings.opt}", code="usage.conflict")
+        if getattr(settings, name) not in (None, usual) and settings.opt not in (None, *kin(name)):
+            raise UsageError(f"--{name.replace('_', '-')} is for {', '.join(kin(name))}, not for --opt {settings.opt}",
+                             code="usage.conflict")  # fmt: skip
+    if settings.sam and settings.amp == "float16":
+        raise UsageError("--sam does not go with --amp float16, whose scaled losses may skip either half of a step",
+                         code="usage.conflict", hint="--amp bfloat16")  # fmt: skip
     if settings.lr is not None and settings.lr_base is not None:
         raise UsageError("--lr and --lr-base say the same thing in two ways: give one of them", code="usage.conflict")
 

@@ -13,17 +13,16 @@ from minires.data.transforms.pictures import InterpolationMode
 from minires.data.transforms.presets import AUTO_AUGMENT
 from minires.finetune.devices import AMP
 from minires.finetune.embedding_settings import EMBEDDING_LOSSES, MARGINS, PER_CLASS, SCALE, SIZE
+from minires.finetune.optimizer_table import USUAL
 from minires.finetune.setting_checks import LOSSES_FOR, METRICS_FOR, REHEARSED, check_together, take_from_run
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
 from minires.finetune.tasks.deciding import decide_task
 from minires.io.weights import is_weights_file
 
 __all__ = [
-    "DIGITS", "FIELDS", "LEARNING_RATES", "OPTIMIZERS", "RECIPES", "Settings", "check_value", "flag", "make_settings",
-    "shown", "unknown_name",
+    "DIGITS", "FIELDS", "RECIPES", "Settings", "check_value", "flag", "make_settings", "shown", "unknown_name",
 ]  # fmt: skip
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "lion", "lamb")
 SCHEDULES = ("cosine", "linear", "poly", "exponential", "restarts", "step", "multistep", "plateau", "onecycle",
              "constant")  # fmt: skip
 STRATEGIES = ("full", "head", "lp-ft", "gradual", "lora", "bitfit", "bn", "ssf", "adapter")
@@ -118,16 +117,18 @@ class Settings:
     validation_batch_size: int | None = setting(None, "int", "pictures a batch in evaluation", "-vb", low=1)
     grad_accum_steps: int = setting(1, "int", "batches whose gradients are added up to one step", low=1)
     opt: str | None = setting(None, "str", "optimizer (weight decay of adamw, nadam, radam, lion and lamb is decoupled "
-                              "from the gradient)", "--optimizer", choices=OPTIMIZERS)  # fmt: skip
+                              "from the gradient)", "--optimizer", choices=USUAL)  # fmt: skip
+    sam: float = setting(0.0, "float", "sharpness-aware minimisation around --opt: step by the gradient at the worst "
+                         "place so near; takes twice as long (alone: 0.05; 0: off)", low=0, bare="0.05")  # fmt: skip
     lr: float | None = setting(None, "float", "learning rate", low=0, open_low=True)
     lr_base: float | None = setting(None, "float", "learning rate for batches of --lr-base-size; the real one grows "
                                     "with the batch (sgd), or with its square root", low=0, open_low=True)  # fmt: skip
     lr_base_size: int = setting(256, "int", "batch size that --lr-base is meant for", low=1)
-    momentum: float = setting(0.9, "float", "momentum of sgd and rmsprop", low=0, high=1, open_high=True)
+    momentum: float = setting(0.9, "float", "momentum of sgd, rmsprop and lars", low=0, high=1, open_high=True)
     opt_betas: tuple[float, ...] | None = setting(None, "floats", "beta1, beta2 of adam and its kin (else 0.9,0.999; "
                                                   "lion: 0.9,0.99)", low=0, high=1, open_high=True)  # fmt: skip
-    opt_eps: float | None = setting(None, "float", "epsilon of adam and its kin and of rmsprop (else 1e-8; lamb: 1e-6)",
-                                    low=0)  # fmt: skip
+    opt_eps: float | None = setting(None, "float", "epsilon of adam, its kin and others (else 1e-8; lamb, adadelta: "
+                                    "1e-6; adagrad: 1e-10)", low=0)  # fmt: skip
     weight_decay: float | None = setting(None, "float", "weight decay", "--wd", low=0)
     norm_weight_decay: float | None = setting(None, "float", "weight decay of norms and biases", low=0)
     sched: str = setting("cosine", "str", "learning-rate schedule", "--lr-scheduler", choices=SCHEDULES)
@@ -246,9 +247,9 @@ class Settings:
             chosen.lr = chosen.lr_base * (share if chosen.opt == "sgd" else share**0.5)
             chosen.lr_base = None  # it is in lr now
         if chosen.lr is None:
-            chosen.lr = LEARNING_RATES[recipe, chosen.opt or "adamw"]
+            chosen.lr = getattr(USUAL[chosen.opt or "adamw"], recipe)
         if chosen.weight_decay is None:
-            chosen.weight_decay = WEIGHT_DECAY[chosen.opt or "adamw"]
+            chosen.weight_decay = USUAL[chosen.opt or "adamw"].decay
         if chosen.norm_weight_decay is None:
             chosen.norm_weight_decay = 0.0 if recipe == "finetune" else chosen.weight_decay
         if chosen.task is None:
@@ -279,14 +280,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "train": {"model": "resnet20", "weights": "none", "head": "linear", "epochs": 60, "opt": "sgd",
               "warmup_epochs": 2.0},
 }  # fmt: skip
-_RATES = {  # optimizer -> learning rates for fine-tuning and for training
-    "adamw": (1e-3, 3e-3), "adam": (1e-3, 3e-3), "sgd": (1e-2, 5e-2), "nadam": (1e-3, 3e-3), "radam": (2e-3, 5e-3),
-    "rmsprop": (3e-4, 1e-3), "lion": (3e-4, 5e-4), "lamb": (5e-3, 1e-2),
-}  # fmt: skip
-LEARNING_RATES = {(recipe, opt): rate for opt, rates in _RATES.items()
-                  for recipe, rate in zip(("finetune", "train"), rates, strict=True)}  # fmt: skip
-WEIGHT_DECAY = {"adamw": 0.05, "nadam": 0.05, "radam": 0.05, "lion": 0.2, "lamb": 0.02, "adam": 0.0, "sgd": 5e-4,
-                "rmsprop": 0.0}  # fmt: skip
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 

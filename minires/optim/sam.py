@@ -64,12 +64,17 @@ class SAM(Optimizer):
     @no_grad()
     def second_step(self) -> None:
         """Back to p, and the base optimizer's step with the gradients that were found at p + e."""
+        self.step_back()
+        self.steps_seen += 1
+        self.base_optimizer.step()
+
+    @no_grad()
+    def step_back(self) -> None:
+        """From p + e to p, to the bit; nothing where the parameters stand there."""
         for parameter, values in self.moved:
             parameter.array[...] = values
             parameter.bump_version()
         self.moved = []
-        self.steps_seen += 1
-        self.base_optimizer.step()
 
     def check_group(self, group: dict[str, Any]) -> None:
         self.base_optimizer.check_group(group)

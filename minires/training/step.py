@@ -7,6 +7,9 @@ over its N samples, and a mean is a sum of parts:
 
 and since `backward` adds to the gradients that are there, the parts' gradients come to those of the whole batch, up to
 rounding. Batch norm in training is the exception: it takes mean and variance of the part that it sees.
+
+With the optimizer SAM a step takes the gradient of all parts twice: at the weights, and at the worst place nearby. Both
+times layers draw the same numbers, and loss, figures and batch norm's running statistics are those of the first time.
 """
 
 import math
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from minires import random
+from minires.optim import SAM
 from minires.tensor import Tensor
 from minires.training.batches import inputs_and_targets
 from minires.training.diagnostics import NOT_SEEN_AGAIN, NotFiniteError, find_origin
@@ -49,17 +53,43 @@ def make_step(trainer: "Trainer") -> None:
             trainer.optimizer.zero_grad()
             trainer.loss = math.fsum(part.share * _backward(trainer, part, statistics) for part in parts)
         trainer.precision.unscale(trainer.optimizer)
-        norm = gradient_norm(trainer.model.parameters())
-        too_large = trainer.precision.too_large(norm)
-        _check(trainer, 0.0 if too_large else norm, f"the norm of the gradient is {norm}", parts, statistics, True)
+        norm, too_large = _norm(trainer, parts, statistics)
+        if isinstance(trainer.optimizer, SAM):
+            norm = _at_the_worst_place(trainer, trainer.optimizer, parts, statistics)
         if trainer.clip_grad is not None and not too_large:
             clip_gradients(trainer.model.parameters(), trainer.clip_grad, norm)
     except BaseException:
+        if isinstance(trainer.optimizer, SAM):
+            trainer.optimizer.step_back()
         restore_weights(trainer.model, statistics)
         trainer.sums.load_state_dict(sums)
         raise
     trainer.consistent = False
-    trainer.precision.step(trainer.optimizer)
+    if isinstance(trainer.optimizer, SAM):
+        trainer.optimizer.second_step()
+    else:
+        trainer.precision.step(trainer.optimizer)
+
+
+def _at_the_worst_place(trainer: "Trainer", optimizer: SAM, parts: Sequence[Part], statistics: Any) -> float:
+    """Put the gradients at p + e in the place of those at p, where the model is left; their norm."""
+    learnt = copy_buffers(trainer.model)
+    optimizer.first_step()
+    optimizer.zero_grad()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in parts:
+            _backward(trainer, part, statistics, again=True)
+    norm, _ = _norm(trainer, parts, statistics)
+    restore_weights(trainer.model, learnt)
+    return norm
+
+
+def _norm(trainer: "Trainer", parts: Sequence[Part], statistics: Any) -> tuple[float, bool]:
+    """The norm of the gradient, and whether it is too large because of a loss scale; NotFiniteError if it may not."""
+    norm = gradient_norm(trainer.model.parameters())
+    too_large = trainer.precision.too_large(norm)
+    _check(trainer, 0.0 if too_large else norm, f"the norm of the gradient is {norm}", parts, statistics, True)
+    return norm, too_large
 
 
 def cut(inputs: Tensor, targets: Tensor, size: int | None, is_sum: bool = False) -> list[Part]:
@@ -80,8 +110,8 @@ def cut(inputs: Tensor, targets: Tensor, size: int | None, is_sum: bool = False)
     ]
 
 
-def _backward(trainer: "Trainer", part: Part, statistics: Any) -> float:
-    """The loss of a part; its gradients are added to those that are there, its figures to those of the epoch."""
+def _backward(trainer: "Trainer", part: Part, statistics: Any, again: bool = False) -> float:
+    """The loss of a part; its gradients are added to those that are there, its figures to the epoch's unless again."""
     with random.address(trainer.seed, "step", trainer.step, part.number):
         with trainer.precision.computing():
             outputs = trainer.model(part.inputs)
@@ -89,7 +119,8 @@ def _backward(trainer: "Trainer", part: Part, statistics: Any) -> float:
         value = number(loss)
         _check(trainer, value, f"the loss is {value}", [part], statistics, False)
         trainer.precision.scaled(loss if part.share == 1 else loss * part.share).backward()
-    add_up(trainer.sums, value, trainer.loss_fn, outputs, part.targets)
+    if not again:
+        add_up(trainer.sums, value, trainer.loss_fn, outputs, part.targets)
     return value
 
 

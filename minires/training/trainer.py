@@ -22,6 +22,7 @@ from typing import Any
 from minires import random
 from minires.errors import DataError, UsageError
 from minires.io import RunFolder
+from minires.optim import SAM
 from minires.optim.lr_scheduler import ReduceLROnPlateau
 from minires.tensor import Tensor
 from minires.training import state
@@ -34,7 +35,7 @@ from minires.training.events import Events
 from minires.training.history import History
 from minires.training.interrupts import Interrupts, held_back
 from minires.training.metrics import Averages, make_metric
-from minires.training.precision import Precision
+from minires.training.precision import Precision, dtype_name
 from minires.training.progress import Progress
 from minires.training.step import make_step
 from minires.training.weights import copy_weights
@@ -66,6 +67,8 @@ class Trainer:
         eval_loss_fn: Callable[[Any, Any], Tensor] | None = None, progress: bool = True,
         micro_batch_size: int | None = None, amp: Any = None,
     ) -> None:  # fmt: skip
+        if isinstance(optimizer, SAM) and dtype_name(amp) == "float16":
+            raise ValueError("SAM does not go with amp float16: a scaled loss may skip either half of a step")
         if schedule_per not in ("epoch", "step"):
             raise ValueError(f"schedule_per is 'epoch' or 'step', got {schedule_per!r}")
         if isinstance(scheduler, ReduceLROnPlateau) and schedule_per == "step":

@@ -8,11 +8,11 @@ import pytest
 from minires import models, nn, optim
 from minires.errors import UsageError
 from minires.finetune import finetune
-from minires.finetune.estimates import COPIES
+from minires.finetune.optimizer_table import USUAL
 from minires.finetune.optimizers import KINDS, make_optimizer, make_schedule
-from minires.finetune.settings import LEARNING_RATES, OPTIMIZERS, WEIGHT_DECAY, Settings
+from minires.finetune.settings import Settings
 from minires.tensor import Tensor
-from tests.finetune.helpers import make_photos
+from tests.finetune.helpers import make_photos, make_weights
 
 
 def settings(**given):
@@ -20,7 +20,7 @@ def settings(**given):
 
 
 def test_the_tables_name_the_same_optimizers():
-    assert set(OPTIMIZERS) == set(KINDS) == set(WEIGHT_DECAY) == set(COPIES) == {opt for _, opt in LEARNING_RATES}
+    assert set(USUAL) == set(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,17 @@ def test_the_tables_name_the_same_optimizers():
         ("rmsprop", optim.RMSprop, {"momentum": 0.9, "eps": 1e-8}),
         ("lion", optim.Lion, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
         ("lamb", optim.LAMB, {"eps": 1e-6, "weight_decay": 0.02}),
+        ("lars", optim.LARS, {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "eps": 1e-8}),
+        ("adamax", optim.Adamax, {"betas": (0.9, 0.999), "weight_decay": 0.0}),
+        ("adagrad", optim.Adagrad, {"eps": 1e-10}),
+        ("adadelta", optim.Adadelta, {"eps": 1e-6}),
     ],
 )
 def test_every_optimizer_is_made_with_its_own_defaults_and_moves_the_loss_down(opt, kind, facts):
     model = models.resnet20(weights="shapes")
     made = settings(opt=opt)
     optimizer = make_optimizer(model, made)
-    assert type(optimizer) is kind and COPIES[opt] in (1, 2)
+    assert type(optimizer) is kind
     decayed = next(group for group in optimizer.param_groups if group["weight_decay"] == made.weight_decay)
     assert {name: decayed[name] for name in facts} == facts
     assert all(group["weight_decay"] in (0.0, made.weight_decay) for group in optimizer.param_groups)
@@ -54,7 +58,7 @@ def test_every_optimizer_is_made_with_its_own_defaults_and_moves_the_loss_down(o
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     arrays = [value for state in optimizer.state.values() for value in state.values() if np.ndim(value) > 0]
-    assert len(arrays) == COPIES[opt] * len(list(model.parameters()))
+    assert len(arrays) == USUAL[opt].copies * len(list(model.parameters()))
 
 
 def rates(epochs=6, steps=5, **given):
@@ -107,6 +111,9 @@ def test_names_of_torch(torch, ours):
         ({"opt": "sgd", "opt_betas": (0.8, 0.9)}, "--opt-betas is for adam, adamw, .*, not for --opt sgd"),
         ({"opt": "lion", "opt_eps": 1e-4}, "--opt-eps is for .*, not for --opt lion"),
         ({"opt": "rmsprop", "opt_betas": (0.8, 0.9)}, "not for --opt rmsprop"),
+        ({"opt": "adamw", "momentum": 0.8}, "--momentum is for sgd, rmsprop, lars, not for --opt adamw"),
+        ({"sam": 0.05, "device": "cuda", "amp": "float16"}, "--sam does not go with --amp float16"),
+        ({"sam": -1}, "--sam must be at least 0"),
         ({"sched": "restarts"}, "--sched restarts needs --decay-epochs"),
         ({"sched": "exponential", "decay_epochs": 2}, "--decay-epochs does not go with --sched exponential"),
         ({"opt": "lyon"}, "did you mean 'lion'"),
@@ -122,14 +129,21 @@ def test_what_older_runs_have_written_down_is_no_conflict():
     assert Settings(data="d", opt="sgd", opt_betas=(0.9, 0.999), opt_eps=1e-8).check().opt == "sgd"
 
 
-SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("lamb", "poly"), ("radam", "exponential"))]
+SLOW = [pytest.param(opt, more, marks=pytest.mark.slow) for opt, more in (
+    ("lamb", {"sched": "poly"}), ("radam", {"sched": "exponential"}), ("adamax", {"sam": 0.1, "clip_grad": 0.5}),
+    ("adagrad", {}), ("adadelta", {"sched": "linear"}),
+)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("opt", "sched"), [("lion", "restarts"), *SLOW])
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, opt, sched):
+@pytest.mark.parametrize(
+    ("opt", "more"),
+    [("lion", {"sched": "restarts", "decay_epochs": 1}), ("lars", {}),
+     ("sgd", {"sam": 0.05, "grad_accum_steps": 2, "batch_size": 4, "clip_grad": 1.0, "drop_path": 0.2}), *SLOW],
+)  # fmt: skip
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, opt, more):
     make_photos(tmp_path / "photos")
-    given = {"data": str(tmp_path / "photos"), "epochs": 2, "batch_size": 8, "opt": opt, "sched": sched, "workers": 0,
-             **({"decay_epochs": 1} if sched == "restarts" else {})}  # fmt: skip
+    given = {"data": str(tmp_path / "photos"), "weights": str(make_weights(tmp_path / "weights")), "epochs": 2,
+             "batch_size": 8, "opt": opt, "workers": 0, **more}  # fmt: skip
     finetune(**given, output=str(tmp_path / "whole"))
     parts = finetune(**given, output=str(tmp_path / "parts"), max_steps=2)
     assert parts.resumable

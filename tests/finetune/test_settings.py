@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from minires.errors import UsageError
-from minires.finetune.settings import FIELDS, LEARNING_RATES, OPTIMIZERS, RECIPES, Settings, make_settings
+from minires.finetune.optimizer_table import USUAL
+from minires.finetune.settings import FIELDS, RECIPES, Settings, make_settings
 
 
 def test_text_becomes_the_proper_type():
@@ -42,9 +43,9 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 def test_recipes_decide_what_was_left_open():
     for recipe in RECIPES:
-        for opt in OPTIMIZERS:
+        for opt, usual in USUAL.items():
             settings = Settings(data="d", opt=opt).check().resolved(recipe)
-            assert settings.lr == LEARNING_RATES[recipe, opt]
+            assert settings.lr == getattr(usual, recipe)
             assert None not in (settings.weight_decay, settings.norm_weight_decay, settings.epochs, settings.hflip)
     assert Settings(data="d", lr=0.5, epochs=2).check().resolved("train").lr == 0.5
     assert Settings(data="digits").resolved("finetune").hflip == 0.0  # a mirrored 3 is no 3

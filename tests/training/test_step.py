@@ -82,6 +82,75 @@ def test_a_number_that_is_not_finite_in_any_part(row):
     assert trainer.sums.state_dict() == good.sums.state_dict(), "the figures of the first part are taken out again"
 
 
+@pytest.mark.parametrize("size", [None, 4])
+def test_sam_in_a_trainer_is_its_loop_by_hand(size):
+    """Dropout draws the same twice, batch norm's running statistics and the figures are those of the first pass."""
+
+    def make():
+        with mr.random.address(3, "model"):
+            return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.4), nn.Linear(8, 3)).double()
+
+    def sam(model):
+        return optim.SAM(model.parameters(), optim.SGD, rho=0.3, lr=0.2, momentum=0.9)
+
+    model, loss_fn = make(), nn.CrossEntropyLoss()
+    trainer = Trainer(model, sam(model), loss_fn, clip_grad=0.5, micro_batch_size=size, seed=7, progress=False)
+    trainer.fit(loader(), epochs=1)
+    other = make().train()
+    optimizer, losses = sam(other), []
+    for step, (inputs, targets) in enumerate(loader()):
+        parts = cut(inputs, targets, size)
+
+        def gradients(parts=parts, step=step):
+            optimizer.zero_grad()
+            total = 0.0
+            for part in parts:
+                with mr.random.address(7, "step", step, part.number):
+                    loss = loss_fn(other(part.inputs), part.targets) * part.share
+                loss.backward()
+                total += loss.item()
+            return total
+
+        losses.append((gradients(), len(inputs)))
+        learnt = {name: buffer.array.copy() for name, buffer in other.named_buffers()}
+        optimizer.first_step()
+        gradients()
+        for name, buffer in other.named_buffers():
+            buffer.array[...] = learnt[name]
+        nn.utils.clip_grad_norm_(list(other.parameters()), 0.5)
+        optimizer.second_step()
+    expected = {name: tensor.array for name, tensor in other.state_dict().items()}
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_allclose(tensor.array, expected[name], rtol=1e-12, atol=1e-14, err_msg=name)
+    mean = sum(loss * count for loss, count in losses) / 23
+    assert trainer.history.rows[0]["loss"] == pytest.approx(mean, rel=1e-12)
+    assert trainer.step == len(losses) == optimizer.steps_seen
+
+
+def test_sam_stands_at_the_weights_again_when_the_second_pass_fails():
+    trainer = trainer_of(4)
+    trainer.optimizer = optim.SAM(trainer.model.parameters(), optim.SGD, rho=0.3, lr=0.2)
+    calls, plain = [], trainer.loss_fn
+
+    def fails(outputs, targets):
+        calls.append(1)
+        if len(calls) == 5:  # the second part of the second pass: three parts a batch
+            raise MemoryError
+        return plain(outputs, targets)
+
+    trainer.loss_fn = fails
+    before = weights(trainer)
+    with pytest.raises(MemoryError):
+        trainer.fit(loader(), epochs=1)
+    assert trainer.consistent and all(np.array_equal(weights(trainer)[name], array) for name, array in before.items())
+    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
+    trainer.loss_fn = plain
+    trainer.fit(loader(), epochs=1)
+    assert trainer.optimizer.steps_seen == 3
+    with pytest.raises(ValueError, match="SAM does not go with amp float16"):
+        Trainer(trainer.model, trainer.optimizer, plain, amp="float16")
+
+
 def test_validation_every_other_epoch():
     trainer = trainer_of(None)
     trainer.fit(loader(), loader(9, 4), epochs=5, val_interval=2)
