@@ -81,10 +81,10 @@ def try_out(job: "Job") -> Trial:
             number(eval_loss_fn(*_forward(job, next(iter(Batches(val, 0))))))
     assert settings.epochs is not None
     steps = settings.epochs * len(train)
-    passes = 2 if settings.sam else 1
+    computing = (done - loaded) * (2 if settings.sam else 1)
     return Trial(
         job.command, len(inputs), loss, norm, round(loaded - began, 4), round(done - loaded, 4), steps,
-        round(steps * (loaded - began + passes * (done - loaded)), 1), None if job.memory is None else job.memory.to_dict(),
+        round(steps * (loaded - began + computing), 1), None if job.memory is None else job.memory.to_dict(),
         sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad),
     )  # fmt: skip
 
