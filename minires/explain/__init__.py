@@ -13,12 +13,12 @@ from minires.explain.classes import class_report, confusion_matrix, most_confuse
 from minires.explain.embedding import principal_components
 from minires.explain.flow import LayerFlow, signal_chart, signal_flow
 from minires.explain.intervals import classification_intervals, regression_intervals, wilson
-from minires.explain.labels import Suspect, label_errors, near_duplicates
+from minires.explain.labels import Suspect, label_errors, near_duplicates, thumbnails
 from minires.explain.retrieval import nearest, retrieval_figures
 
 __all__ = [
     "Calibration", "LayerFlow", "Suspect", "calibration", "class_report", "classification_intervals",
     "confusion_matrix", "enlarge", "grad_cam", "guided_gradients", "label_errors", "most_confused", "near_duplicates",
     "nearest", "occlusion", "principal_components", "regression_intervals", "retrieval_figures", "signal_chart",
-    "signal_flow", "temperature", "wilson",
+    "signal_flow", "temperature", "thumbnails", "wilson",
 ]  # fmt: skip

@@ -5,9 +5,10 @@ the model gives it on pictures labelled so. A picture labelled i is counted as a
 j's threshold; of several such j, the most probable one. Those with j other than i are suspects; they are sorted by
 p(j) - p(i). The probabilities must be of pictures that the model was not trained on: it may know the others by heart.
 
-Near duplicates, by the direction of the features that the head is given: two pictures whose features point the same way
-(cosine at least 0.99, say) are one motif, scaled, compressed or slightly cropped. Across splits such a pair means that
-the test figures are too good.
+Near duplicates: two pictures that are alike as small as a stamp are one picture, scaled or compressed; of pictures that
+are less alike so, those whose features (what the head is given) point the same way are one motif, moved or slightly
+cropped. Features alone do not do: the longer a model is trained, the more all pictures of a class have the same ones.
+Across splits such a pair means that the test figures are too good.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = 0.995  # smallest cosine of a near duplicate
+ALIKE = 0.995  # smallest cosine of the features of a near duplicate
+SAME, SIMILAR = 0.98, 0.8  # smallest cosine of thumbnails: enough by itself; enough where features are alike, too
+SIDE = 16  # of a thumbnail
 _ROWS = 512  # rows of the matrix of cosines in memory at a time
 
 
@@ -44,21 +47,48 @@ def label_errors(probabilities: Any, labels: Any) -> list[Suspect]:
     return sorted(suspects, key=lambda one: (-one.margin, one.index))
 
 
-def near_duplicates(features: Any, alike: float = ALIKE) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, cosine) with i < j whose features (N, F) point the same way, the most alike first.
+def near_duplicates(
+    features: Any, alike: float = ALIKE, thumbnails: Any = None
+) -> list[tuple[int, int, float]]:  # fmt: skip
+    """Pairs (i, j, cosine) with i < j of pictures that are the same or nearly so, the most alike first.
 
-    The mean of all features is taken away first: what every picture shares makes none of them alike.
+    features (N, F): those that point the same way, by `alike` at least. The mean of all features is taken away first:
+    what every picture shares makes none of them alike. With the pictures' `thumbnails` (N, M), a pair must be similar
+    in these, too (0.8), or in these alone nearly the same (0.98); the cosine told is that of the thumbnails. Where
+    both are of one colour all over, the features decide.
     """
     features = np.asarray(features, np.float64)
     if len(features) < 2:
         return []
-    centred = features - features.mean(axis=0)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    directions = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+    directions = _directions(features - features.mean(axis=0))
+    stamps = None if thumbnails is None else _directions(np.asarray(thumbnails, np.float64))
+    flat = None if stamps is None else ~stamps.any(axis=1)
     pairs = []
     for start in range(0, len(directions), _ROWS):
-        cosines = directions[start : start + _ROWS] @ directions.T
-        for row, column in np.argwhere(cosines >= alike):
+        rows = slice(start, start + _ROWS)
+        told = directions[rows] @ directions.T
+        near = told >= alike
+        if stamps is not None:
+            told = np.where(np.outer(flat[rows], flat), told, stamps[rows] @ stamps.T)
+            near = (near & (told >= SIMILAR)) | (told >= SAME)
+        for row, column in np.argwhere(near):
             if start + row < column:
-                pairs.append((int(start + row), int(column), float(min(cosines[row, column], 1.0))))
+                pairs.append((int(start + row), int(column), float(min(told[row, column], 1.0))))
     return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))
+
+
+def thumbnails(images: Any, side: int = SIDE) -> np.ndarray:
+    """Pictures (N, C, H, W) as small as stamps: (N, C * side * side) means of areas, without each channel's mean."""
+    small = np.asarray(images, np.float64)
+    for axis in (2, 3):
+        edges = np.linspace(0, small.shape[axis], min(side, small.shape[axis]) + 1).astype(int)
+        shape = [-1 if place == axis else 1 for place in range(4)]
+        small = np.add.reduceat(small, edges[:-1], axis=axis) / np.diff(edges).reshape(shape)
+    small -= small.mean(axis=(2, 3), keepdims=True)
+    return np.round(small, 9).reshape(len(small), -1)  # rounded: one colour all over is nothing but zeros
+
+
+def _directions(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, F) of length 1; those without a length stay zero."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)

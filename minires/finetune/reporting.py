@@ -20,7 +20,7 @@ from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import confusion_matrix
 from minires.explain.embedding import principal_components
 from minires.explain.flow import signal_flow
-from minires.explain.labels import label_errors, near_duplicates
+from minires.explain.labels import label_errors, near_duplicates, thumbnails
 from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model
@@ -69,13 +69,14 @@ class Material:
 class Outputs:
     """A split, or a part of it, through the model: the data set, scores (N, K), targets (N,).
 
-    features: (M, F), of the pictures at the places `kept` (M,): of a large data set not all.
+    features (M, F) and thumbnails (M, T), of the pictures at the places `kept` (M,): of a large data set not all.
     """
 
     dataset: Any
     scores: np.ndarray
     targets: np.ndarray
     features: np.ndarray
+    thumbnails: np.ndarray
     kept: np.ndarray
 
 
@@ -156,10 +157,9 @@ def run_split(material: Material, dataset: Any) -> Outputs:
     for images, targets in DataLoader(plain, size, **workers):
         scores, features = forward_with_features(material.model, images)
         own = kept[(kept >= done) & (kept < done + len(scores))] - done
-        rows.append((scores, np.asarray(targets.numpy()), features[own]))
+        rows.append((scores, np.asarray(targets.numpy()), features[own], thumbnails(images.numpy()[own])))
         done += len(scores)
-    scores, targets, features = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Outputs(plain, scores, targets, features, kept)
+    return Outputs(plain, *(np.concatenate(column) for column in zip(*rows, strict=True)), kept)
 
 
 def augmented(material: Material) -> list[Sample]:
@@ -225,13 +225,15 @@ def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]
                  for one in label_errors(material.kind.values(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
     every = [(name, part.dataset, index) for name, part in found.items() for index in part.kept.tolist()]
     targets = np.concatenate([part.targets[part.kept] for part in found.values()])
-    pairs = near_duplicates(np.concatenate([part.features for part in found.values()]))
+    features, small = (np.concatenate([getattr(part, name) for part in found.values()])
+                       for name in ("features", "thumbnails"))  # fmt: skip
+    pairs = near_duplicates(features, thumbnails=small)
     for first, second, alike in pairs[:MOST_REVIEWED]:
         (one_split, one, i), (other_split, other, j) = every[first], every[second]
         where = "" if one_split == other_split else f", across {one_split} and {other_split}"
         labels = "" if targets[first] == targets[second] else ", with another label"
         rows.append(Review(name_of(one, i), material.classes[targets[first]], name_of(other, j),
-                           f"duplicate: features alike to {alike:.4f}{where}{labels}"))  # fmt: skip
+                           f"duplicate: pictures alike to {alike:.4f}{where}{labels}"))  # fmt: skip
     return rows
 
 

@@ -7,7 +7,7 @@ from sklearn import decomposition, metrics
 from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import class_report, confusion_matrix, most_confused
 from minires.explain.embedding import principal_components
-from minires.explain.labels import label_errors, near_duplicates
+from minires.explain.labels import label_errors, near_duplicates, thumbnails
 from minires.finetune.inference import softmax
 
 RNG = np.random.default_rng(4)
@@ -94,6 +94,24 @@ def test_near_duplicates():
     pairs = near_duplicates(features, 0.99)
     assert [pair[:2] for pair in pairs] == [(4, 10), (3, 599)]
     assert near_duplicates(features[:1]) == [] and near_duplicates(np.ones((3, 2))) == []
+
+
+def test_duplicates_are_alike_in_the_pictures_too():
+    pictures = RNG.random(size=(40, 3, 33, 50))
+    pictures[7] = pictures[3] * 0.8 + 0.1  # paler
+    pictures[9] = np.roll(pictures[4], 1, axis=2)  # moved by a pixel
+    features = RNG.normal(size=(40, 16))
+    features[9], features[20] = features[4], features[30]  # 20 and 30: of one class, and two pictures
+    small = thumbnails(pictures)
+    assert small.shape == (40, 3 * 16 * 16) and abs(small.reshape(40, 3, -1).mean(2)).max() < 1e-9
+    blocks = pictures[:, :, :32, :48].reshape(40, 3, 16, 2, 16, 3).mean(axis=(3, 5)).reshape(40, 3, 256)
+    expected = blocks - blocks.mean(axis=2, keepdims=True)
+    assert np.allclose(thumbnails(pictures[:, :, :32, :48]).reshape(40, 3, 256), expected)
+    smooth = thumbnails(pictures.repeat(9, axis=2).repeat(9, axis=3))
+    pairs = near_duplicates(features, 0.99, smooth)
+    assert [pair[:2] for pair in pairs] == [(3, 7)] and pairs[0][2] == pytest.approx(1)
+    small[9] = small[4] + RNG.normal(size=768) * 0.3 * small[4].std()  # similar, not the same
+    assert [pair[:2] for pair in near_duplicates(features, 0.99, small)] == [(3, 7), (4, 9)]
 
 
 def test_principal_components_are_scikit_learns():
