@@ -1,6 +1,7 @@
 """Switches of what computes, with torch.backends' names: `minires.backends.cpu.benchmark`.
 
-`mr.backends.cpu.benchmark = True`: try which algorithm is the fastest for each convolution, and remember it.
+`mr.backends.cpu.benchmark = True`, `mr.backends.cudnn.benchmark = True`: try which algorithm is the fastest for each
+convolution, on the CPU or on a GPU, and remember it.
 `mr.backends.cuda.matmul.allow_tf32`, `mr.backends.cudnn.allow_tf32`: whether float32 may lose 13 bits on a GPU.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 from minires.io import environment, files
 from minires.io.download import cache_folder
 from minires.kernels.cpu import autotune
+from minires.kernels.cuda import autotune as gpu_autotune
 from minires.kernels.cuda import switches
 from minires.version import __version__
 
@@ -33,22 +35,24 @@ class CpuBackend:
 
     @benchmark.setter
     def benchmark(self, wanted: bool) -> None:
-        if not isinstance(wanted, bool):
-            raise TypeError(f"benchmark must be True or False, got {wanted!r}")
-        if wanted and not self._benchmark:
+        if _flag("benchmark", wanted) and not self._benchmark:
             path, choices = self.file(), self.remembered()
-            autotune.switch_on(choices, lambda: _save(path, choices))
+            autotune.switch_on(choices, lambda: _save(path, _machine(), choices))
         elif not wanted:
             autotune.switch_off()
         self._benchmark = wanted
 
     def file(self) -> str:
         """Where the choices are kept: one file for all machines that share the cache folder."""
-        return f"{cache_folder()}/autotune.json"
+        return _file()
 
     def remembered(self) -> dict[str, str]:
         """The choices that were made on this machine with these versions; a file that is damaged counts as none."""
         return dict(_load(self.file()).get(_machine(), {}))
+
+
+def _file() -> str:
+    return f"{cache_folder()}/autotune.json"
 
 
 def _machine() -> str:
@@ -68,16 +72,25 @@ def _load(path: str) -> dict[str, Any]:
         return {}
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not all(isinstance(choices, dict) for choices in found.values()):
+    if not (
+        isinstance(found, dict)
+        and all(isinstance(choices, dict) for choices in found.values())
+        and all(isinstance(choice, str) for choices in found.values() for choice in choices.values())
+    ):
         warnings.warn(f"{path} is damaged: the fastest algorithms are looked for anew", stacklevel=4)
         return {}
     return found
 
 
-def _save(path: str, choices: dict[str, str]) -> None:
-    """Write this machine's choices beside those of others."""
-    files.make_folder(cache_folder())
-    files.write_atomic(path, json.dumps({**_load(path), _machine(): choices}, indent=1, sort_keys=True) + "\n")
+def _save(path: str, machine: str, choices: dict[str, str]) -> None:
+    """Write a machine's choices beside those of others, and of other processes on it; a warning where that fails."""
+    try:
+        found = _load(path)
+        merged = {**found, machine: {**found.get(machine, {}), **choices}}
+        files.make_folder(cache_folder())
+        files.write_atomic(path, json.dumps(merged, indent=1, sort_keys=True) + "\n")
+    except files.FileAccessError as error:  # the convolution that was tried can be computed all the same
+        warnings.warn(f"which algorithms are the fastest is not kept: {error}", stacklevel=4)
 
 
 class MatmulSwitches:
@@ -104,7 +117,52 @@ class CudnnBackend:
     """How convolutions are computed on a GPU. Named as PyTorch's, though the kernels are our own and no cuDNN.
 
     allow_tf32 (default True): whether convolutions of float32 may round their operands to tf32.
+    benchmark (default False): while it is True, the first convolution of each shape is computed in all ways that there
+    are (tile sizes, instructions, cuBLAS for 1 x 1 windows), and the fastest is used from then on, by later processes
+    on the same kind of GPU, too: choices are kept beside those of `backends.cpu.benchmark`, in the file that
+    `backends.cpu.file()` names. Nothing is timed while a CUDA graph is captured. May be set without a GPU.
+    deterministic (default False): while it is True, rules of thumb choose whatever `benchmark` says and whatever is
+    remembered, the same on every GPU. Each single way gives the same bits each time; no choice of ways does.
+    trials: what was chosen since the process began (or since `trials.clear()`), by layer: each way's milliseconds, and
+    why a way is not used.
+
+        mr.backends.cudnn.benchmark = True
+        model(images)
+        for layer, trial in mr.backends.cudnn.trials.items():
+            print(layer, trial.chosen, trial.milliseconds)
     """
+
+    trials = gpu_autotune.trials
+
+    def __init__(self) -> None:
+        self._benchmark = False
+
+    @property
+    def benchmark(self) -> bool:
+        """Whether ways are chosen by timing."""
+        return self._benchmark
+
+    @benchmark.setter
+    def benchmark(self, wanted: bool) -> None:
+        if _flag("benchmark", wanted) and not self._benchmark:
+            path = _file()
+            found = _load(path)
+            gpu_autotune.switch_on(
+                lambda machine: dict(found.get(machine, {})),
+                lambda machine, choices: _save(path, machine, choices),
+            )
+        elif not wanted:
+            gpu_autotune.switch_off()
+        self._benchmark = wanted
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether rules of thumb choose, and nothing else."""
+        return gpu_autotune.deterministic
+
+    @deterministic.setter
+    def deterministic(self, wanted: bool) -> None:
+        gpu_autotune.deterministic = _flag("deterministic", wanted)
 
     @property
     def allow_tf32(self) -> bool:

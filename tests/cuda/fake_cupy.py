@@ -6,6 +6,7 @@ nothing becomes a NumPy array unasked, reductions give arrays without axes, and 
 """
 
 import contextlib
+import pathlib
 import types
 import weakref
 
@@ -323,7 +324,7 @@ class Pool:
 
 class Device:
     compute_capability = "90"
-    attributes = {"MaxSharedMemoryPerBlockOptin": 232448}  # noqa: RUF012
+    attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "L2CacheSize": 1 << 10}  # noqa: RUF012
     mem_info = (70 << 30, 80 << 30)
 
     def __init__(self, number=0):
@@ -337,10 +338,20 @@ class Device:
         pass
 
 
+class Nvrtc:
+    """Gives what it was told to compile as "machine code"."""
+
+    createProgram, compileProgram = staticmethod(lambda *told: {}), staticmethod(lambda program, options: None)  # noqa: N815
+    addNameExpression = staticmethod(dict.setdefault)  # noqa: N815
+    getLoweredName = staticmethod(lambda program, name: name)  # noqa: N815
+    getCUBIN = staticmethod(lambda program: "\n".join(program).encode())  # noqa: N815
+    destroyProgram = staticmethod(dict.clear)  # noqa: N815
+
+
 class Module:
     """The module itself: NumPy's functions, lifted, but for those that CuPy lacks."""
 
-    __name__ = "cupy"
+    __name__, __version__ = "cupy", "stand-in"
     ndarray, dtype = ndarray, np.dtype
 
     def __init__(self):
@@ -349,12 +360,13 @@ class Module:
         properties = {"name": b"stand-in", "totalGlobalMem": 80 << 30, "multiProcessorCount": 132, "major": 9,
                       "minor": 0}  # fmt: skip
         runtime = types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, setDevice=lambda number: None,
-                                        getDeviceProperties=lambda number: properties)  # fmt: skip
+                                        getDeviceProperties=lambda number: properties,
+                                        runtimeGetVersion=lambda: 12090)  # fmt: skip
         stream = Stream(null=True)
         self.cuda = types.SimpleNamespace(
             is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, runtime=runtime,
             get_current_stream=lambda: stream, MemoryPool=Pool, using_allocator=contextlib.nullcontext,
-            get_elapsed_time=lambda first, last: 1.0,
+            get_elapsed_time=lambda first, last: 1.0, nvrtc=Nvrtc,
         )  # fmt: skip
         windows = lifted(np.lib.stride_tricks.sliding_window_view)
         self.compute_types, self.linalg = [], Linalg()
@@ -374,7 +386,11 @@ class Module:
         return found if isinstance(found, type) or not callable(found) else lifted(found)
 
     @staticmethod
-    def RawModule(code, options, name_expressions):
+    def RawModule(code="", options=(), name_expressions=(), path=None):
+        if path is not None:
+            names = pathlib.Path(path).read_text().split("\n")
+            return types.SimpleNamespace(compile=lambda: None,
+                                         get_function=lambda name: Function(names[names.index(name)]))  # fmt: skip
         assert "__global__" in code
         return types.SimpleNamespace(get_function=lambda name: Function(name_expressions[name_expressions.index(name)]))
 

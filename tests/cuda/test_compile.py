@@ -56,10 +56,12 @@ def test_the_table_has_every_instance():
 
 def test_machine_code_for_one_architecture():
     """What the loader makes of a file that has instructions of Hopper alone."""
+    import cupy
+
     from minires.kernels.cuda import loader
 
     names = loader.expressions("conv_wgmma.cu", 90)[:1]
-    code, functions = loader.machine_code("conv_wgmma.cu", names, "90a")
+    code, functions = loader.machine_code(cupy, "conv_wgmma.cu", names, "90a")
     assert code[:4] == b"\x7fELF" and "pack_weights" in functions[names[0]]
     assert loader.expressions("conv_wgmma.cu", 80) == loader.expressions("conv_wgmma.cu", 100) == []
 

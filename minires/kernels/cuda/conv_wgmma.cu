@@ -26,8 +26,8 @@
 // Bytes: as conv_mma.cu; packing reads and writes the weights once more.
 // Fused (forward): bias, scale and shift, residual, ReLU, and each channel's mean and squared deviations.
 //
-// Never run on a GPU, and not timed: it computes only where a caller of convs.py asks for it by name (`way`). Compute
-// capability 9.0 alone.
+// Never run on a GPU, and not timed: it computes only where a caller of convs.py asks for it by name (`way`), as the
+// autotuner does where it was the fastest. Compute capability 9.0 alone.
 #include "conv_geometry.cuh"
 #include "instructions.cuh"
 #include "hopper.cuh"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minires.backend import array_module
-from minires.kernels.cuda import launch, norms
+from minires.kernels.cuda import launch, norms, switches
 from minires.kernels.cuda.types import BYTES, FLOAT, Array, Run, cpp_type, vector_of
 from minires.kernels.shapes import Pair, convolution_sizes
 
@@ -96,7 +96,7 @@ def ways(work: str, x: Array, layer: Layer, exact: bool, capability: int, plain:
     """What can compute the "forward", "input_gradient" or "weight_gradient" of a layer, for the autotuner to time.
 
     plain: nothing is done to y behind the product. Empty where there is no choice: exact or depthwise layers of more
-    than 1 x 1 have one kernel each.
+    than 1 x 1 have one kernel each. NumPy's bfloat16 carried as uint16 has no matrix product.
     """
     found: list[str] = []
     if use_tensor_cores(x, layer, exact) and not layer.is_depthwise:
@@ -105,21 +105,24 @@ def ways(work: str, x: Array, layer: Layer, exact: bool, capability: int, plain:
             found += WARPGROUPS
     elif not layer.is_depthwise:
         found.append("direct")
-    if layer.is_pointwise and layer.groups == 1 and plain and cpp_type(x) in ("float", "__half"):
+    if layer.is_pointwise and layer.groups == 1 and plain and x.dtype.kind != "u":
         found.append("cublas")
     return tuple(found) if len(found) > 1 else ()
 
 
-def product(a: Array, b: Array) -> Array:
-    """The matrix product by the array's own library: cuBLAS for CuPy's."""
-    return array_module(a).ascontiguousarray(array_module(a).matmul(a, b))
+def product(a: Array, b: Array, exact: bool) -> Array:
+    """The matrix product by the array's own library: cuBLAS for CuPy's, with tf32 for float32 unless it is `exact`."""
+    library = array_module(a)
+    if a.dtype == FLOAT and library is not np:
+        switches.tell_cupy(library, not exact)
+    return library.ascontiguousarray(library.matmul(a, b))
 
 
 def matrix_forward(
-    run: Run, x: Array, weight: Array, layer: Layer, wants_sums: bool
+    run: Run, x: Array, weight: Array, layer: Layer, exact: bool, wants_sums: bool
 ) -> tuple[Array, Array | None, int]:  # fmt: skip
     """`forward` of a 1 x 1 layer by cuBLAS; the sums by a reading of y."""
-    y = product(x.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1).transpose())
+    y = product(x.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1).transpose(), exact)
     partial, rows = norms.partial_statistics(run, y) if wants_sums else (None, 0)
     return y.reshape(layer.y_shape), partial, rows
 
@@ -162,7 +165,7 @@ def forward(
         instance = f"{cpp_type(x)}, {vector_of(x, layer.x_shape[3])}"
         return run("conv_depthwise_forward", instance, given, outputs)["y"], None, 0
     if way == "cublas":
-        return matrix_forward(run, x, weight, layer, wants_sums)
+        return matrix_forward(run, x, weight, layer, exact, wants_sums)
     if way in WARPGROUPS:
         given["packed"] = packed_weight(run, weight, layer, way, gradient=False)
         name, instance, tile_rows = "conv_wgmma_forward", f"{cpp_type(x)}, {WARPGROUPS[way]}", launch.HOPPER_ROWS
@@ -184,7 +187,8 @@ def input_gradient(
 ) -> Array:
     """dx, of the input's shape. way: as for `forward`."""
     if way == "cublas":
-        return product(grad.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1)).reshape(layer.x_shape)
+        rows, columns = grad.reshape(layer.pixels, -1), weight.reshape(layer.weight_shape[0], -1)
+        return product(rows, columns, exact).reshape(layer.x_shape)
     given = {"grad": grad, "weight": weight, **layer.numbers()}
     outputs = {"dx": (layer.x_shape, grad.dtype)}
     if layer.is_depthwise:
@@ -212,7 +216,7 @@ def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool =
     """dweight, of the weight's shape and type. way: as for `forward`, but no warpgroups'."""
     if way == "cublas":
         rows = layer.pixels
-        return product(grad.reshape(rows, -1).transpose(), x.reshape(rows, -1)).reshape(layer.weight_shape)
+        return product(grad.reshape(rows, -1).transpose(), x.reshape(rows, -1), exact).reshape(layer.weight_shape)
     given = {"grad": grad, "x": x, **layer.numbers()}
     depth, breadth = given["depth"], given["breadth"]
     if layer.is_depthwise:

@@ -66,17 +66,16 @@ def module(file: str, device: int) -> Any:
     if not names:
         raise RuntimeError(f"the kernels of {file} need a newer GPU than compute capability {capability / 10}")
     if any(kernel.file == file and kernel.only for kernel in table.KERNELS.values()):
-        return SpecificModule(cupy, *machine_code(file, names, f"{capability}a"))
+        return SpecificModule(cupy, *machine_code(cupy, file, names, f"{capability}a"))
     return cupy.RawModule(code=source.expanded(file), options=options(), name_expressions=names)
 
 
-def machine_code(file: str, names: list[str], architecture: str) -> tuple[bytes, dict[str, str]]:
+def machine_code(cupy: Any, file: str, names: list[str], architecture: str) -> tuple[bytes, dict[str, str]]:
     """(cubin, its function of each name) for one architecture such as "90a", whose instructions no other GPU has.
 
     RawModule cannot do this: it always compiles for "90".
     """
-    from cupy.cuda import nvrtc
-
+    nvrtc = cupy.cuda.nvrtc
     program = nvrtc.createProgram(source.expanded(file), file, (), ())
     try:
         for name in names:

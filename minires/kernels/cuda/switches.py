@@ -10,12 +10,12 @@ products = False  # torch.backends.cuda.matmul.allow_tf32
 _in_force: bool | None = None  # what CuPy was told last; None: nothing yet
 
 
-def tell_cupy(cupy: Any) -> None:
-    """Before a product of float32 matrices: let cuBLAS use tf32, or not, as `products` says now."""
+def tell_cupy(cupy: Any, allowed: bool) -> None:
+    """Before a product of float32 matrices: let cuBLAS use tf32, or not."""
     global _in_force
-    if _in_force is products or (_in_force is None and not products):
+    if _in_force is allowed or (_in_force is None and not allowed):
         return
     linalg = cupy._core._routines_linalg
-    kind = linalg.COMPUTE_TYPE_TF32 if products else linalg.COMPUTE_TYPE_DEFAULT
+    kind = linalg.COMPUTE_TYPE_TF32 if allowed else linalg.COMPUTE_TYPE_DEFAULT
     linalg.set_compute_type(cupy.dtype("float32"), kind)
-    _in_force = products
+    _in_force = allowed

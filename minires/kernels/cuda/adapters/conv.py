@@ -4,10 +4,11 @@ float16 goes to the tensor cores where there are any and the channels allow it; 
 `minires.backends.cudnn.allow_tf32` is True (the default, as in PyTorch), which allows tf32: 10 bits of fraction.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from minires import backend
-from minires.kernels.cuda import convs, switches
+from minires.kernels.cuda import autotune, convs, switches
 from minires.kernels.cuda.adapters.arrays import check, last, new, run, second, single
 from minires.kernels.cuda.convs import Layer
 from minires.kernels.cuda.loader import compute_capability
@@ -34,6 +35,20 @@ def is_empty(layer: Layer) -> bool:
     return 0 in (*layer.x_shape, *layer.weight_shape, *layer.out)
 
 
+def forward(
+    x: Array, weight: Array, layer: Layer, epilogue: Mapping[str, Any], wants_sums: bool = False
+) -> tuple[Array, Array | None, int]:  # fmt: skip
+    """`convs.forward` for arrays with channels last, in the fastest way that is known."""
+    exact = is_exact(x)
+    fused = [name for name, value in epilogue.items() if value is not None and value is not False]
+
+    def compute(way: str | None) -> tuple[Array, Array | None, int]:
+        return convs.forward(run, x, weight, layer, epilogue, exact, wants_sums, way)
+
+    also = "+".join([*fused, *(["sums"] if wants_sums else [])])
+    return compute(autotune.fastest("forward", x, layer, exact, lambda way: compute(way)[0], also))
+
+
 def conv2d_act_forward(
     x: Array,
     weight: Array,
@@ -54,9 +69,8 @@ def conv2d_act_forward(
         y = y if residual is None else y + residual
         return y.clip(0, None) if relu else y
     epilogue = {"bias": single(bias), "residual": None if residual is None else last(residual.astype(x.dtype)),
-                "relu": int(relu)}  # fmt: skip
-    weight = weight.astype(x.dtype, copy=False)
-    return second(convs.forward(run, last(x), last(weight), layer, epilogue, is_exact(x))[0])
+                "relu": relu}  # fmt: skip
+    return second(forward(last(x), last(weight.astype(x.dtype, copy=False)), layer, epilogue)[0])
 
 
 def conv2d_forward(
@@ -86,8 +100,12 @@ def conv2d_input_gradient(
     layer = layer_of(input_shape, weight.shape, stride, padding, dilation, groups)
     if is_empty(layer):
         return second(new(layer.x_shape, grad.dtype))
-    weight = weight.astype(grad.dtype, copy=False)
-    return second(convs.input_gradient(run, last(grad), last(weight), layer, is_exact(grad)))
+    rows, filters, exact = last(grad), last(weight.astype(grad.dtype, copy=False)), is_exact(grad)
+
+    def compute(way: str | None) -> Array:
+        return convs.input_gradient(run, rows, filters, layer, exact, way)
+
+    return second(compute(autotune.fastest("input_gradient", grad, layer, exact, compute)))
 
 
 def conv2d_weight_gradient(
@@ -104,8 +122,12 @@ def conv2d_weight_gradient(
     layer = layer_of(x.shape, weight_shape, stride, padding, dilation, groups)
     if is_empty(layer):
         return second(new(layer.weight_shape, grad.dtype))
-    x = x.astype(grad.dtype, copy=False)
-    return second(convs.weight_gradient(run, last(grad), last(x), layer, is_exact(grad)))
+    rows, images, exact = last(grad), last(x.astype(grad.dtype, copy=False)), is_exact(grad)
+
+    def compute(way: str | None) -> Array:
+        return convs.weight_gradient(run, rows, images, layer, exact, way)
+
+    return second(compute(autotune.fastest("weight_gradient", grad, layer, exact, compute)))
 
 
 def conv2d_gradients(

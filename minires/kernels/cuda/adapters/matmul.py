@@ -11,5 +11,5 @@ def matmul(a: Array, b: Array) -> Array:
     """As the reference, in the operands' own type; float32 as tf32 where `backends.cuda.matmul.allow_tf32` says so."""
     cupy = array_module(a)
     if a.dtype == float32:
-        switches.tell_cupy(cupy)
+        switches.tell_cupy(cupy, switches.products)
     return cupy.matmul(a, b)

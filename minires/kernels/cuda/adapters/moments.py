@@ -11,7 +11,7 @@ taken: its mean may differ from theirs by 2^-11 max|y|.
 """
 
 from minires import backend
-from minires.kernels.cuda import convs, norms
+from minires.kernels.cuda import norms
 from minires.kernels.cuda.adapters import conv, norm
 from minires.kernels.cuda.adapters.arrays import check, last, new, run, second, single
 from minires.kernels.cuda.types import Array
@@ -38,9 +38,7 @@ def conv2d_moments_forward(
         nothing = new((y.shape[1],), backend.float32, float("nan"))
         return (y, nothing, nothing) if y.size == 0 else (y, wide.mean(axis=(0, 2, 3)), wide.var(axis=(0, 2, 3)))
     weight = weight.astype(x.dtype, copy=False)
-    y, sums, rows = convs.forward(
-        run, last(x), last(weight), layer, {"bias": single(bias)}, conv.is_exact(x), wants_sums=True
-    )
+    y, sums, rows = conv.forward(last(x), last(weight), layer, {"bias": single(bias)}, wants_sums=True)
     if sums is None:  # depthwise: its blocks have no tile of one channel
         mean, variance, _ = norms.batch_norm_statistics(run, y.reshape(-1, y.shape[3]), 0.0)
     else:
