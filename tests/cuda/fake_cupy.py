@@ -2,10 +2,12 @@
 
 It is as strict as CuPy where minires could go wrong without one: arrays of NumPy and of the stand-in do not mix,
 nothing becomes a NumPy array unasked, reductions give arrays without axes, and what CuPy lacks is missing here as well
-(read off CuPy 14). It is no proof that the real one agrees; that is what `pytest -m gpu` is for.
+(read off CuPy 14). It is no proof that the real one agrees; that is what `pytest -m gpu` is for. Devices and streams
+are in fake_streams.py: an array is used on the device that holds it, and only when it is ready.
 """
 
 import contextlib
+import functools
 import pathlib
 import types
 import weakref
@@ -14,7 +16,8 @@ import numpy as np
 
 from minires.backend import in_memory_order, memory_owner
 from minires.kernels.cuda import table
-from tests.cuda import harness
+from tests.cuda import fake_streams, harness
+from tests.cuda.fake_streams import ORDER, Device, Event, Memory, Stream
 
 MISSING = {"errstate", "block", "insert", "einsum_path", "geomspace", "nditer", "ndenumerate", "memmap", "spacing",
            "histogram_bin_edges", "vecdot", "unstack", "nanpercentile", "nanquantile", "isnat", "seterr"}  # fmt: skip
@@ -34,14 +37,15 @@ def narrowed(result, *operands):
     return result.astype(operands[0].dtype) if narrow else result
 
 
-def unwrapped(value):
-    """NumPy's value of an argument; TypeError for an array of NumPy, as CuPy says."""
+def unwrapped(value, seen=()):
+    """NumPy's value of an argument, whose arrays are appended to `seen`; TypeError for an array of NumPy, as CuPy says."""
     if isinstance(value, ndarray):
+        seen.append(value)
         return value.held
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, list | tuple):
-        return type(value)(map(unwrapped, value))
+        return type(value)([unwrapped(part, seen) for part in value])
     return value
 
 
@@ -53,17 +57,42 @@ def wrapped(value):
     return list(map(wrapped, value)) if isinstance(value, list) else value
 
 
-def lifted(function):
-    """A function of NumPy for arrays of the stand-in."""
+def memories(value):
+    """The memory of all arrays in a result."""
+    if isinstance(value, ndarray):
+        return [value.memory]
+    return [memory for part in value for memory in memories(part)] if isinstance(value, list | tuple) else []
+
+
+def work(given, made=(), changed=()):
+    """One piece of work in the present stream, on arrays of the present device."""
+    for array in (*given, *changed):
+        if array.memory.device != ORDER.device:
+            raise ValueError(f"The device where the array resides ({array.memory.device}) is different from the current"
+                             f" device ({ORDER.device}). Peer access is unavailable between these devices.")  # fmt: skip
+    ORDER.work(ORDER.queue(), [array.memory for array in given], [*made, *(array.memory for array in changed)])
+
+
+def lifted(function, changes=()):
+    """A function of NumPy for arrays of the stand-in. changes: arguments that it writes to."""
 
     def call(*arguments, **named):
-        return wrapped(function(*unwrapped(arguments), **{key: unwrapped(value) for key, value in named.items()}))
+        seen = []
+        values = unwrapped(arguments, seen), {key: unwrapped(value, seen) for key, value in named.items()}
+        out = named.get("out", ())  # a tuple, where NumPy has passed the call on
+        changed = [*(arguments[place] for place in changes), *(out if isinstance(out, tuple) else [out])]
+        outcome = wrapped(function(*values[0], **values[1]))
+        held = [array.memory for array in seen]
+        made = [memory for memory in memories(outcome) if all(memory is not other for other in held)]
+        if made or changed or not memories(outcome):  # else it is a view, with which nothing is done
+            work(seen, made, changed)
+        return outcome
 
     return call
 
 
 def method(name):
-    return lambda self, *arguments, **named: lifted(getattr(self.held, name))(*arguments, **named)
+    return lambda self, *arguments, **named: lifted(getattr(np.ndarray, name))(self, *arguments, **named)
 
 
 def operator(name):
@@ -72,8 +101,16 @@ def operator(name):
             raise TypeError(f"Unsupported type {np.ndarray}")
         if others and not isinstance(others[0], ndarray | int | float | bool | np.generic):
             return NotImplemented
-        outcome = getattr(self.held, name)(*unwrapped(others))
-        return self if outcome is self.held else outcome if outcome is NotImplemented else wrapped(outcome)
+        outcome = getattr(self.held, name)(*unwrapped(others, []))
+        if outcome is NotImplemented:
+            return outcome
+        given = [self, *(other for other in others if isinstance(other, ndarray))]
+        if outcome is self.held:
+            work(given, (), [self])
+            return self
+        made = wrapped(outcome)
+        work(given, [made.memory])
+        return made
 
     return call
 
@@ -88,6 +125,7 @@ class ndarray:
         self.held = held
         root = memory_owner(held)
         self.base = None if root is held else owners.get(id(root))
+        self.memory = Memory(root.nbytes) if self.base is None else self.base.memory
         if root is held:
             owners[id(held)] = self
 
@@ -102,21 +140,42 @@ class ndarray:
         c_contiguous=self.held.flags.c_contiguous, f_contiguous=self.held.flags.f_contiguous,
         owndata=self.held.flags.owndata))  # fmt: skip
     T = property(lambda self: ndarray(self.held.T))
-    device = property(lambda self: types.SimpleNamespace(id=0))
-    data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data))
+    device = property(lambda self: Device(self.memory.device))
+    data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data, mem=self.memory))
+
+    def got(self):
+        """NumPy's array, when the present stream has done what it was given; on whatever device it lies."""
+        with Device(self.memory.device):
+            work([self])
+            ORDER.streams()[-1].synchronize()
+        return self.held
 
     def get(self):
-        return self.held.copy(order="K")
+        return self.got().copy(order="K")
 
     def set(self, array):
         self.held[...] = array
+        work((), (), [self])
+        fake_streams.note_copy_from(array, ORDER.queue())
 
     def astype(self, dtype, order="K", copy=True):
         made = self.held.astype(dtype, order=order, copy=copy)
-        return self if made is self.held else ndarray(made)
+        if made is self.held:
+            return self
+        made = ndarray(made)
+        work([self], [made.memory])
+        return made
+
+    def copy(self, order="C"):
+        """On the present device, wherever this array lies, as CuPy's: between devices in the present one's stream."""
+        made = ndarray(self.held.copy(order=order))
+        if self.memory.device != ORDER.device:
+            assert self.held.flags.c_contiguous, "memory in another order is gathered by a kernel, on its own device"
+        ORDER.work(ORDER.queue(), [self.memory], [made.memory])
+        return made
 
     def item(self, *place):
-        return self.held.item(*place)
+        return self.got().item(*place)
 
     def diagonal(self, *places):
         """As CuPy's, a view that may be written to where the whole may."""
@@ -125,7 +184,7 @@ class ndarray:
         return ndarray(view)
 
     def tolist(self):
-        return self.held.tolist()
+        return self.got().tolist()
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
@@ -139,10 +198,10 @@ class ndarray:
         return getattr(MODULE, function.__name__)(*arguments, **named)
 
     def __getitem__(self, index):
-        return wrapped(self.held[unwrapped(index)])
+        return lifted(np.ndarray.__getitem__)(self, index)
 
     def __setitem__(self, index, value):
-        self.held[unwrapped(index)] = unwrapped(value)
+        lifted(np.ndarray.__setitem__, changes=(0,))(self, index, value)
 
     def __len__(self):
         return len(self.held)
@@ -151,22 +210,22 @@ class ndarray:
         return (self[place] for place in range(len(self)))
 
     def __bool__(self):
-        return bool(self.held)
+        return bool(self.got())
 
     def __float__(self):
-        return float(self.held)
+        return float(self.got())
 
     def __int__(self):
-        return int(self.held)
+        return int(self.got())
 
     def __dlpack__(self, **settings):
         return self.held.__dlpack__(**settings)
 
     def __dlpack_device__(self):
-        return (2, 0)
+        return (2, self.memory.device)
 
 
-METHODS = """sum mean prod max min argmax argmin any all reshape ravel transpose swapaxes copy squeeze argsort clip
+METHODS = """sum mean prod max min argmax argmin any all reshape ravel transpose swapaxes squeeze argsort clip
 dot cumsum cumprod flatten nonzero repeat round take var std view trace"""
 OPERATORS = """add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod rmod pow rpow
 matmul rmatmul neg pos abs invert and rand or ror xor rxor iand ior lshift rshift lt le gt ge eq ne"""
@@ -177,7 +236,7 @@ for _name in OPERATORS.split():
 
 
 def matmul(a, b):
-    return wrapped(narrowed(np.matmul(unwrapped(a), unwrapped(b)), a, b))
+    return lifted(lambda first, second: narrowed(np.matmul(first, second), a, b))(a, b)
 
 
 ndarray.__matmul__ = matmul
@@ -202,7 +261,7 @@ class Ufunc:
         return lifted(self.function)(*arguments, **named)
 
     def at(self, target, places, values):
-        self.function.at(target.held, unwrapped(places), unwrapped(values))
+        lifted(self.function.at, changes=(0,))(target, places, values)
 
 
 class Function:
@@ -211,20 +270,25 @@ class Function:
     shared_size_bytes = 0
 
     def __init__(self, expression):
+        self.device = ORDER.device
         self.name, _, rest = expression.partition("<")
         self.kernel, self.instance = table.KERNELS[self.name], rest.removesuffix(">")
         self.launches = 0
 
     def __call__(self, grid, block, arguments, shared_mem):
         assert shared_mem <= self.max_dynamic_shared_size_bytes
-        held, values, moved = [], [], []
+        assert self.device == ORDER.device, f"{self.name} was loaded on device {self.device}, not on {ORDER.device}"
+        held, values, moved, given, changed = [], [], [], [], []
         try:
             for argument, value in zip(self.kernel.arguments, arguments, strict=True):
                 if argument.direction is None:
                     values.append(harness.number(argument, value))
                     continue
+                if value is not None:
+                    (given if argument.direction == "in" else changed).append(value)
                 if argument.name == "addresses":
                     moved = [place_for(int(address)) for address in value.held.reshape(-1)]
+                    changed += [ours for ours, _ in moved if ours is not None]
                     held += [array for _, array in moved if array]
                     places = [array.address if array else 0 for _, array in moved]
                     value = ndarray(np.array(places, np.uint64).reshape(value.shape))
@@ -235,6 +299,7 @@ class Function:
                 held += [array] if array else []
                 if array and argument.direction != "in":
                     moved.append((value, array))
+            work(given, (), changed)
             harness.module_of(self.name, self.instance).launch(
                 self.kernel.expression(self.instance), grid, block[0], values, shared_mem, seed=1
             )
@@ -258,54 +323,26 @@ def place_for(address):
     return ours, harness.Array.holding(bits(ours.held), f"memory at {address:#x}", "inout")
 
 
-class Stream:
-    """Does all at once; notes what is asked of it."""
+class Nvrtc:
+    """Compiles nothing: "machine code" is the list of the instances asked for."""
 
-    capturing = False
-    recorded = []  # noqa: RUF012 - events, for the tests
+    def createProgram(text, file, headers, names):  # noqa: N805 - functions of a module
+        assert "__global__" in text
+        return []
 
-    def __init__(self, null=False, non_blocking=False, ptds=False):
-        self.ptr = 0 if null else id(self)
+    addNameExpression = list.append
 
-    def __enter__(self):
-        return self
+    def compileProgram(program, options):  # noqa: N805
+        assert program
 
-    def __exit__(self, *_):
-        return None
+    def getCUBIN(program):  # noqa: N805
+        return "\n".join(program).encode()
 
-    def begin_capture(self, mode=None):
-        Stream.capturing = True
+    def getLoweredName(program, name):  # noqa: N805
+        return name
 
-    def end_capture(self):
-        Stream.capturing = False
-        return types.SimpleNamespace(launch=lambda stream=None: MODULE.replayed.append(stream))
-
-    def is_capturing(self):
-        return Stream.capturing
-
-    def synchronize(self):
-        assert not Stream.capturing, "operation not permitted when stream is capturing"
-
-    def record(self, event=None):
-        Stream.recorded.append(event or Event())
-        return Stream.recorded[-1]
-
-    def wait_event(self, event):
+    def destroyProgram(program):  # noqa: N805
         pass
-
-
-class Event:
-    def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self.done = True
-
-    def record(self, stream=None):
-        pass
-
-    def synchronize(self):
-        pass
-
-
-Stream.null = Stream(null=True)
 
 
 class Pool:
@@ -313,39 +350,14 @@ class Pool:
         raise AssertionError("the stand-in's arrays are NumPy's")
 
     def used_bytes(self):
-        return sum(array.nbytes for array in list(owners.values()))
+        alive = [array for array in list(owners.values()) if array.memory.device == ORDER.device]
+        return sum(array.nbytes for array in alive)
 
     def total_bytes(self):
         return 2 * self.used_bytes()
 
     def free_all_blocks(self):
         pass
-
-
-class Device:
-    compute_capability = "90"
-    attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "L2CacheSize": 1 << 10}  # noqa: RUF012
-    mem_info = (70 << 30, 80 << 30)
-
-    def __init__(self, number=0):
-        if number not in (0, None):
-            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        self.id = 0
-
-    __enter__, __exit__ = Stream.__enter__, Stream.__exit__
-
-    def synchronize(self):
-        pass
-
-
-class Nvrtc:
-    """Gives what it was told to compile as "machine code"."""
-
-    createProgram, compileProgram = staticmethod(lambda *told: {}), staticmethod(lambda program, options: None)  # noqa: N815
-    addNameExpression = staticmethod(dict.setdefault)  # noqa: N815
-    getLoweredName = staticmethod(lambda program, name: name)  # noqa: N815
-    getCUBIN = staticmethod(lambda program: "\n".join(program).encode())  # noqa: N815
-    destroyProgram = staticmethod(dict.clear)  # noqa: N815
 
 
 class Module:
@@ -355,20 +367,18 @@ class Module:
     ndarray, dtype = ndarray, np.dtype
 
     def __init__(self):
-        self.launched, self.replayed = [], []
+        self.launched, self.replayed = [], ORDER.replayed
         pool = Pool()
         properties = {"name": b"stand-in", "totalGlobalMem": 80 << 30, "multiProcessorCount": 132, "major": 9,
                       "minor": 0}  # fmt: skip
-        runtime = types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, setDevice=lambda number: None,
-                                        getDeviceProperties=lambda number: properties,
-                                        runtimeGetVersion=lambda: 12090)  # fmt: skip
-        stream = Stream(null=True)
         self.cuda = types.SimpleNamespace(
-            is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, runtime=runtime,
-            get_current_stream=lambda: stream, MemoryPool=Pool, using_allocator=contextlib.nullcontext,
+            is_available=lambda: True, Device=Device, Stream=Stream, Event=Event,
+            runtime=fake_streams.runtime(properties), MemoryPool=Pool, using_allocator=contextlib.nullcontext,
+            get_current_stream=lambda device=None: ORDER.streams(device)[-1],
             get_elapsed_time=lambda first, last: 1.0, nvrtc=Nvrtc,
         )  # fmt: skip
         windows = lifted(np.lib.stride_tricks.sliding_window_view)
+        self.copyto = lifted(np.copyto, changes=(0,))
         self.compute_types, self.linalg = [], Linalg()
         linalg = types.SimpleNamespace(COMPUTE_TYPE_TF32=7, COMPUTE_TYPE_DEFAULT=0,
                                        set_compute_type=lambda *told: self.compute_types.append(told))  # fmt: skip
@@ -396,9 +406,13 @@ class Module:
 
     @staticmethod
     def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
-        if isinstance(a, ndarray) and dtype in (None, a.dtype):
-            return a
-        return ndarray(np.array(a.held if isinstance(a, ndarray) else unwrapped_list(a), dtype))
+        if isinstance(a, ndarray):
+            return a if dtype in (None, a.dtype) else a.astype(dtype)
+        made = ndarray(np.array(unwrapped_list(a), dtype))
+        ORDER.work(ORDER.queue(), (), [made.memory])
+        if isinstance(a, np.ndarray):
+            fake_streams.note_copy_from(a, ORDER.queue())
+        return made
 
     array = asarray
 
@@ -410,11 +424,11 @@ class Module:
 
     @staticmethod
     def ascontiguousarray(a):
-        return a if a.held.flags.c_contiguous else ndarray(np.ascontiguousarray(a.held))
+        return a if a.held.flags.c_contiguous else lifted(np.ascontiguousarray)(a)
 
     @staticmethod
     def indices(dimensions, dtype=int):
-        return ndarray(np.indices(dimensions, dtype))
+        return lifted(np.indices)(dimensions, dtype)
 
     @staticmethod
     def from_dlpack(other):
@@ -442,7 +456,8 @@ def in_place(monkeypatch):
 
     for name, value in (("convolutions", False), ("products", False), ("_in_force", None)):
         monkeypatch.setattr(switches, name, value)  # exact: to be compared with the CPU
-    pinned = types.SimpleNamespace(empty_pinned=np.empty)
+    pinned = types.SimpleNamespace(empty_pinned=functools.partial(fake_streams.empty_pinned, np.empty))
+    ORDER.start()
     monkeypatch.setitem(sys.modules, "cupy", MODULE)
     monkeypatch.setitem(sys.modules, "cupyx", pinned)
     MODULE.launched.clear()
