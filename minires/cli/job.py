@@ -167,6 +167,8 @@ def best_epoch(result: "Result") -> str:
     """Which of how many; a run that was paused early has none yet, and its model the weights it was paused with."""
     if result.epochs_done == 0:
         return "none is finished yet: the model is as far as the run is"
+    if result.best_epoch == 0:
+        return f"none had a figure to choose by (--eval-metric): the model is that of epoch {result.epochs_done}"
     return f"{result.best_epoch} of {result.epochs_done}"
 
 
@@ -175,7 +177,7 @@ def headline(figures: Mapping[str, Any]) -> tuple[str, ...]:
     by_task = {"map": ("map", "macro_f1", "micro_f1", "exact_match", "loss"),
                "map_at_r": ("top1", "recall_at_1", "recall_at_5", "map_at_r", "loss"),
                "qwk": ("mae", "qwk", "top1", "within_one", "loss")}  # fmt: skip
-    usual = ("top1", "top5", "balanced_acc", "loss", "rmse", "mae", "r2")
+    usual = ("top1", "top5", "balanced_acc", "macro_f1", "loss", "rmse", "mae", "r2")
     return next((names for key, names in by_task.items() if key in figures), usual)
 
 

@@ -1,7 +1,7 @@
 """What a job will need, told before it begins: memory, and the steps of an epoch.
 
 Training keeps the output of every layer for the way back, so that memory grows with the batch; beside that stand the
-weights, their gradients, what the optimizer remembers of each, and the best weights so far.
+weights, their gradients, what the optimizer remembers of each, the best weights so far, and with --distill the teacher.
 """
 
 import dataclasses
@@ -53,8 +53,11 @@ def estimate_memory(model: Any, settings: Settings, size: Sequence[int], channel
         else:
             kept += layer.memory
     picture = 4 * channels * size[0] * size[1]  # float32
-    batch = settings.batch_size * (KEPT * kept + WORKING * passing + picture * settings.grad_accum_steps)
-    weights = 2 * summary.weights_memory + trained * (1 + USUAL[settings.opt or "adamw"].copies + (settings.sam > 0))
+    teacher = settings.distill > 0  # the earlier model, as large as this one, looks at the batch when all is kept
+    beside = max(passing, max(layer.memory for layer in summary.layers)) if teacher else passing
+    batch = settings.batch_size * (KEPT * kept + WORKING * beside + picture * settings.grad_accum_steps)
+    beside_each = 1 + USUAL[settings.opt or "adamw"].copies + (settings.sam > 0)  # gradients and the optimizer's
+    weights = (2 + teacher) * summary.weights_memory + trained * beside_each
     return MemoryEstimate(weights, round(batch))
 
 

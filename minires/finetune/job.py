@@ -193,7 +193,7 @@ class Job:
             self.say(self.describe() + f"\noutput   {folder.path} (resumed)")
             if self.changes:
                 self.say(f"changed  {describe_changes(self.changes)}")
-                record_changes(folder, self.command, self.settings, self.changes)
+                record_changes(folder, self.command, self.settings, self.changes, self.checkpoint)
             other = same_machine.differences(folder)
             if other:
                 self.say(f"note: computed with {', '.join(other)}: the last digits will not be those of a run that "

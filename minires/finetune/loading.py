@@ -10,7 +10,7 @@ from minires.data import Preprocessing, read_class_map
 from minires.errors import FileFormatError, UsageError
 from minires.finetune.tasks import Task, make_task
 from minires.finetune.tta import TestTimeAugmentation
-from minires.io import download, model_directory
+from minires.io import checkpoint, download, model_directory, toml
 from minires.nn import compile_inference
 
 
@@ -65,9 +65,19 @@ def model_folder(path: str | os.PathLike[str]) -> str:
     if not os.path.lexists(name):
         raise UsageError(f"no model {name}: there is no such folder", code="model.missing", file=name)
     if os.path.isfile(os.path.join(name, "args.toml")):
-        raise UsageError(f"{name} holds no model yet: its run has not ended", code="model.missing", file=name,
-                         hint=f"minires finetune --resume {name}")  # fmt: skip
+        raise unfinished(name, "holds no model yet: its run has not ended")
     raise UsageError(f"{name} is no model: it has no model.safetensors", code="model.missing", file=name)
+
+
+def unfinished(run: str, what: str) -> UsageError:
+    """The error for a run that is not at its end: how it goes on, and the checkpoint that is a model meanwhile."""
+    kept, settings = checkpoint.list_checkpoints(os.path.join(run, "checkpoints")), toml.load_file(
+        os.path.join(run, "args.toml"))  # fmt: skip
+    plain = settings.get("strategy") not in ("lora", "ssf", "adapter")  # adapters are no part of the model yet
+    meanwhile = f", or take its newest checkpoint: {kept[0]}" if kept and plain else ""
+    command = settings.get("command", "finetune")
+    return UsageError(f"{run} {what}", code="model.missing", file=run,
+                      hint=f"minires {command} --resume {run}{meanwhile}")  # fmt: skip
 
 
 def load_model(

@@ -14,7 +14,6 @@ import numpy as np
 
 from minires import models, random
 from minires.data import DataLoader, FileDataset, Preprocessing
-from minires.errors import UsageError
 from minires.explain.attribution import enlarge, grad_cam
 from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import confusion_matrix
@@ -23,11 +22,12 @@ from minires.explain.flow import signal_flow
 from minires.explain.labels import label_errors, near_duplicates, thumbnails
 from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
-from minires.finetune.loading import load_model
+from minires.finetune.loading import load_model, unfinished
 from minires.finetune.mixed_samples import mixed
 from minires.finetune.old_task import began_from, forgetting_table
 from minires.finetune.pictures import TrainTransform
 from minires.finetune.result import Result, finished
+from minires.finetune.resuming import told_changes
 from minires.finetune.review import review_table
 from minires.finetune.settings import Settings
 from minires.finetune.tasks import Task, make_task
@@ -88,8 +88,7 @@ def report_run(path: str, say: Callable[[str], None] = lambda text: None) -> str
     with RunFolder.resume(path) as folder:
         result = finished(folder)
         if result is None:
-            raise UsageError(f"{path}: the run has not ended", code="model.missing", file=path,
-                             hint=f"minires finetune --resume {path}")  # fmt: skip
+            raise unfinished(path, "has no report yet: its run has not ended")
         loaded = load_model(path, say=say)
         settings = run_settings(path)
         assert settings is not None  # RunFolder.resume has seen args.toml
@@ -120,7 +119,8 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
         split=result.split, classes=material.classes, before=result.before, after=result.after,
         best_epoch=result.best_epoch, epochs=result.epochs_done, seed=material.settings.seed, history=result.history,
         counts=record["scan"]["counts"], pictures=record["scan"].get("pictures", {}),
-        notes=[*_notes(material), *began_from(record)], augmented=augmented(material), model=_model(material),
+        notes=[*_notes(material), *began_from(record), *told_changes(folder)],
+        augmented=augmented(material), model=_model(material),
         settings={key: value for key, value in material.settings.to_dict().items() if value not in (None, [])},
         versions=_versions(folder.read_json("env.json")),
     )  # fmt: skip

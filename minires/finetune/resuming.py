@@ -98,7 +98,10 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[
     if begun_by != command:
         raise UsageError(f"{path} was begun by minires {begun_by}", code="run.command", file=path,
                          hint=f"minires {begun_by} --resume {path}")  # fmt: skip
-    settings = make_settings(values, file).check()
+    try:
+        settings = make_settings(values, file).check()
+    except UsageError as error:  # written by hand, or by a version that took it
+        raise UsageError(f"{file}: {error.message}", code=error.code, file=file, hint=error.hint) from error
     changes: Changes = {}
     for name in ONLY_THIS_TIME:
         setattr(settings, name, None)
@@ -125,10 +128,30 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[
     return settings, changes
 
 
-def record_changes(folder: RunFolder, command: str, settings: Settings, changes: Changes) -> None:
-    """Note new settings in events.jsonl and args.toml."""
-    folder.event("settings_changed", **{name: {"from": old, "to": new} for name, (old, new) in changes.items()})
-    folder.write_args({"command": command, **settings.to_dict()})
+def record_changes(
+    folder: RunFolder, command: str, settings: Settings, changes: Changes, file: str | None = None
+) -> None:  # fmt: skip
+    """Note new settings, and the step from which they hold, in events.jsonl and args.toml.
+
+    file: the checkpoint that the run goes on from (None: the newest).
+    """
+    kept = [file] if file else checkpoint.list_checkpoints(folder.checkpoints)
+    step = checkpoint.step_of(kept[0]) if kept else 0
+    folder.event("settings_changed", after_step=step,
+                 **{name: {"from": old, "to": new} for name, (old, new) in changes.items()})  # fmt: skip
+    folder.write_args({"command": command, **settings.to_dict()}, remarks=told_changes(folder))
+
+
+def told_changes(folder: RunFolder) -> list[str]:
+    """A line for each time that the run went on with other settings: "after step 98: --lr 0.001 -> 0.0001"."""
+    lines = []
+    for event in folder.read_events():
+        if event["event"] == "settings_changed":
+            changed = {name: (value.get("from"), value.get("to")) for name, value in event.items()
+                       if isinstance(value, Mapping)}  # fmt: skip
+            since = f"after step {event['after_step']}" if "after_step" in event else f"at {event['time']}"
+            lines.append(f"{since}: {describe_changes(changed)}")
+    return lines
 
 
 def describe_changes(changes: Changes) -> str:

@@ -112,9 +112,10 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------- what describes a run
 
-    def write_args(self, arguments: Mapping[str, Any]) -> None:
-        """args.toml: the effective arguments. None values are left out."""
-        files.write_atomic(self.file("args.toml"), toml.dumps(arguments))
+    def write_args(self, arguments: Mapping[str, Any], remarks: Sequence[str] = ()) -> None:
+        """args.toml: the effective arguments. None values are left out. remarks: lines of comment before them."""
+        comments = "".join(f"# {line}\n" for line in remarks)
+        files.write_atomic(self.file("args.toml"), comments + toml.dumps(arguments))
 
     def read_args(self) -> dict[str, Any]:
         """The arguments of the run."""

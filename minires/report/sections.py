@@ -41,7 +41,9 @@ def figures(facts: Facts) -> Html:
              *([] if usual is None else [number(usual.get(name))])]
             for name in names]  # fmt: skip
     text = (f"Measured on {facts.after['samples']} {facts.split} pictures, with the weights of epoch "
-            f"{facts.best_epoch} of {facts.epochs}.")  # fmt: skip
+            f"{facts.best_epoch or facts.epochs} of {facts.epochs}.")  # fmt: skip
+    if not facts.best_epoch:
+        text += " No epoch had a figure to choose the best one by (eval_metric), so these are the last one's."
     if facts.split == "train":
         text += " These are the pictures that the model was trained on: nothing says how it does on others."
     head = ["figure", "before", "after", "95 % interval"]

@@ -11,13 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from minires import cli, models
 from minires.cli import doctor
 from minires.cli.doctor import EXTRAS
-from minires.cli.job import GROUPS
+from minires.cli.job import GROUPS, best_epoch
 from minires.cli.options import NOT_BUILT, OTHER_NAMES
 from minires.data import preset_eval
 from minires.finetune.settings import FIELDS
@@ -77,11 +78,18 @@ def test_streams_of_a_run(finished):
     _, answer = finished
     out, err = answer.stdout.decode(), answer.stderr.decode()
     assert out.startswith("done: all epochs")
-    assert re.search(r"test pictures \(\d+\) +top1 +balanced_acc +loss\n +before +0\.\d+.*\n +after +[01]\.\d+", out)
+    names = " +".join(("top1", "balanced_acc", "macro_f1", "loss"))
+    assert re.search(rf"test pictures \(\d+\) +{names}\n +before +0\.\d+.*\n +after +[01]\.\d+", out)
     assert "next:       minires predict run PICTURE..." in out and "model:      run/model" in out
     assert "data     photos" in err and "plan     4 epochs" in err and "output   run" in err
     assert "\r" not in err and "\x1b" not in err and "Traceback" not in err
     assert sum(line.lstrip().startswith("epoch") for line in err.splitlines()) >= 4
+
+
+def test_a_run_whose_figure_was_never_defined_says_which_weights_it_kept():
+    result = SimpleNamespace(best_epoch=0, epochs_done=7)
+    assert best_epoch(result) == "none had a figure to choose by (--eval-metric): the model is that of epoch 7"
+    assert best_epoch(SimpleNamespace(best_epoch=3, epochs_done=7)) == "3 of 7"
 
 
 def test_json_of_a_run(finished):

@@ -144,6 +144,9 @@ def test_memory_grows_with_what_is_kept():
     assert small.weights - sgd.weights == trained
     parts = estimate_memory(model, Settings(data="d", batch_size=8, grad_accum_steps=4), (16, 16), 3)
     assert parts.batch - small.batch == 3 * 8 * 4 * 3 * 16 * 16, "only the pictures wait"
+    taught = estimate_memory(model, Settings(data="d", batch_size=8, distill=1.0), (16, 16), 3)
+    assert taught.weights - small.weights == trained + sum(b.array.nbytes for b in model.buffers())
+    assert taught.batch > small.batch, "the teacher's layers, one at a time"
     freeze(model, ["stem", "layer1", "layer2"])
     assert estimate_memory(model, Settings(data="d", batch_size=8), (16, 16), 3).total < small.total
     assert [show_bytes(size) for size in (2e3, 3.21e6, 45.6e6, 7.89e9)] == ["2 KB", "3.2 MB", "46 MB", "7.9 GB"]

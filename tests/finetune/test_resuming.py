@@ -140,6 +140,31 @@ def test_a_lower_rate_lowers_every_coming_step_in_proportion(material, tmp_path,
     assert after[1:] == pytest.approx([rate / 10 for rate in before[1:]], rel=1e-6, abs=1e-12)
     assert events(tmp_path / "parts", "settings_changed")[0]["lr"] == {"from": 0.02, "to": 0.002}
     assert toml.load_file(tmp_path / "parts" / "args.toml")["lr"] == 0.002
+    told = "after step 4: --lr 0.02 -> 0.002"
+    assert (tmp_path / "parts" / "args.toml").read_text().startswith(f"# {told}\ncommand = ")
+    assert told in (tmp_path / "parts" / "report.html").read_text().replace("&gt;", ">")
+
+
+def test_a_run_that_is_not_at_its_end_names_what_can_be_used_meanwhile(material, tmp_path):
+    hints = []
+    for strategy in ("full", "lora"):
+        run = str(tmp_path / strategy)
+        quick(material, run, max_steps=4, strategy=strategy)
+        shutil.rmtree(os.path.join(run, "model"))  # as after a kill
+        with pytest.raises(UsageError, match="its run has not ended") as found:
+            load_model(run)
+        hints.append(str(found.value.hint))
+        assert f"minires finetune --resume {run}" in hints[-1]
+    assert load_model(hints[0].rpartition(": ")[2]).classes == ["blue", "green", "red"]
+    assert ".safetensors" not in hints[1], "a checkpoint with adapters is no model"
+
+
+def test_settings_of_an_earlier_version_that_make_no_sense_now_are_told_with_their_file(material, tmp_path):
+    quick(material, tmp_path / "run", max_steps=1)
+    args = tmp_path / "run" / "args.toml"
+    args.write_text(args.read_text().replace('eval_metric = "top1"', 'eval_metric = "mae"'))
+    with pytest.raises(UsageError, match=r"args\.toml: --eval-metric mae does not go with --task classification"):
+        finetune(resume=str(tmp_path / "run"))
 
 
 def test_a_change_outlives_a_second_resume_and_a_kill_before_the_first_checkpoint(material, tmp_path):
