@@ -3,17 +3,21 @@
     python benchmarks/gpu.py                              # all rows; needs CuPy and a CUDA build of torch 2.x
     python benchmarks/gpu.py --only conv --minutes 3
     python benchmarks/gpu.py --output benchmarks/results/h200      # h200.json and h200.txt
+    python benchmarks/gpu.py --no-autotune                # rules of thumb instead of the fastest way of each shape
     python benchmarks/gpu.py --dry                        # tiny sizes without a GPU: its steps, not its figures
 
 Both libraries run in this process and take turns, round by round, so that a change of the clock meets both. A figure is
 the median of the rounds, each timed by CUDA events around several calls. Ratios above 1 mean that minires is faster.
-PyTorch runs channels_last with cuDNN's search on; "compiled" is torch.compile, "graph" our own step from a CUDA graph.
+PyTorch runs channels_last with cuDNN's search on, minires with its own; the way that it chose is in the row, those of
+whole networks and the time of each way are in the JSON. "compiled" is torch.compile, "graph" our own step from a CUDA
+graph.
 Rows say their type: bfloat16 and float16 (mixed precision on both sides), or tf32 (float32, tf32 allowed on both).
 Beside the times: bytes/s and FLOP/s that were reached, and their share of the copy bandwidth and the matrix rate that
 were measured first. What there was no time for is listed as such. None of this has run on a GPU yet.
 """
 
 import argparse
+import collections
 import datetime
 import json
 import pathlib
@@ -29,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 import minires as mr  # noqa: E402
 from benchmarks import gpu_rows  # noqa: E402
 from minires import backend, kernels  # noqa: E402
+from minires.kernels.cuda import autotune  # noqa: E402
 
 
 class Clock:
@@ -107,25 +112,35 @@ def line(found: dict) -> str:
     shares = [f"{found[key]:.0%} of {what}" for key, what in (("of_copy", "copy"), ("of_matrix", "matrix rate"))
               if key in found]  # fmt: skip
     pictures = [f"{found['pictures_per_s']:.0f} pictures/s"] if "pictures_per_s" in found else []
-    return f"{found['name']:<44} ms: {times}   {ratios}   {', '.join(shares + pictures)}"
+    chosen = collections.Counter(str(trial["chosen"]) for trial in found.get("ways", {}).values())
+    by = ["by " + " ".join(way if len(found["ways"]) == 1 else f"{way} ({count})" for way, count in chosen.items())]
+    return f"{found['name']:<44} ms: {times}   {ratios}   {', '.join(shares + pictures + by * bool(chosen))}"
 
 
-def run(dry: bool, only: str, minutes: float, rounds: int) -> dict:
+def run(dry: bool, only: str, minutes: float, rounds: int, search: bool = True) -> dict:
     """The whole report."""
     began, clock = time.monotonic(), Clock(dry, rounds)
+    if search:  # anew: nothing from the memory in the cache folder, and nothing into it
+        autotune.switch_on(lambda machine: {}, lambda machine, choices: None)
     limits = roof(clock, dry)
     torch = gpu_rows.Torch("cpu" if dry else "cuda", dry)
     report = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "dry": dry,
-              "gpu": mr.cuda.get_device_name(), "torch": torch.version, "minires": mr.__version__, "roof": limits,
-              "rows": []}  # fmt: skip
+              "gpu": mr.cuda.get_device_name(), "torch": torch.version, "minires": mr.__version__, "autotune": search,
+              "roof": limits, "rows": []}  # fmt: skip
     for row in gpu_rows.rows(dry):
         if only not in row.name:
             continue
         if time.monotonic() - began > minutes * 60:
             found = {"name": row.name, "reason": "not measured: no time left"}
         else:
+            autotune.trials.clear()
             try:
                 found = figures(row, clock.compare(row.sides(torch)), limits)
+                found |= {"ways": {layer: trial._asdict() for layer, trial in autotune.trials.items()}}
+            except TimeoutError as error:  # a kernel that does not end: the GPU takes nothing more
+                report["rows"].append({"name": row.name, "reason": f"failed, and with it all that follows: {error}"})
+                print(line(report["rows"][-1]), flush=True)
+                return report
             except (RuntimeError, MemoryError) as error:  # one row that fails is told, and costs no other
                 if dry:
                     raise
@@ -134,6 +149,7 @@ def run(dry: bool, only: str, minutes: float, rounds: int) -> dict:
         print(line(found), flush=True)
         mr.cuda.empty_cache()
         torch.release()
+    autotune.switch_off()
     return report
 
 
@@ -142,6 +158,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--minutes", type=float, default=7.5, help="begin no row after so many minutes")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each row")
+    parser.add_argument("--autotune", action=argparse.BooleanOptionalAction, default=True,
+                        help="time each way of a convolution once, and use the fastest (default)")  # fmt: skip
     parser.add_argument("--output", help="path without suffix for the JSON and the table")
     parser.add_argument("--dry", action="store_true", help="tiny sizes on a stand-in for CuPy: no GPU, no figures")
     given = parser.parse_args(words)
@@ -154,7 +172,7 @@ def main(words: list[str] | None = None) -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    report = run(given.dry, given.only, given.minutes, given.rounds)
+    report = run(given.dry, given.only, given.minutes, given.rounds, given.autotune)
     if given.dry and not given.output:
         return 0
     default = ROOT / "benchmarks" / "results" / report["gpu"].lower().replace(" ", "-")

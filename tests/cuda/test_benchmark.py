@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import gpu, gpu_rows
+from minires.kernels.cuda import autotune
 from tests.cuda.harness import needs_emulator
 
 torch = pytest.importorskip("torch")
@@ -29,6 +30,32 @@ def test_dry_run(stand_in, tmp_path, capsys):
     assert capsys.readouterr().out.count("ms:") == 18
     assert {row["type"] for row in report["rows"]} == set(gpu_rows.TYPES) and set(gpu_rows.TYPES) < set(report["roof"])
     assert any("graph" in row["ratios"] for row in report["rows"])
+    convolutions = [row for row in report["rows"] if row["name"].startswith("conv")]
+    for row in convolutions:
+        ((layer, trial),) = row["ways"].items()
+        assert row["name"].split("/1 at 5 ")[1].replace(" ", "_") in layer and len(trial["milliseconds"]) >= 2
+        assert f"by {trial['chosen']}" in next(text for text in table.splitlines() if text.startswith(row["name"]))
+    assert len(convolutions) == 9 and not autotune.is_on() and report["autotune"]
+
+
+@needs_emulator
+def test_by_rules_of_thumb(stand_in, tmp_path):
+    words = ["--dry", "--no-autotune", "--only", "conv tf32", "--output", str(tmp_path / "found")]
+    assert gpu.main(words) == 0
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert not report["autotune"] and [row["ways"] for row in report["rows"]] == [{}] * 3
+
+
+def test_a_kernel_that_does_not_end_ends_the_run_and_leaves_the_report(stand_in, tmp_path, monkeypatch, capsys):
+    def never(*given):
+        raise TimeoutError("the GPU has not ended after 60 s: forward")
+
+    monkeypatch.setattr(gpu, "figures", never)
+    monkeypatch.setattr(gpu.Clock, "compare", lambda clock, sides: dict.fromkeys(sides, 1.0))
+    assert gpu.main(["--dry", "--only", "conv", "--output", str(tmp_path / "found")]) == 0
+    (row,) = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert row["reason"].endswith("the GPU has not ended after 60 s: forward")
+    autotune.switch_off()
 
 
 def test_what_there_is_no_time_for_is_listed(stand_in, tmp_path):
