@@ -51,7 +51,8 @@ class SeveralLabels(Words):
     def line(self, prediction: Prediction) -> str:
         chance = dict(zip(self.classes, prediction.values, strict=True))
         said = [f"{name} {100 * chance[name]:.1f}%" for name in self.task.labels(prediction.values)]
-        return "  ".join(said) or f"- (no label above {self.task.threshold:g})"
+        above = "its threshold" if self.task.tuned else f"{self.task.threshold:g}"
+        return "  ".join(said) or f"- (no label above {above})"
 
     def columns(self) -> list[str]:
         return ["labels", *self.classes]
@@ -60,7 +61,9 @@ class SeveralLabels(Words):
         return [self.task.said(prediction.values), *(f"{value:.6f}" for value in prediction.values)]
 
     def record(self, prediction: Prediction) -> dict[str, Any]:
+        cuts = dict(zip(self.classes, self.task.thresholds.tolist(), strict=True))
         return {"labels": self.task.labels(prediction.values), "threshold": self.task.threshold,
+                **({"thresholds": cuts} if self.task.tuned else {}),
                 "predictions": self.ranked(prediction)}  # fmt: skip
 
 

@@ -38,8 +38,8 @@ def run(name: str, words: Sequence[str]) -> int:
     parser.add_argument("--class-map", metavar="FILE", help="class names for a weights file, as the folders are "
                         "called: one name a line, or JSON")  # fmt: skip
     parser.add_argument("--model-name", metavar="NAME", help="which model a weights file holds, if it fits several")
-    parser.add_argument("--threshold", metavar="X", help="multi-label models: probability above which a label is said "
-                        "(default: the one that the model was trained with)")  # fmt: skip
+    parser.add_argument("--threshold", metavar="X", help="multi-label models: probability above which a label is said, "
+                        "for all alike (default: that of the model, or those that were tuned)")  # fmt: skip
     for setting in SETTINGS:
         add_setting(parser, FIELDS[setting])
     add_common(parser)
@@ -69,8 +69,12 @@ def describe(found: dict[str, Any]) -> str:
     rows = [["figure", "value", "95 % from", "to"]]
     rows += [[key, f"{value:.4f}", *interval_cells(metrics, key)] for key, value in metrics.items()
              if isinstance(value, float)]  # fmt: skip
-    if "baseline" in metrics:
-        rows = [[*row, "baseline" if row[0] == "figure" else cell(metrics["baseline"].get(row[0]))] for row in rows]
+    others = {"baseline": metrics.get("baseline")}
+    if "untuned" in metrics:
+        others[f"{metrics['untuned']['threshold']:g} for every label"] = metrics["untuned"]
+    for title, figures in others.items():
+        if figures is not None:
+            rows = [[*row, title if row[0] == "figure" else cell(figures.get(row[0]))] for row in rows]
     lines.append(output.table(rows))
     for key, title in (("per_class", "class"), ("per_output", "number")):
         if each := metrics.get(key):

@@ -35,9 +35,9 @@ TEXT = {
     "train": "Train a model from nothing, with the same flags as finetune and defaults of its own.",
 }
 GROUPS = {
-    "data": ("data", "labels", "image_column", "label_columns", "label_delim", "task", "threshold", "train_split",
-             "val_split", "test_split", "fold", "group_by", "class_map", "num_classes",
-             "samples_per_class", "on_bad_image", "review", "workers", "worker_type"),
+    "data": ("data", "labels", "image_column", "label_columns", "label_delim", "task", "threshold",
+             "tune_thresholds", "train_split", "val_split", "test_split", "fold", "group_by", "class_map",
+             "num_classes", "samples_per_class", "on_bad_image", "review", "workers", "worker_type"),
     "model": ("model", "weights", "from_run", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
               "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device", "amp"),
     "optimisation": ("epochs", "batch_size", "halve_on_oom", "validation_batch_size", "grad_accum_steps", "opt", "sam",
@@ -188,6 +188,9 @@ def last_screen(result: "Result") -> str:
     for title, figures in (("before", result.before), ("after", result.after)):
         rows.append([title, *("-" if figures[name] is None else f"{figures[name]:.4f}" for name in names)])
     rows += interval_rows(result.after, names)
+    if "untuned" in result.after:
+        untuned = result.after["untuned"]
+        rows.append([f"after, {untuned['threshold']:g} for every label", *(cell(untuned.get(name)) for name in names)])
     if "baseline" in result.after:
         rows.append(["baseline (the usual answer)", *(cell(result.after["baseline"].get(name)) for name in names)])
     lines = [result.headline, output.table(rows), f"best epoch: {best_epoch(result)}",

@@ -43,8 +43,8 @@ def run(name: str, words: Sequence[str]) -> int:
                         "faster, and the last digit may differ")  # fmt: skip
     parser.add_argument("--device", metavar="TEXT", help=DEVICE)
     parser.add_argument("--tta", metavar="N", help=TTA)
-    parser.add_argument("--threshold", metavar="X", help="multi-label models: say labels above this probability "
-                        "(default: the one that the model was trained with)")  # fmt: skip
+    parser.add_argument("--threshold", metavar="X", help="multi-label models: say labels above this probability, for "
+                        "all alike (default: that of the model, or those that were tuned)")  # fmt: skip
     parser.add_argument("--base", metavar="FILE", help=BASE)
     parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder, too")
     parser.add_argument("-b", "--batch-size", metavar="N", help="pictures a batch (default: 32)")

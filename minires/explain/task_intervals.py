@@ -12,8 +12,8 @@ FEWEST = 200  # draws at least
 MOST_NUMBERS = 1 << 28  # labels looked at in all draws together, about: for large data there are fewer draws
 
 
-def multi_label_intervals(scores: Any, truth: Any, cut: float = 0.0, seed: int = 0) -> dict[str, Interval | None]:
-    """[low, high] for loss, map, macro_f1, micro_f1 and exact_match. scores, truth: (N, K)."""
+def multi_label_intervals(scores: Any, truth: Any, cut: Any = 0.0, seed: int = 0) -> dict[str, Interval | None]:
+    """[low, high] for loss, map, macro_f1, micro_f1 and exact_match. scores, truth: (N, K); cut: a number, or (K,)."""
     scores, true = np.asarray(scores), np.asarray(truth) > 0.5
     samples, labels = true.shape
     said = scores > cut

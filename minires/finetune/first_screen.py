@@ -45,8 +45,9 @@ def _labels(job: "Job") -> list[str]:
         return [f"         labels are numbers (regression){named}; mean of the training pictures: {usual}"]
     if isinstance(task, MultiLabel):
         each = sum(task.known["usual"])
+        tuned = "(--threshold)" + (", in the end from its own (--tune-thresholds)" if settings.tune_thresholds else "")
         return [f"         any number of labels a picture (multi-label), {each:.2g} on average: {shown}",
-                f"         a label is said from the probability {task.threshold:g} on (--threshold)"]  # fmt: skip
+                f"         a label is said from the probability {task.threshold:g} on {tuned}"]  # fmt: skip
     if isinstance(task, Ordinal):
         return [f"         classes in this order (ordinal): {shown}"]
     note = why(settings, job.classes)

@@ -29,7 +29,9 @@ from minires.finetune.start import Start, build_model, find_start
 from minires.finetune.stochastic_depth import stochastic_depth
 from minires.finetune.strategies.choosing import SMALL, choose_strategy
 from minires.finetune.targets import TargetScale
+from minires.finetune.tasks import MultiLabel
 from minires.finetune.tasks.known import task_of_data, tell_model
+from minires.finetune.tasks.thresholds import tuned
 from minires.finetune.watching import noted
 from minires.io import RunFolder, environment, files, model_directory
 from minires.training import Callback
@@ -96,6 +98,8 @@ class Job:
         train = self.splits["train"]
         self.task = task_of_data(settings, train)
         self.classes = self.task.classes
+        if settings.tune_thresholds and "val" not in self.splits:
+            raise UsageError("--tune-thresholds needs validation pictures, and there are none", code="usage.conflict")
         self.scale = TargetScale.of(train.targets) if settings.task == "regression" else None
         self.model = (build_model(self.start_point, settings, self.task.outputs) if self.old is None
                       else self.old.grown_model(self.task.outputs))  # fmt: skip
@@ -264,7 +268,12 @@ class Job:
 
     def _finish(self, folder: RunFolder, split: str, before: dict[str, Any], fitted: Fit) -> Result:
         """Measure the best weights, write figures, predictions and the model."""
-        found = {name: self.measure(name) for name in ("val", "test") if name in self.splits}
+        found: dict[str, Evaluation] = {name: self.measure(name) for name in ("val", "test") if name in self.splits}
+        if isinstance(self.task, MultiLabel) and self.settings.tune_thresholds:
+            self.task = tuned(self.task, found["val"].outputs, found["val"].targets)
+            self.model.metadata["task"] = self.task.to_record()
+            for each in found.values():
+                each.metrics = self.task.figures(each.outputs, each.targets)
         last = found[split] if split in found else self.measure(split)
         if fitted.status != "paused":
             for name, evaluation in found.items():

@@ -39,11 +39,11 @@ class LoadedModel:
         return self.kind.name
 
     def with_threshold(self, threshold: float) -> "LoadedModel":
-        """The same, saying labels above another probability. UsageError for a model that is not multi-label."""
+        """The same, saying all labels above another probability. UsageError for a model that is not multi-label."""
         if self.task != "multi-label":
             raise UsageError(f"--threshold is for multi-label models; {self.path} is for {self.task}",
                              code="usage.conflict")  # fmt: skip
-        return replace(self, record={**(self.record or {}), "threshold": threshold})
+        return replace(self, record={**(self.record or {}), "threshold": threshold, "thresholds": None})
 
     def fused(self) -> "LoadedModel":
         """The same with batch norms folded into convolutions (`compile_inference`): faster, equal but for rounding."""

@@ -29,13 +29,13 @@ USUAL = {
     "adamw": Usual(1e-3, 3e-3, 0.05, 2, ADAM_LIKE),
     "nadam": Usual(1e-3, 3e-3, 0.05, 2, ADAM_LIKE),
     "radam": Usual(2e-3, 5e-3, 0.05, 2, ADAM_LIKE),
-    "adamax": Usual(2e-3, 6e-3, 0.0, 2, ADAM_LIKE),
+    "adamax": Usual(5e-3, 6e-3, 0.0, 2, ADAM_LIKE),
     "rmsprop": Usual(3e-4, 1e-3, 0.0, 2, ("momentum", "opt_eps")),
-    "adagrad": Usual(5e-3, 1e-2, 0.0, 1, ("opt_eps",)),
-    "adadelta": Usual(0.3, 1.0, 0.0, 2, ("opt_eps",)),
+    "adagrad": Usual(1e-2, 1e-2, 0.0, 1, ("opt_eps",)),
+    "adadelta": Usual(1.0, 1.0, 0.0, 2, ("opt_eps",)),
     "lion": Usual(3e-4, 5e-4, 0.2, 1, ("opt_betas",)),
     "lamb": Usual(5e-3, 1e-2, 0.02, 2, ADAM_LIKE),
-    "lars": Usual(1.0, 2.0, 5e-4, 1, ("momentum", "opt_eps")),
+    "lars": Usual(1.0, 6.0, 5e-4, 1, ("momentum", "opt_eps")),
 }
 
 

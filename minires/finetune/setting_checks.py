@@ -84,6 +84,12 @@ def _task(settings: "Settings") -> None:
             raise UsageError(f"{name} {value} does not go with --task {settings.task}: {choice}", code="usage.conflict")
     if settings.threshold != 0.5 and settings.task != "multi-label":
         raise UsageError("--threshold is for --task multi-label", code="usage.conflict")
+    if settings.tune_thresholds:
+        if settings.task != "multi-label":
+            raise UsageError("--tune-thresholds is for --task multi-label", code="usage.conflict")
+        if settings.val_split == 0 or settings.fold is not None:
+            raise UsageError("--tune-thresholds needs validation pictures, and others to be judged by: it does not go "
+                             "with --val-split 0 or folds", code="usage.conflict")  # fmt: skip
     if settings.samples_per_class and settings.task in ("multi-label", "regression"):
         raise UsageError(f"--samples-per-class does not go with --task {settings.task}", code="usage.conflict")
     if settings.task == "classification":

@@ -63,6 +63,8 @@ class Settings:
                                "(default: what the table says, else classification)", choices=TASK_NAMES)  # fmt: skip
     threshold: float = setting(0.5, "float", "multi-label: probability above which a label is said", low=0, high=1,
                                open_low=True, open_high=True)  # fmt: skip
+    tune_thresholds: bool = setting(False, "bool", "multi-label: give each label the threshold with the best F1 on the "
+                                    "validation pictures; it stays with the model")  # fmt: skip
     on_bad_image: str = setting("error", "str", "unreadable picture: stop and name it, or leave it out and count it",
                                 choices=("error", "skip"))  # fmt: skip
     review: str | None = setting(None, "str", "table of pictures to leave out or relabel: a run's review.csv with its "

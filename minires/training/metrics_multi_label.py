@@ -73,9 +73,10 @@ def label_hits(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.stack([(said & truth).sum(axis=0), truth.sum(axis=0), said.sum(axis=0)]).astype(np.float64)
 
 
-def cut_of(threshold: float) -> float:
-    """The score whose logistic function is `threshold`: ln(t / (1 - t))."""
-    return float(np.log(threshold) - np.log1p(-threshold))
+def cut_of(threshold: Any) -> Any:
+    """The score whose logistic function is `threshold`, a number or an array: ln(t / (1 - t))."""
+    cut = np.log(threshold) - np.log1p(-threshold)
+    return cut if np.ndim(cut) else float(cut)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from minires.finetune.distillation import Distillation
 from minires.finetune.folds import cross_validate
 from minires.finetune.growing import grow_head, merge_classes, namesakes, reindexed
 from minires.finetune.heads import last_linear
+from minires.finetune.inference import predict
 from minires.finetune.old_task import forgetting
 from minires.finetune.rehearsal import draw, stored
-from minires.io import toml
+from minires.finetune.strategies.choosing import SMALL
+from minires.io import model_directory, toml
 from minires.tensor import Tensor
 from tests.finetune.helpers import SAME_IN_EQUAL_RUNS, contents, make_photos, make_weights
 
@@ -195,6 +197,51 @@ def test_a_run_grows_twice_and_every_class_keeps_its_number(place, tmp_path):
     assert "The earlier classes" in page and "among the old" in page
     found = evaluate_model(tmp_path / "second", str(place / "photos"))
     assert found.metrics["per_class"]["red"]["samples"] == 12
+
+
+SLOW = [pytest.param(name, more, marks=pytest.mark.slow) for name, more in (
+    ("head", {}), ("lp-ft", {}), ("gradual", {}), ("ssf", {}), ("bitfit", {}),
+    ("bn", {}), ("adapter", {}), ("lora", {"lora_rank": 2}),
+    ("full", {"bn": "reestimate", "model_ema": True, "unfreeze_at": ("1:layer1",), "freeze": "layer1"}),
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("full", {"freeze": "stem,layer1", "sam": 0.05}), *SLOW])
+def test_every_strategy_goes_on_from_a_run(place, tmp_path, strategy, more):
+    """Equal bits after a pause, classes in their places, forgetting as counted by hand, a delta of the earlier run."""
+    given = {"strategy": strategy, "rehearsal": 4, "distill": 1.0, "epochs": 2, "checkpoint_interval": 1, **more}
+    whole = further(place, tmp_path / "whole", **given)
+    further(place, tmp_path / "parts", **given, max_steps=3)
+    finetune(resume=str(tmp_path / "parts"))
+    assert contents(tmp_path / "parts", *SAME_IN_EQUAL_RUNS) == contents(tmp_path / "whole", *SAME_IN_EQUAL_RUNS)
+    loaded = load_model(tmp_path / "whole")
+    assert loaded.classes == ["blue", "green", "red", "black", "white"]
+    rows = [row.split(",") for row in (place / "first" / "splits.csv").read_text().splitlines() if ",test" in row]
+    paths, truth = [str(place / "photos" / row[0]) for row in rows], [row[1] for row in rows]
+
+    def right(model, among):
+        answers = [each.values[:among] for each in predict(model, paths)]
+        return np.mean([model.classes[int(np.argmax(row))] == name for row, name in zip(answers, truth, strict=True)])
+
+    record = whole.old_task
+    assert (record["before"], record["after"], record["after_among_old"]) == (
+        right(load_model(place / "first"), 3), right(loaded, 5), right(loaded, 3))  # fmt: skip
+    delta = tmp_path / "whole" / "model" / "delta.safetensors"
+    assert delta.exists() == (strategy in SMALL)
+    if delta.exists():
+        again = load_model(delta, base=str(place / "first"))
+        assert again.classes == loaded.classes
+        assert [each.values for each in predict(again, paths)] == [each.values for each in predict(loaded, paths)]
+
+
+@pytest.mark.parametrize(("task", "classes"), [("multi-label", 5), ("ordinal", 6), ("regression", 0)])
+def test_runs_of_other_tasks_are_refused_by_name(place, tmp_path, task, classes):
+    model, info = model_directory.load(place / "weights")
+    names = [f"thing {index}" for index in range(classes)]
+    model_directory.save(model, tmp_path / "other", info["preprocessing"], names, {}, {"name": task})
+    with pytest.raises(UsageError, match=f"--from is for classification with named classes, not for {task}") as caught:
+        further(place, tmp_path / "run", from_run=str(tmp_path / "other"))
+    assert "--weights RUN" in caught.value.hint and not (tmp_path / "run").exists()
 
 
 def test_the_head_begins_with_the_old_rows(place, tmp_path):

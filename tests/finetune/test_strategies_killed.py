@@ -15,6 +15,7 @@ FLAGS = {
     "lp-ft": ["--strategy", "lp-ft", "--model-ema", "--mixup", "0.4", "--drop-path", "0.2", "--aa", "ra",
               "--sampler", "balanced", "--layer-decay", "0.8"],
     "lora": ["--strategy", "lora", "--swa-start", "2", "--bn", "reestimate", "--cutmix", "1", "--aa", "ta_wide"],
+    "from": ["--strategy", "gradual", "--rehearsal", "4", "--distill", "1", "--sam", "--mixup", "0.2"],
 }  # fmt: skip
 
 
@@ -25,7 +26,7 @@ def newest(run):
 
 
 @pytest.mark.fault(
-    "SIGKILL in the midst of fine-tuning with strategies, averages and mixed pictures; other kinds of workers after it",
+    "SIGKILL in the midst of fine-tuning with strategies, averages, mixed pictures, --from; other workers after it",
     "--resume ends in equal bits",
 )
 @pytest.mark.slow
@@ -34,8 +35,13 @@ def newest(run):
 def test_killed_and_resumed(tmp_path, name):
     make_photos(tmp_path / "photos")
     make_weights(tmp_path / "weights")
-    words = ["finetune", "--data", "photos", "--weights", "weights", "--epochs", "4", "-b", "8", "--lr", "0.02",
-             "--patience", "0", "--checkpoint-interval", "1", *FLAGS[name]]  # fmt: skip
+    start = ["--data", "photos", "--weights", "weights"]
+    if name == "from":
+        make_photos(tmp_path / "more", colours={"black": (10, 10, 10), "white": (245, 245, 245)})
+        assert minires("finetune", *start, "--epochs", "1", "--output", "first", cwd=tmp_path).returncode == 0
+        start = ["--from", "first", "--data", "more"]
+    words = ["finetune", *start, "--epochs", "4", "-b", "8", "--lr", "0.02", "--patience", "0",
+             "--checkpoint-interval", "1", *FLAGS[name]]  # fmt: skip
     assert minires(*words, "--output", "whole", cwd=tmp_path).returncode == 0
     kills = 0
     resumed = ["finetune", "--resume", "run"]

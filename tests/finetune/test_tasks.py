@@ -15,6 +15,7 @@ from minires.finetune.settings import Settings
 from minires.finetune.tasks import MultiLabel, Ordinal, Regression, make_task
 from minires.finetune.tasks.losses import positive_weights
 from minires.finetune.tasks.ranks import falling, make_consistent, set_thresholds
+from minires.finetune.tasks.thresholds import tuned
 from minires.training.metrics import Averages
 from minires.training.metrics_multi_label import multi_label_metrics
 from minires.training.metrics_ordinal import ordinal_metrics
@@ -45,6 +46,46 @@ def test_several_labels():
     assert task.said([0.5, 0.3, 0.9]) == "red|blue" and task.labels([0.5, 0.3, 0.9]) == ["blue", "red"]
     assert task.said([0.1, 0.1, 0.1]) == "" and task.label([0, 1, 1]) == "green|blue"
     assert multi_label_intervals(SCORES, TRUTH) == multi_label_intervals(SCORES, TRUTH)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 14), st.sampled_from([0.2, 0.5, 0.8]))
+@settings(deadline=None, max_examples=80, derandomize=True)
+def test_each_label_has_the_threshold_of_the_best_f1(seed, pictures, usual):
+    """Against all cuts there are, tried one by one; scores have ties, labels may be nowhere or everywhere."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((pictures, 3)) < [0.1, 0.5, 0.95]
+    scores = np.round(rng.normal(size=(pictures, 3)) + truth, 1)
+    task = tuned(MultiLabel(["a", "b", "c"], {"threshold": usual, "usual": [0.1, 0.5, 0.9]}), scores, truth)
+    for label in range(3):
+
+        def f1(cut, column=scores[:, label], true=truth[:, label]):
+            said = column > cut
+            return 2 * (said & true).sum() / max(said.sum() + true.sum(), 1)
+
+        cut = np.log(task.thresholds[label] / (1 - task.thresholds[label]))
+        best = max(f1(each) for each in [*(scores[:, label] + 0.05), *(scores[:, label] - 0.05)])
+        assert f1(cut) == pytest.approx(max(best, f1(np.log(usual / (1 - usual)))))
+        if f1(np.log(usual / (1 - usual))) == f1(cut):
+            assert task.thresholds[label] == usual
+
+
+def test_figures_and_answers_by_thresholds_of_their_own():
+    own = [0.6, 0.25, 0.1]
+    task = MultiLabel(["red", "green", "blue"], {"threshold": 0.4, "thresholds": own, "usual": [0.5, 0.3, 0.1]})
+    found, plain = task.figures(SCORES, TRUTH), MultiLabel(task.classes, {"threshold": 0.4}).figures(SCORES, TRUTH)
+    said = task.values(SCORES) > own
+    assert found["macro_f1"] == pytest.approx(theirs.f1_score(TRUTH, said, average="macro"))
+    assert found["per_class"]["blue"]["threshold"] == 0.1
+    assert found["per_class"]["blue"]["recall"] == pytest.approx(theirs.recall_score(TRUTH[:, 2], said[:, 2]))
+    assert found["untuned"] == {"threshold": 0.4, **{name: plain[name] for name in task.headline}}
+    assert found["intervals"]["macro_f1"][0] <= found["macro_f1"] <= found["intervals"]["macro_f1"][1]
+    assert found["baseline"] == MultiLabel(task.classes, {"threshold": 0.4, "usual": [0.5, 0.3, 0.1]}).figures(
+        SCORES, TRUTH)["baseline"]  # fmt: skip
+    assert task.said([0.5, 0.3, 0.2]) == "green|blue" and task.labels([0.5, 0.2, 0.2]) == ["blue"]
+    assert make_task(task.to_record(), task.classes).thresholds.tolist() == own
+    for wrong in ([0.5], [0.5, 0.5, 1.0], [0.5, 0.5, float("nan")]):
+        with pytest.raises(ValueError, match="not a probability for each of 3"):
+            make_task({"name": "multi-label", "thresholds": wrong}, task.classes)
 
 
 def test_a_baseline_without_a_frequent_label_says_the_most_frequent_one():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minires import cli
 from minires.errors import DataError, UsageError
 from minires.finetune import finetune
 from minires.finetune.evaluation import evaluate_model
@@ -70,6 +71,55 @@ def test_training_learns_more_than_the_usual_answer(trained):
     interval = result.after["intervals"][name]
     assert interval is None or interval[0] <= after <= interval[1] + 1e-9
     assert json.loads((folder / "model" / "task.json").read_text())["name"] == task
+
+
+def test_tuned_thresholds_stay_with_the_model(place, tmp_path, capsys):
+    given = {"tune_thresholds": True, "epochs": 2, "val_split": 0.3, "threshold": 0.6}
+    result = job(place, tmp_path / "run", "multi-label", **given)
+    loaded = load_model(tmp_path / "run")
+    evaluations = {split: evaluate_model(tmp_path / "run", split=split).metrics for split in ("val", "test")}
+    assert loaded.kind.tuned and evaluations["test"] == result.after and result.before.get("untuned") is None
+    assert result.after["untuned"]["threshold"] == 0.6
+    assert evaluations["val"]["macro_f1"] > evaluations["val"]["untuned"]["macro_f1"]
+    one = evaluate_model(tmp_path / "run", threshold=0.6).metrics
+    assert "untuned" not in one and one["macro_f1"] == result.after["untuned"]["macro_f1"]
+    pictures = [str(place / "pictures" / f"{number}.png") for number in range(6)]
+    for each in predict(loaded, pictures):
+        wanted = [name for name, value, cut in zip(loaded.classes, each.values, loaded.kind.thresholds, strict=True)
+                  if value > cut]  # fmt: skip
+        assert loaded.kind.said(each.values) == "|".join(wanted)
+    plain = job(place, tmp_path / "plain", "multi-label", **{**given, "tune_thresholds": False})
+    assert plain.after["macro_f1"] == result.after["untuned"]["macro_f1"]
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "plain")]
+    assert load_model(tmp_path / "plain").model.state_dict().keys() == loaded.model.state_dict().keys()
+    assert all(
+        (tensor.array == other.array).all()
+        for tensor, other in zip(
+            loaded.model.state_dict().values(), load_model(tmp_path / "plain").model.state_dict().values(), strict=True
+        )
+    )
+    assert len(weights[0]) > len(weights[1]) - 1000
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "0.6 for every label" in shown and "threshold" in shown
+    assert cli.main(["predict", str(tmp_path / "run"), pictures[0], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["thresholds"]["red"] == loaded.kind.thresholds[2]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "its own threshold" in page and "0.6 for every label" in page
+    job(place, tmp_path / "parts", "multi-label", **given, max_steps=3)
+    finetune(resume=str(tmp_path / "parts"))
+    assert contents(tmp_path / "parts", *SAME_IN_EQUAL_RUNS) == contents(tmp_path / "run", *SAME_IN_EQUAL_RUNS)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [({"task": "ordinal"}, "is for --task multi-label"), ({"val_split": 0.0}, "needs validation pictures"),
+     ({"fold": "1/2"}, "or folds")],
+)  # fmt: skip
+def test_what_thresholds_are_not_tuned_for(place, tmp_path, more, message):
+    with pytest.raises(UsageError, match=message):
+        job(place, tmp_path / "run", **{"task": "multi-label", "tune_thresholds": True, **more})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_in_parts_ends_with_the_same_bits(trained, place, tmp_path):

@@ -3,7 +3,7 @@
 base             what every task says             deciding     which task a table is for, where nobody says
 classification   one class a picture              losses       what is made small
 multi_label      any number of classes            ranks        rank consistency
-ordinal          classes that have an order
+ordinal          classes that have an order       thresholds   one for each label
 regression       numbers
 """
 

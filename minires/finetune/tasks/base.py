@@ -22,6 +22,9 @@ class Task:
     headline: ClassVar[tuple[str, ...]] = ()
     views: ClassVar[str] = "softmax"  # how test-time augmentation averages: softmax, sigmoid, or numbers as they are
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what makes no sense in `known`; tasks define it."""
+
     @property
     def outputs(self) -> int:
         """Outputs that the model needs."""

@@ -37,13 +37,20 @@ def _numbers(facts: Facts, task: Regression, scores: np.ndarray, truth: np.ndarr
 
 
 def _labels(facts: Facts, task: MultiLabel) -> None:
-    keys = ("samples", "said", "right", "precision", "recall", "f1", "ap")
-    rows = [[name, *(own[key] for key in keys)] for name, own in facts.after["per_class"].items()]
-    rows.sort(key=lambda row: (row[-1] is None, row[-1] or 0.0))
-    text = (f"A label is said where its probability is above {task.threshold:g}. AP, average precision, needs no "
-            "threshold: near the share of pictures that have the label it is chance.")  # fmt: skip
+    keys = ["samples", "said", "right", "precision", "recall", "f1", "ap"]
     head = ["label", "pictures", "said", "right", "precision", "recall", "F1", "AP"]
-    facts.tables.append(("Labels", text, head, rows))
+    each = facts.after["per_class"]
+    names = sorted(each, key=lambda name: (each[name]["ap"] is None, each[name]["ap"] or 0.0))
+    above = f"{task.threshold:g}"
+    if task.tuned:
+        keys, head, above = [*keys, "threshold"], [*head, "threshold"], "its own threshold"
+    text = (f"A label is said where its probability is above {above}. AP, average precision, needs no "
+            "threshold: near the share of pictures that have the label it is chance.")  # fmt: skip
+    if "untuned" in facts.after:
+        untuned = ", ".join(f"{key} {facts.after['untuned'][key]:.4f}" for key in task.headline[1:4])
+        text += (f" The thresholds were tuned on the validation pictures; with {task.threshold:g} for every label: "
+                 f"{untuned}.")  # fmt: skip
+    facts.tables.append(("Labels", text, head, [[name, *(each[name][key] for key in keys)] for name in names]))
 
 
 def told(task: Task, scores: np.ndarray, target: Any) -> list[str]:
