@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from minires import nn, ops
 from minires.models.base import ImageModel
 from minires.models.norms import Norm, find_norm, standardise_weights
-from minires.nn import norm_act
+from minires.nn import conv_norm_act, norm_act, projection
 from minires.tensor import Tensor
 
 
@@ -91,10 +91,10 @@ class Bottleneck(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
+        identity = x if self.downsample is None else projection(self.downsample, x)
         out = norm_act(self.bn1, self.relu, self.conv1(x))
         out = norm_act(self.bn2, self.relu, self.conv2(out))
-        return norm_act(self.bn3, self.relu, self.conv3(out), residual=identity)
+        return conv_norm_act(self.conv3, self.bn3, self.relu, out, residual=identity)
 
 
 class BottleneckV1(Bottleneck):

@@ -55,7 +55,7 @@ from minires.nn.dropout import (
 from minires.nn.embedding import Embedding
 from minires.nn.flatten import Flatten, Unflatten
 from minires.nn.fuse import InferenceModel, compile_inference
-from minires.nn.fused import FoldedConv2d, norm_act
+from minires.nn.fused import FoldedConv2d, conv_norm_act, norm_act, projection
 from minires.nn.group_norm import GroupNorm
 from minires.nn.linear import Identity, Linear
 from minires.nn.loss import CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
@@ -272,9 +272,11 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "compile_inference",
+    "conv_norm_act",
     "functional",
     "init",
     "norm_act",
+    "projection",
     "utils",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from minires import ops
 from minires.nn.activation import ReLU
+from minires.nn.containers import Sequential
 from minires.nn.conv import Conv2d
 from minires.nn.module import Module
 from minires.nn.norm import BatchNorm2d
@@ -28,3 +29,35 @@ def norm_act(norm: Module, act: Module, x: Tensor, residual: Tensor | None = Non
         return norm.forward_fused(x, residual, relu=True)
     y = norm(x)
     return act(y if residual is None else y + residual)
+
+
+PLACES = 32  # times the channels: with fewer, the products of matrices of channels cost more than they save
+
+
+def conv_norm_act(conv: Module, norm: Module, act: Module | None, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    """act(norm(conv(x)) + residual), without the residual if None; without act if None.
+
+    In training one operation, if `conv` makes many channels of few (see ops/conv1x1_norm.py), and norm and act are as
+    `norm_act` wants them; else conv(x), and then as `norm_act`.
+    """
+    modules = [module for module in (conv, norm, act) if module is not None]
+    known = [type(module) for module in modules] in ([Conv2d, BatchNorm2d], [Conv2d, BatchNorm2d, ReLU])
+    if known and not any(module.has_hooks for module in modules) and is_expansion(conv, norm, x):
+        return norm.forward_convolved(conv, x, residual, relu=act is not None)
+    y = conv(x)
+    return norm(y) if act is None else norm_act(norm, act, y, residual)
+
+
+def is_expansion(conv: Module, norm: Module, x: Tensor) -> bool:
+    """Whether `conv`, by 1x1 windows, makes several times as many channels, of many places, and `norm` trains."""
+    is_pointwise = conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "same", "valid") and conv.groups == 1
+    places = x.numel() // max(1, conv.in_channels * conv.stride[0] * conv.stride[1])
+    expands = conv.out_channels >= 4 * conv.in_channels and places >= PLACES * conv.in_channels
+    return is_pointwise and conv.bias is None and x.dim() == 4 and expands and norm.uses_batch_statistics()
+
+
+def projection(downsample: Module, x: Tensor) -> Tensor:
+    """downsample(x), with its convolution and norm as one operation where `conv_norm_act` can."""
+    if type(downsample) is Sequential and len(downsample) == 2 and not downsample.has_hooks:
+        return conv_norm_act(downsample[0], downsample[1], None, x)
+    return downsample(x)

@@ -84,11 +84,20 @@ class _BatchNorm(Module):
         self._check_input(input)
         return ops.batch_norm_act(input, *self._statistics(), **self._settings(), residual=residual, relu=relu)
 
+    def forward_convolved(self, conv: Any, input: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        """relu(forward(conv(input)) + residual) as one operation, for a 1x1 convolution and the batch's statistics."""
+        settings = self._settings()
+        del settings["training"]
+        return ops.conv1x1_norm_act(
+            input, conv.weight, conv.stride, *self._statistics(), **settings, residual=residual, relu=relu
+        )
+
     def _check_input(self, input: Tensor) -> None:
         if input.dim() not in self.axes:
             raise ValueError(f"expected {' or '.join(f'{n}D' for n in self.axes)} input (got {input.dim()}D input)")
 
-    def _uses_batch_statistics(self) -> bool:
+    def uses_batch_statistics(self) -> bool:
+        """Whether a call now would take the batch's statistics rather than the running ones."""
         if not self.track_running_stats:
             return True
         return self.training and not self.statistics_frozen
@@ -98,7 +107,7 @@ class _BatchNorm(Module):
 
     def _settings(self) -> dict[str, Any]:
         """What the operation needs to know; counts the batch."""
-        training, momentum = self._uses_batch_statistics(), self.momentum
+        training, momentum = self.uses_batch_statistics(), self.momentum
         if training and self.track_running_stats:
             self.num_batches_tracked.add_(1)
             if momentum is None:

@@ -113,7 +113,7 @@ class _InstanceNorm(_BatchNorm):
                              f"({self.num_features}), but got: {channels}.")  # fmt: skip
         momentum = 0.0 if self.momentum is None else self.momentum
         y = F.instance_norm(input.unsqueeze(0) if single else input, self.running_mean, self.running_var, self.weight,
-                            self.bias, self._uses_batch_statistics(), momentum, self.eps)  # fmt: skip
+                            self.bias, self.uses_batch_statistics(), momentum, self.eps)  # fmt: skip
         return y.squeeze(0) if single else y
 
     def forward_fused(self, input: Tensor, residual: Tensor | None, relu: bool) -> Tensor:

@@ -57,6 +57,7 @@ from minires.ops.comparison import (
     lt,
     ne,
 )
+from minires.ops.conv1x1_norm import conv1x1_norm_act
 from minires.ops.conv_act import conv2d_act
 from minires.ops.counting import (
     argwhere,

@@ -4,6 +4,9 @@ Training and inference are two operations with two derivatives: in training mean
 the gradient flows through them; at inference they are constants.
 """
 
+import math
+from typing import Any
+
 from minires import kernels
 from minires.autograd import Function, Node, is_casting
 from minires.backend import Array, array_module
@@ -95,34 +98,48 @@ def batch_norm_act(
     residual: Tensor | None = None, relu: bool = True,
 ) -> Tensor:  # fmt: skip
     """relu(batch_norm(input) + residual) as one operation; ours, not in PyTorch."""
-    _check(input, {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}, residual)
+    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    check(input.shape, input.dtype, vectors, residual)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("expected running_mean and running_var to be defined when training=False")
         return BatchNormInference.apply(input, weight, bias, residual, eps, relu, running_mean, running_var)
-    channels = input.shape[1]
-    count = input.numel() // max(channels, 1)
-    if count == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    count = values_a_channel(input.shape)
     statistics: list[Array] = []
     y = BatchNormTraining.apply(input, weight, bias, residual, eps, relu, statistics, moments_of(input))
-    mean, variance = statistics
     if count:  # an empty batch has no statistics
-        _move_towards(running_mean, mean, momentum)
-        _move_towards(running_var, variance * (count / max(count - 1, 1)), momentum)
+        mean, variance = statistics
+        move_statistics(running_mean, running_var, mean, variance, count, momentum)
     return y
 
 
-def _check(input: Tensor, vectors: dict[str, Tensor | None], residual: Tensor | None) -> None:
-    if input.ndim < 2:
-        raise RuntimeError(f"batch norm expects (N, C, ...), got shape {input.shape}")
+def move_statistics(
+    running_mean: Tensor | None, running_var: Tensor | None, mean: Array, variance: Array, count: int, momentum: float
+) -> None:
+    """Move the running statistics towards mean and variance (biased) of a batch with `count` values a channel."""
+    _move_towards(running_mean, mean, momentum)
+    _move_towards(running_var, variance * (count / max(count - 1, 1)), momentum)
+
+
+def values_a_channel(shape: tuple[int, ...]) -> int:
+    """How many values a batch (N, C, ...) has for each channel; ValueError for one, which has no variance."""
+    count = shape[0] * math.prod(shape[2:])
+    if count == 1 and shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {shape}")
+    return count
+
+
+def check(shape: tuple[int, ...], dtype: Any, vectors: dict[str, Tensor | None], residual: Tensor | None) -> None:
+    """RuntimeError for what does not suit a batch norm of values of that shape and type."""
+    if len(shape) < 2:
+        raise RuntimeError(f"batch norm expects (N, C, ...), got shape {shape}")
     for name, vector in vectors.items():
-        if vector is not None and vector.shape != input.shape[1:2]:
-            raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {vector.numel()}")
-        if vector is not None and vector.dtype != input.dtype and not is_casting():
-            raise RuntimeError(f"batch norm: the input is {input.dtype}, {name} is {vector.dtype}")
-    if residual is not None and (residual.shape != input.shape or (residual.dtype != input.dtype and not is_casting())):
-        raise RuntimeError(f"the residual is {residual.dtype} {residual.shape}, the input {input.dtype} {input.shape}")
+        if vector is not None and vector.shape != shape[1:2]:
+            raise RuntimeError(f"{name} should contain {shape[1]} elements not {vector.numel()}")
+        if vector is not None and vector.dtype != dtype and not is_casting():
+            raise RuntimeError(f"batch norm: the input is {dtype}, {name} is {vector.dtype}")
+    if residual is not None and (residual.shape != shape or (residual.dtype != dtype and not is_casting())):
+        raise RuntimeError(f"the residual is {residual.dtype} {residual.shape}, the input {dtype} {shape}")
 
 
 def _move_towards(running: Tensor | None, batch: Array, momentum: float) -> None:

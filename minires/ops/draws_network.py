@@ -103,6 +103,20 @@ def normalisation_and_more(training: bool) -> Draw:
     return draw
 
 
+def convolution_and_norm(random: Random) -> Arguments:
+    """conv1x1_norm_act(x, conv_weight, stride, running_mean, running_var, weight, bias, momentum, eps, ...)."""
+    inputs, outputs = (int(random.integers(1, 4)) for _ in range(2))
+    x = normal(random, int(random.integers(2, 4)), inputs, *(int(n) for n in random.integers(2, 5, 2)))
+    stride = (int(random.integers(1, 3)), int(random.integers(1, 3)))
+    statistics = [normal(random, outputs), positive(random, outputs)]
+    learnt = [one_of(random, None, nonzero(random, outputs)) for _ in range(2)]
+    size = convolution_sizes(x.shape[2:], (1, 1), stride, (0, 0), (1, 1))
+    residual = one_of(random, None, normal(random, len(x), outputs, *size))
+    conv_weight, eps = normal(random, outputs, inputs, 1, 1), one_of(random, 1e-5, 0.1)
+    more = {"residual": residual, "relu": bool(random.integers(0, 2))}
+    return [x, conv_weight, stride, *statistics, *learnt, 0.1, eps], more
+
+
 def group_normalisation(random: Random) -> Arguments:
     """group_norm(x, num_groups, weight or None, bias or None, eps)."""
     groups, channels = (int(n) for n in random.integers(1, 4, 2))

@@ -196,6 +196,7 @@ TABLE: tuple[Entry, ...] = (
     network("batch_norm", draws_network.normalisation(training=False), "inference", fixed=(1, 2)),
     entry("batch_norm_act", draws_network.normalisation_and_more(training=True), "", "training", fixed=(1, 2)),
     entry("batch_norm_act", draws_network.normalisation_and_more(training=False), "", "inference", fixed=(1, 2)),
+    entry("conv1x1_norm_act", draws_network.convolution_and_norm, "", fixed=(3, 4)),
     network("group_norm", draws_network.group_normalisation),
     # losses
     network("cross_entropy", draws_network.classification, fixed=("weight",)),

@@ -56,6 +56,8 @@ OPERATIONS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "matmul": _matmul,
     "conv2d_forward": lambda given, y: 2 * y.size * _window(given[1].shape),
     "conv2d_act_forward": lambda given, y: 2 * y.size * _window(given[1].shape),
+    "conv1x1_norm_backward": lambda given, results: 4 * given[0].size * _window(given[2].shape),
+    "conv1x1_norm_forward": lambda given, y: 2 * y.size * _window(given[1].shape),
     "conv2d_moments_forward": lambda given, results: 2 * results[0].size * _window(given[1].shape),
     "conv2d_input_gradient": lambda given, dx: 2 * given[0].size * _window(given[1].shape),
     "conv2d_gradients": lambda given, both: 4 * given[0].size * _window(given[2].shape),

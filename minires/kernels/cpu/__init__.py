@@ -5,8 +5,21 @@ again (`buffers`, `allocator`), both cores (`parallel`). Results are never views
 gradients come back stored channels last.
 """
 
-from minires.kernels.cpu import activation, allocator, conv, conv_act, group_norm, loss, matmul, norm, optim, pool, sums
+from minires.kernels.cpu import (
+    activation,
+    allocator,
+    conv,
+    conv1x1_norm,
+    conv_act,
+    group_norm,
+    loss,
+    matmul,
+    norm,
+    optim,
+    pool,
+    sums,
+)
 
-FAMILIES = (conv, conv_act, pool, norm, group_norm, activation, loss, matmul, optim, sums)
+FAMILIES = (conv, conv_act, conv1x1_norm, pool, norm, group_norm, activation, loss, matmul, optim, sums)
 
 allocator.keep_freed_memory()

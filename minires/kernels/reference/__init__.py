@@ -6,6 +6,7 @@ Slow and obviously right: every faster kernel is tested against these.
 from minires.kernels.reference import (
     activation,
     conv,
+    conv1x1_norm,
     conv_act,
     group_norm,
     loss,
@@ -17,4 +18,4 @@ from minires.kernels.reference import (
     sums,
 )
 
-FAMILIES = (conv, conv_act, moments, pool, norm, group_norm, activation, loss, matmul, optim, sums)
+FAMILIES = (conv, conv_act, conv1x1_norm, moments, pool, norm, group_norm, activation, loss, matmul, optim, sums)
