@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minires.cli import output
+from minires.cli.figures import cell
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def _number(text: Any) -> int | None:
 
 def last_screen(comparison: "Comparison") -> str:
     """The table, where the curves and the model are, and what to type next."""
-    first, seeds = comparison.runs[0], comparison.seeds
-    rows = [[f"{first.split} pictures ({first.after['samples']})", "accuracy", "spread", "seconds a run"]]
-    for row in comparison.table():
-        spread = "-" if row["spread"] is None else f"{row['spread']:.4f}"
-        rows.append([row["variant"], f"{row['top1']:.4f}", spread,
-                     "-" if row["seconds"] is None else f"{row['seconds']:.1f}"])  # fmt: skip
+    from minires.finetune.compared import title_of
+
+    first, seeds, figure = comparison.runs[0], comparison.seeds, comparison.figure
+    rows = [[f"{first.split} pictures ({first.after['samples']})", title_of(figure), "spread", "seconds a run"]]
+    rows += [[row["variant"], cell(row[figure]), cell(row["spread"]),
+              "-" if row["seconds"] is None else f"{row['seconds']:.1f}"] for row in comparison.table()]  # fmt: skip
     several = f"mean and standard deviation of {len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
     lines = [
         several if len(seeds) > 1 else f"one seed ({seeds[0]})", output.table(rows),

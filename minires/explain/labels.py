@@ -4,6 +4,7 @@ Label errors, by confident learning (Northcutt, Jiang and Chuang 2021). A class'
 the model gives it on pictures labelled so. A picture labelled i is counted as a j when its probability of j reaches
 j's threshold; of several such j, the most probable one. Those with j other than i are suspects; they are sorted by
 p(j) - p(i). The probabilities must be of pictures that the model was not trained on: it may know the others by heart.
+Where a picture may have several labels, each is a question of its own with the two classes yes and no.
 
 Near duplicates: two pictures that are alike as small as a stamp are one picture, scaled or compressed; of pictures that
 are less alike so, those whose features (what the head is given) point the same way are one motif, moved or slightly
@@ -47,6 +48,27 @@ def label_errors(probabilities: Any, labels: Any) -> list[Suspect]:
     return sorted(suspects, key=lambda one: (-one.margin, one.index))
 
 
+@dataclass(frozen=True)
+class WrongLabels:
+    """A picture (its place) of which these labels are probably wrong, missing or too many; the largest p(j) - p(i)."""
+
+    index: int
+    labels: list[int]
+    margin: float
+
+
+def wrong_labels(probabilities: Any, truth: Any) -> list[WrongLabels]:
+    """Suspects among pictures with probabilities and truth (0 or 1) of each label (N, K), the most suspicious first."""
+    probabilities, own = np.asarray(probabilities, np.float64), np.asarray(truth) > 0.5
+    found: dict[int, dict[int, float]] = {}
+    for label in range(probabilities.shape[1]):
+        yes = probabilities[:, label]
+        for one in label_errors(np.stack([1 - yes, yes], axis=1), own[:, label].astype(int)):
+            found.setdefault(one.index, {})[label] = one.margin
+    suspects = [WrongLabels(index, sorted(margins), max(margins.values())) for index, margins in found.items()]
+    return sorted(suspects, key=lambda one: (-one.margin, one.index))
+
+
 def near_duplicates(
     features: Any, alike: float = ALIKE, thumbnails: Any = None
 ) -> list[tuple[int, int, float]]:  # fmt: skip
@@ -61,15 +83,15 @@ def near_duplicates(
     if len(features) < 2:
         return []
     directions = _directions(features - features.mean(axis=0))
-    stamps = None if thumbnails is None else _directions(np.asarray(thumbnails, np.float64))
-    flat = None if stamps is None else ~stamps.any(axis=1)
+    stamps = _directions(np.zeros((len(features), 1)) if thumbnails is None else np.asarray(thumbnails, np.float64))
+    flat: np.ndarray = ~np.any(stamps, axis=1)
     pairs = []
     for start in range(0, len(directions), _ROWS):
         rows = slice(start, start + _ROWS)
-        told = directions[rows] @ directions.T
-        near = told >= alike
-        if stamps is not None:
-            told = np.where(np.outer(flat[rows], flat), told, stamps[rows] @ stamps.T)
+        told = cosines = directions[rows] @ directions.T
+        near = cosines >= alike
+        if thumbnails is not None:
+            told = np.where(np.outer(flat[rows], flat), cosines, stamps[rows] @ stamps.T)
             near = (near & (told >= SIMILAR)) | (told >= SAME)
         for row, column in np.argwhere(near):
             if start + row < column:

@@ -37,6 +37,8 @@ VARIANTS = {
     "full": Variant("fully fine-tuned", "finetune", {"freeze": "none"}, 1e-3, 100, 10),
 }
 BEFORE = "before training"
+FIGURES = {"classification": "top1", "multi-label": "map", "ordinal": "mae", "regression": "mae"}  # of each task
+SHARES = ("top1", "map")
 STRATEGY = "strategy"  # the name of a fourth way: that of --strategy
 STRATEGY_RATES = {"lp-ft": 1e-3, "gradual": 1e-3}  # what trains everything in the end; small strategies bear more
 SMALL_RATE = 3e-3
@@ -70,7 +72,7 @@ class Run:
 class Comparison:
     """All runs. `table()` is what they come to, `model_path` the fully fine-tuned model of the first seed.
 
-    strategy: "full", or that of the fourth way.
+    strategy: "full", or that of the fourth way. figure: by which they are compared (FIGURES).
     """
 
     path: str
@@ -78,6 +80,7 @@ class Comparison:
     seeds: list[int]
     runs: list[Run] = field(default_factory=list)
     strategy: str = "full"
+    figure: str = "top1"
 
     @property
     def ways(self) -> dict[str, Variant]:
@@ -99,17 +102,18 @@ class Comparison:
         return [run for run in self.runs if run.variant == variant]
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each way: title, mean and spread (standard deviation; None for one seed) of top1, mean seconds."""
-        full = self.of("full")
-        rows = [_row(BEFORE, [run.before["top1"] for run in full], [])] if full else []
+        """A row for each way: title, mean and spread (standard deviation; None for one seed) of the figure, seconds."""
+        full, figure = self.of("full"), self.figure
+        rows = [_row(BEFORE, figure, [run.before for run in full], [])] if full else []
         for name, variant in self.ways.items():
             if own := self.of(name):
-                rows.append(_row(variant.title, [run.after["top1"] for run in own], [run.seconds for run in own]))
+                rows.append(_row(variant.title, figure, [run.after for run in own], [run.seconds for run in own]))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"data": self.data, "seeds": self.seeds, "strategy": self.strategy, "complete": self.complete,
+        return {"data": self.data, "seeds": self.seeds, "strategy": self.strategy, "figure": self.figure,
+                "complete": self.complete,
                 "path": self.path, "model_path": self.model_path if self.complete else None, "table": self.table(),
                 "runs": [dataclasses.asdict(run) for run in self.runs]}  # fmt: skip
 
@@ -117,29 +121,40 @@ class Comparison:
         """A line for each run."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["variant", "seed", "before_top1", "top1", "loss", "best_epoch", "epochs", "seconds", "path"])
+        writer.writerow(["variant", "seed", f"before_{self.figure}", self.figure, "loss", "best_epoch", "epochs",
+                         "seconds", "path"])  # fmt: skip
         for run in self.runs:
-            writer.writerow([run.variant, run.seed, run.before["top1"], run.after["top1"], run.after["loss"],
+            writer.writerow([run.variant, run.seed, run.before[self.figure], run.after[self.figure], run.after["loss"],
                              run.best_epoch, len(run.history), run.seconds, run.path])  # fmt: skip
         return text.getvalue()
 
     def chart(self) -> Chart:
-        """Accuracy and training loss over the epochs: the mean of the seeds, and from the lowest to the highest."""
-        column = "val_accuracy" if "val_accuracy" in self.runs[0].history[0] else "accuracy"
-        titles = {"val_accuracy": "accuracy, validation pictures", "accuracy": "accuracy, training pictures",
-                  "loss": "loss, training pictures"}  # fmt: skip
-        return draw([
-            Panel(titles[name], "epoch", [_series(variant.title, [run.history for run in self.of(key)], name)
-                                          for key, variant in self.ways.items()], percent=name != "loss")
-            for name in (column, "loss")
-        ], width=560)  # fmt: skip
+        """The figure and training loss over the epochs: the mean of the seeds, and from the lowest to the highest."""
+        name = title_of(self.figure)
+        columns = {f"val_{name}": f"{name}, validation pictures", name: f"{name}, training pictures"}
+        shown = [column for column in columns if column in self.runs[0].history[0]][:1]
+        panels = [Panel(columns[column], "epoch", self._curves(column), percent=self.figure in SHARES)
+                  for column in shown]  # fmt: skip
+        return draw([*panels, Panel("loss, training pictures", "epoch", self._curves("loss"))], width=560)
+
+    def _curves(self, column: str) -> list[Series]:
+        return [_series(variant.title, [run.history for run in self.of(key)], column)
+                for key, variant in self.ways.items()]  # fmt: skip
 
 
-def _row(title: str, figures: Sequence[float], seconds: Sequence[float | None]) -> dict[str, Any]:
+def title_of(figure: str) -> str:
+    """What a figure is called in a history and for people."""
+    return "accuracy" if figure == "top1" else figure
+
+
+def _row(
+    title: str, figure: str, figures: Sequence[Mapping[str, Any]], seconds: Sequence[float | None]
+) -> dict[str, Any]:  # fmt: skip
     known = [value for value in seconds if value is not None]
+    values = [own[figure] for own in figures if own[figure] is not None]  # mAP of pictures without any label
     return {
-        "variant": title, "top1": statistics.fmean(figures),
-        "spread": statistics.stdev(figures) if len(figures) > 1 else None,
+        "variant": title, figure: statistics.fmean(values) if values else None,
+        "spread": statistics.stdev(values) if len(values) > 1 else None,
         "seconds": statistics.fmean(known) if known else None,
     }  # fmt: skip
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minires.errors import UsageError
-from minires.finetune.compared import STRATEGY, VARIANTS, Comparison, Run, Variant, ways_with
+from minires.finetune.compared import FIGURES, STRATEGY, VARIANTS, Comparison, Run, Variant, title_of, ways_with
 from minires.finetune.fitting import steps_in_epoch
 from minires.finetune.job import Job
 from minires.finetune.pictures import is_digits
@@ -40,9 +40,9 @@ USUAL = {"patience": 0, "eval_metric": "loss", "norm_weight_decay": 0.0}
 # Few labels leave many digits for the test; and a digit fills its picture, so that a small crop would cut off ink.
 USUAL_FOR_DIGITS = {"val_split": 0.05, "test_split": 0.5, "scale": (0.8, 1.0)}
 REFUSED = {"freeze": "it compares what is frozen", "unfreeze_at": "it compares what is trained",
-           "max_steps": "each training must end", "task": "it compares accuracies"}  # fmt: skip
+           "max_steps": "each training must end"}  # fmt: skip
 # of these, the value that changes nothing
-ALLOWED = {"freeze": "none", "unfreeze_at": (), "task": "classification"}
+ALLOWED = {"freeze": "none", "unfreeze_at": ()}
 SEEDS = 3
 COMMAND = "finetune --compare"
 OF_STRATEGY = ("strategy", "lora_rank", "lora_alpha")  # settings of the fourth way alone
@@ -55,8 +55,9 @@ def compare(
     """Train the three ways with `seeds` seeds each (default: 3): the settings' `seed` and the following ones.
 
     Settings are those of `finetune`; what is given holds for every way, but that `strategy` (lora, lp-ft, ...) makes a
-    fourth one. output: folder (default:
-    runs/compare-MODEL-N). resume, overwrite, say, progress: as in `finetune`; a resumed comparison keeps its settings.
+    fourth one. What is compared is accuracy, mAP of several labels, or mae of ranks and numbers. output: folder
+    (default: runs/compare-MODEL-N). resume, overwrite, say, progress: as in `finetune`; a resumed comparison keeps its
+    settings.
 
     Raises UsageError for settings that do not go with a comparison, and what `finetune` raises.
     """
@@ -90,9 +91,6 @@ def _clear_runs(folder: RunFolder) -> None:
 def _prepare(given: Mapping[str, Any]) -> Job:
     """The fully fine-tuned job of the first seed: it finds what is wrong with data and weights, and counts steps."""
     settings = _settings("full", given, given["seed"], 1).resolved("finetune")
-    if settings.task != "classification":
-        raise UsageError(f"--compare compares classifications, and the labels are for {settings.task}",
-                         code="usage.conflict")  # fmt: skip
     if settings.from_run is not None:
         raise UsageError("--compare compares what to do with new data alone: it does not go with --from",
                          code="usage.conflict")  # fmt: skip
@@ -168,7 +166,8 @@ def _run_all(
     """Every run that is not there yet, and after each what all of them come to so far."""
     first = settings["seed"]
     comparison = Comparison(folder.path, settings["data"], list(range(first, first + seeds)),
-                            strategy=settings.get("strategy") or "full")  # fmt: skip
+                            strategy=settings.get("strategy") or "full",
+                            figure=FIGURES[job.settings.task or "classification"])  # fmt: skip
     if os.path.isfile(folder.file("comparison.json")):
         comparison.runs = [Run(**run) for run in folder.read_json("comparison.json")["runs"]]
         for run in comparison.runs:  # the folder may have been moved
@@ -185,7 +184,9 @@ def _run_all(
             comparison.runs.append(run)
             folder.write_json("comparison.json", comparison.to_dict())
             took = "" if run.seconds is None else f"  {run.seconds:.1f} s"
-            say(f"seed {seed}  {variant.title:<20}  {run.split} accuracy {run.after['top1']:.4f}{took}")
+            figure = run.after[comparison.figure]
+            told = "-" if figure is None else f"{figure:.4f}"
+            say(f"seed {seed}  {variant.title:<20}  {run.split} {title_of(comparison.figure)} {told}{took}")
     files.write_atomic(folder.file("comparison.csv"), comparison.to_csv())
     chart = comparison.chart()
     files.write_atomic(folder.file("curves.svg"), chart.svg())

@@ -19,7 +19,7 @@ from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import confusion_matrix
 from minires.explain.embedding import principal_components
 from minires.explain.flow import signal_flow
-from minires.explain.labels import label_errors, near_duplicates, thumbnails
+from minires.explain.labels import thumbnails
 from minires.finetune.evaluation import own_splits, run_settings
 from minires.finetune.inference import forward_with_features, softmax
 from minires.finetune.loading import load_model, unfinished
@@ -30,12 +30,12 @@ from minires.finetune.result import Result, finished
 from minires.finetune.resuming import told_changes
 from minires.finetune.review import review_table
 from minires.finetune.settings import Settings
+from minires.finetune.suspects import name_of, suspicious
 from minires.finetune.tasks import Task, make_task
 from minires.finetune.tasks.report import place_to_look_at, tell_task, told
 from minires.finetune.workers import loader_workers
 from minires.io import RunFolder, files
 from minires.report import Facts, Sample, render
-from minires.report.facts import Review
 from minires.report.pictures import visible
 from minires.tensor import Tensor
 from minires.training.batches import inputs_and_targets
@@ -45,7 +45,6 @@ AUGMENTED, MISTAKES = 12, 12  # pictures shown
 AT_ONCE = 32  # pictures that go through the model together: a report must not need more memory than the training
 MOST_PICTURES = 2000  # of a split that are looked at for features, duplicates and labels
 MOST_POINTS = 1500  # of the features in the plane
-MOST_REVIEWED = 500  # rows of review.csv of each kind
 
 
 @dataclass
@@ -127,9 +126,8 @@ def gather(folder: RunFolder, result: Result, material: Material) -> Facts:
     if result.old_task is not None:
         facts.tables.append(forgetting_table(result.old_task))
     facts.mistakes = worst_mistakes(material, measured)
-    if material.kind.name in ("classification", "ordinal"):
-        facts.review = suspicious(material, found)
-        facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
+    facts.review = suspicious(material.kind, found)
+    facts.review_file = all(isinstance(part, FileDataset) for part in material.splits.values())
     if material.kind.name != "classification":
         tell_task(facts, material.kind, measured.scores, measured.targets)
         return facts
@@ -159,7 +157,8 @@ def run_split(material: Material, dataset: Any) -> Outputs:
         own = kept[(kept >= done) & (kept < done + len(scores))] - done
         rows.append((scores, np.asarray(targets.numpy()), features[own], thumbnails(images.numpy()[own])))
         done += len(scores)
-    return Outputs(plain, *(np.concatenate(column) for column in zip(*rows, strict=True)), kept)
+    scores, targets, features, small = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Outputs(plain, scores, targets, features, small, kept)
 
 
 def augmented(material: Material) -> list[Sample]:
@@ -213,35 +212,6 @@ def worst_mistakes(material: Material, found: Outputs) -> list[Sample]:
         sample.lines += [f"loss {losses[index]:.3g}", sample.name]
         samples.append(sample)
     return samples
-
-
-def suspicious(material: Material, found: Mapping[str, Outputs]) -> list[Review]:
-    """Probable label errors among the pictures that were not trained on, and near duplicates among all looked at."""
-    rows = []
-    unseen = {name: part for name, part in found.items() if name != "train"}
-    for name, part in unseen.items():
-        rows += [Review(name_of(part.dataset, one.index), material.classes[one.label], material.classes[one.suggestion],
-                        f"label ({name}): the model is {one.margin:.0%} surer of the other class")
-                 for one in label_errors(material.kind.values(part.scores), part.targets)[:MOST_REVIEWED]]  # fmt: skip
-    every = [(name, part.dataset, index) for name, part in found.items() for index in part.kept.tolist()]
-    targets = np.concatenate([part.targets[part.kept] for part in found.values()])
-    features, small = (np.concatenate([getattr(part, name) for part in found.values()])
-                       for name in ("features", "thumbnails"))  # fmt: skip
-    pairs = near_duplicates(features, thumbnails=small)
-    for first, second, alike in pairs[:MOST_REVIEWED]:
-        (one_split, one, i), (other_split, other, j) = every[first], every[second]
-        where = "" if one_split == other_split else f", across {one_split} and {other_split}"
-        labels = "" if targets[first] == targets[second] else ", with another label"
-        rows.append(Review(name_of(one, i), material.classes[targets[first]], name_of(other, j),
-                           f"duplicate: pictures alike to {alike:.4f}{where}{labels}"))  # fmt: skip
-    return rows
-
-
-def name_of(dataset: Any, index: int) -> str:
-    """The file of a sample relative to its data, or its number."""
-    if isinstance(dataset, FileDataset):
-        return dataset.relative_name(dataset.samples[index][0])
-    return f"sample {index}"
 
 
 def _parts(material: Material, split: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The file is a table (minires writes one as review.csv into every run's folder) with the columns path, label, suggestion
 and action. action is empty or "keep" (nothing happens), "delete" (the picture is left out), or "relabel" (the picture
-gets the class in the column suggestion). The pictures themselves are not touched. A picture stays in its split.
+gets what is in the column suggestion: a class, several labels such as cat|dog or | for none at all, or numbers with
+spaces between them). The pictures themselves are not touched. A picture stays in its split.
 """
 
 import csv
@@ -11,7 +12,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from minires.data import FileDataset, MultiLabelDataset
+from minires.data.labels_dataset import BETWEEN
+from minires.data.labels_opening import words
 from minires.data.table import read_rows
 from minires.errors import DataError, UsageError
 from minires.report.facts import Review
@@ -27,7 +32,7 @@ def review_table(rows: Sequence[Review]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for row in rows:
-        suggestion = row.suggestion if row.reason.startswith("label") else ""
+        suggestion = "" if row.reason.startswith("duplicate") else row.suggestion
         reason = row.reason if suggestion else f"{row.reason}: {row.suggestion}"
         writer.writerow([row.path, row.label, suggestion, "", reason])
     return text.getvalue()
@@ -61,35 +66,53 @@ def read_review(path: str) -> dict[str, Decision]:
 def apply_review(splits: Mapping[str, Any], path: str | None) -> list[str]:
     """Take out and relabel in all splits what the file says; returns a line of what was done, [] without a file.
 
-    Raises DataError naming the picture for one that no split has, and for a class that the data do not have.
+    Raises DataError naming the picture for one that no split has, and for what is no label of the data.
     """
     if path is None:
         return []
     decisions = read_review(path)
-    single = (isinstance(part, FileDataset) and not isinstance(part, MultiLabelDataset) and part.classes
-              for part in splits.values())  # fmt: skip
-    if not all(single):
-        raise UsageError("--review is for picture files of one class each", code="usage.conflict")
+    if not all(isinstance(part, FileDataset) for part in splits.values()):
+        raise UsageError("--review is for picture files", code="usage.conflict")
     names = {part.relative_name(file) for part in splits.values() for file, _ in part.samples}
-    classes = next(iter(splits.values())).class_to_idx
-    for name, (_, wish) in decisions.items():
-        if name not in names:
-            raise DataError(f"{path}: the data have no picture {name}", code="data.review", file=path)
-        if wish and wish not in classes:
-            raise DataError(f"{path}: {name} is to become {wish!r}, which is no class of the data", code="data.review",
-                            file=path)  # fmt: skip
-    for part in splits.values():
-        part.samples = [sample for old in part.samples if (sample := _decided(part, old, decisions)) is not None]
+    missing = next((name for name in decisions if name not in names), None)
+    if missing is not None:
+        raise DataError(f"{path}: the data have no picture {missing}", code="data.review", file=path)
+    decided = {name: [each for sample in part.samples for each in _decided(part, sample, decisions, path)]
+               for name, part in splits.items()}  # fmt: skip
+    for name, part in splits.items():
+        part.samples = decided[name]
     deleted = sum(action == "delete" for action, _ in decisions.values())
     return [f"review: {deleted} pictures left out, {len(decisions) - deleted} relabelled, as {path} says"]
 
 
-def _decided(part: FileDataset, sample: tuple[str, Any], decisions: Mapping[str, Decision]) -> tuple[str, Any] | None:
-    file, target = sample
-    action, wish = decisions.get(part.relative_name(file), ("", ""))
+def _decided(
+    part: FileDataset, sample: tuple[str, Any], decisions: Mapping[str, Decision], path: str
+) -> list[tuple[str, Any]]:  # fmt: skip
+    """The sample as the file wants it; nothing where it is to be left out."""
+    name = part.relative_name(sample[0])
+    action, wish = decisions.get(name, ("", ""))
     if action == "delete":
-        return None
-    return (file, part.class_to_idx[wish]) if action == "relabel" else (file, target)
+        return []
+    if action != "relabel":
+        return [sample]
+    try:
+        return [(sample[0], _target(part, wish, sample[1]))]
+    except (KeyError, ValueError) as error:
+        what = "no class of the data" if part.classes else "no label like the others"
+        raise DataError(f"{path}: {name} is to become {wish!r}, which is {what}", code="data.review",
+                        file=path) from error  # fmt: skip
+
+
+def _target(part: FileDataset, wish: str, old: Any) -> Any:
+    """The target that stands for a suggestion. KeyError for an unknown class, ValueError for what is no number."""
+    if isinstance(part, MultiLabelDataset):
+        return tuple(sorted({part.class_to_idx[name] for name in words(wish, BETWEEN)}))
+    if part.classes:
+        return part.class_to_idx[wish]
+    numbers = tuple(float(word) for word in wish.split())
+    if len(numbers) != np.size(old) or not np.isfinite(numbers).all():
+        raise ValueError(wish)
+    return numbers[0] if np.ndim(old) == 0 else numbers
 
 
 def _fault(path: str, line: int, reason: str) -> DataError:

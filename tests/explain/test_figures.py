@@ -7,7 +7,7 @@ from sklearn import decomposition, metrics
 from minires.explain.calibration import calibration, scaled_loss, temperature
 from minires.explain.classes import class_report, confusion_matrix, most_confused
 from minires.explain.embedding import principal_components
-from minires.explain.labels import label_errors, near_duplicates, thumbnails
+from minires.explain.labels import label_errors, near_duplicates, thumbnails, wrong_labels
 from minires.finetune.inference import softmax
 
 RNG = np.random.default_rng(4)
@@ -85,6 +85,22 @@ def test_planted_label_errors_are_found_first():
 def test_no_suspects_where_all_is_right_or_a_class_has_no_picture():
     assert label_errors(np.eye(3)[[0, 1, 2]], [0, 1, 2]) == []
     assert label_errors([[0.1, 0.9], [0.8, 0.2]], [0, 0]) == []
+
+
+def test_planted_wrong_labels_of_pictures_with_several():
+    """Each label by itself is confident learning with two classes; a picture with two wrong ones is one suspect."""
+    truth = RNG.random((200, 3)) < [0.5, 0.4, 0.2]
+    chance = np.where(truth, 0.8, 0.2) + RNG.uniform(-0.15, 0.15, truth.shape)
+    given = truth.copy()
+    chance[[7, 30]] = np.where(truth[[7, 30]], 0.97, 0.04)  # surer than it usually is
+    given[7, 1], given[30, [0, 2]] = ~truth[7, 1], ~truth[30, [0, 2]]
+    found = wrong_labels(chance, given.astype(np.float32))
+    assert {(one.index, *one.labels) for one in found} == {(7, 1), (30, 0, 2)}
+    for one in found:
+        margins = [abs(2 * chance[one.index, label] - 1) for label in one.labels]
+        assert one.margin == pytest.approx(max(margins))
+    assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
+    assert wrong_labels(chance, truth) == [] and wrong_labels(chance[:, :1], np.ones((200, 1))) == []
 
 
 def test_near_duplicates():

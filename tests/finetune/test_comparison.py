@@ -157,7 +157,7 @@ def test_overwrite_starts_afresh(material, tmp_path):
     [
         ({"seeds": 0}, "--compare takes the number of seeds"), ({"seeds": 101}, "1 to 100, got 101"),
         ({"seeds": True}, "got True"), ({"freeze": "all-but-head"}, "--freeze does not go with --compare"),
-        ({"max_steps": 3}, "--max-steps does not go"), ({"task": "regression"}, "--task does not go"),
+        ({"max_steps": 3}, "--max-steps does not go"), ({"task": "regression"}, "regression"),
         ({"strategy": "head"}, "is among the ways"),
         ({"weights": "none"}, "nothing to compare with"), ({"epoch": 3}, "did you mean 'epochs'"),
         ({"data": "nowhere"}, "no such folder"), ({"weights": "of_nobody"}, "no weights 'of_nobody'"),

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from minires import cli
+from minires.cli.compare import last_screen
 from minires.errors import DataError, UsageError
 from minires.finetune import finetune
+from minires.finetune.compared import FIGURES
+from minires.finetune.comparison import compare
 from minires.finetune.evaluation import evaluate_model
 from minires.finetune.folds import cross_validate
 from minires.finetune.inference import predict
@@ -109,6 +113,68 @@ def test_tuned_thresholds_stay_with_the_model(place, tmp_path, capsys):
     job(place, tmp_path / "parts", "multi-label", **given, max_steps=3)
     finetune(resume=str(tmp_path / "parts"))
     assert contents(tmp_path / "parts", *SAME_IN_EQUAL_RUNS) == contents(tmp_path / "run", *SAME_IN_EQUAL_RUNS)
+
+
+def rows_of(file):
+    with open(file, newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_decisions_about_several_labels(place, tmp_path):
+    """Planted wrong labels and a copy are listed; what is filled in is done, and a resume still has it."""
+    for name in ("pictures", "weights"):
+        shutil.copytree(place / name, tmp_path / name)
+    shutil.copy(tmp_path / "pictures" / "5.png", tmp_path / "pictures" / "copy.png")
+    right = {row["filename"]: row["labels"] for row in rows_of(place / "tags.csv")}
+    wrong = {**right, "copy.png": right["5.png"], "6.png": "green" if right["6.png"] != "green" else "red|blue"}
+    table = "\n".join(["filename,labels", *(f"{name},{labels}" for name, labels in wrong.items())]) + "\n"
+    (tmp_path / "tags.csv").write_text(table)
+    job(tmp_path, tmp_path / "run", "multi-label", epochs=1, val_split=0.4)
+    found = rows_of(tmp_path / "run" / "review.csv")
+    assert any({row["path"], row["reason"].rpartition(": ")[2]} == {"5.png", "copy.png"} for row in found)
+    for row in found:
+        assert set(row["label"].split("|")) == set(wrong[row["path"]].split("|"))
+        if row["reason"].startswith("labels"):
+            assert row["suggestion"] and row["suggestion"] != row["label"]
+    decided = [("6.png", "relabel", "blue|red"), ("7.png", "relabel", "|"), ("copy.png", "delete", "")]
+    (tmp_path / "review.csv").write_text("path,action,suggestion\n" + "".join(f"{','.join(row)}\n" for row in decided))
+    given = {"review": str(tmp_path / "review.csv"), "epochs": 2}
+    assert job(tmp_path, tmp_path / "again", "multi-label", **given, max_steps=3).resumable
+    finetune(resume=str(tmp_path / "again"))
+    labels = {row["path"]: row["label"] for row in rows_of(tmp_path / "again" / "splits.csv")}
+    assert (labels["6.png"], labels["7.png"], "copy.png" in labels) == ("blue|red", "", False)
+    assert {name: own for name, own in labels.items() if name not in ("6.png", "7.png")} == {
+        name: "|".join(sorted(own.split("|"), key=["blue", "green", "red"].index)) if own else ""
+        for name, own in right.items() if name not in ("6.png", "7.png")}  # fmt: skip
+    (tmp_path / "review.csv").write_text("path,action,suggestion\n6.png,relabel,red|mauve\n")
+    with pytest.raises(DataError, match=r"'red\|mauve', which is no class of the data"):
+        job(tmp_path, tmp_path / "third", "multi-label", review=str(tmp_path / "review.csv"))
+
+
+def test_decisions_about_numbers(place, tmp_path):
+    file = tmp_path / "review.csv"
+    file.write_text("path,action,suggestion\n6.png,relabel,1.5 -2\n7.png,delete,\n")
+    job(place, tmp_path / "run", "regression", epochs=1, review=str(file))
+    labels = {row["path"]: row["label"] for row in rows_of(tmp_path / "run" / "splits.csv")}
+    assert labels["6.png"].split() == ["1.5", "-2.0"] and "7.png" not in labels and len(labels) == 47
+    assert all(row["reason"].startswith("duplicate") for row in rows_of(tmp_path / "run" / "review.csv"))
+    for wish in ("3", "1 2 3", "many few", "nan 1"):
+        file.write_text(f"path,action,suggestion\n6.png,relabel,{wish}\n")
+        with pytest.raises(DataError, match=f"'{wish}', which is no label like the others"):
+            job(place, tmp_path / "other", "regression", review=str(file))
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_ways_are_compared_by_the_figure_of_the_task(place, tmp_path, task):
+    figure = FIGURES[task]
+    result = compare(1, data=str(place / "pictures"), labels=str(place / TASKS[task]), task=task, epochs=1,
+                     batch_size=16, weights=str(place / "weights"), output=tmp_path / "run")  # fmt: skip
+    table = {row["variant"]: row[figure] for row in result.table()}
+    assert table["fully fine-tuned"] == result.of("full")[0].after[figure]
+    assert result.figure == figure != "top1" and f"{figure}, validation pictures" in result.chart().svg()
+    assert figure in last_screen(result) and "accuracy" not in last_screen(result)
+    assert f"before_{figure},{figure},loss" in (tmp_path / "run" / "comparison.csv").read_text()
+    assert compare(resume=tmp_path / "run").to_dict() == result.to_dict()
 
 
 @pytest.mark.parametrize(
