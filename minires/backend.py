@@ -5,7 +5,9 @@ asks for a GPU, so that `import minires` neither needs it nor wakes a driver.
 """
 
 import collections
+import contextlib
 import sys
+import threading
 import weakref
 from types import ModuleType
 from typing import Any
@@ -78,6 +80,7 @@ contiguous_format, channels_last, preserve_format = (
 class device:  # noqa: N801 - PyTorch's name
     """Where an array lives: `device("cpu")`, `device("cuda")` or `device("cuda:1")`. Compares equal to the same text.
 
+    "cuda" is the GPU that is used at the time (`cuda.set_device`), the first one at first; `index` is None then.
     Raises ValueError for any other text.
     """
 
@@ -86,10 +89,10 @@ class device:  # noqa: N801 - PyTorch's name
         if kind not in ("cpu", "cuda") or (colon and not index.isdigit()) or (kind == "cpu" and index not in ("", "0")):
             raise ValueError(f'expected the device "cpu", "cuda" or "cuda:N", got {str(name)!r}')
         self.type = kind
-        self.index = int(index) if index else (0 if kind == "cuda" else None)
+        self.index = int(index) if index and kind == "cuda" else None
 
     def __str__(self) -> str:
-        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
+        return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __repr__(self) -> str:
         return f"device('{self}')"
@@ -131,7 +134,33 @@ def gpu_module() -> ModuleType:
         ) from None
     if not cupy.cuda.is_available():
         raise RuntimeError("CUDA needs an NVIDIA GPU and its driver: CuPy is installed but finds none")
+    global gpus_in_use
+    gpus_in_use = True
     return cupy
+
+
+gpus_in_use = False  # whether anybody has asked for a GPU yet
+
+
+def resolved(target: "str | device") -> device:
+    """The device, by its number where "cuda" leaves that open. RuntimeError for a GPU that is not there."""
+    target = device(target)
+    if target == cpu:
+        return cpu
+    cupy = gpu_module()
+    count = cupy.cuda.runtime.getDeviceCount()
+    number = cupy.cuda.runtime.getDevice() if target.index is None else target.index
+    if number >= count:
+        raise RuntimeError(f"there is no device {target}: this machine has {count} GPU{'s' if count > 1 else ''}")
+    return device(f"cuda:{number}")
+
+
+_here: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+
+
+def on_device_of(array: Array) -> contextlib.AbstractContextManager[Any]:
+    """Within the block new work goes to the GPU that holds this array. For an array on the CPU nothing changes."""
+    return _here if isinstance(array, np.ndarray | np.generic) else array.device
 
 
 def in_memory_order(array: Array) -> tuple[Array, tuple[int, ...]]:
@@ -145,46 +174,82 @@ def move(array: Array, target: "str | device", non_blocking: bool = False) -> Ar
 
     non_blocking: do not wait for the copy. To the GPU that is a copy behind Python's back only from pinned memory
     (`Tensor.pin_memory`), which must not be written to before it is done, but may be let go of: it is kept until then.
-    A copy to the CPU is always waited for.
+    A copy to the CPU is always waited for, one between GPUs never: their streams wait for each other.
     Raises RuntimeError without CuPy or a GPU, and for a GPU that is not there.
     """
-    target = device(target)
+    target = resolved(target)
     if target == device_of(array):
         return array
     ordered, back = in_memory_order(array)
-    if target.type == "cpu":
-        return ordered.get().transpose(back)
+    if target == cpu:
+        with on_device_of(array):
+            return ordered.get().transpose(back)
     cupy = gpu_module()
-    count = cupy.cuda.runtime.getDeviceCount()
-    if target.index >= count:
-        raise RuntimeError(f"there is no device {target}: this machine has {count} GPU{'s' if count > 1 else ''}")
     if is_capturing():
         raise RuntimeError("a copy from the CPU, or between GPUs, cannot be captured in a CUDA graph")
     with cupy.cuda.Device(target.index):
-        if isinstance(array, np.ndarray):
-            source = np.ascontiguousarray(ordered)
-            moved = cupy.asarray(source)
-            if not non_blocking:
-                cupy.cuda.get_current_stream().synchronize()
-            elif is_pinned(source):
-                _keep_until_copied(source, cupy.cuda.get_current_stream())
-        else:
-            moved = cupy.ascontiguousarray(ordered).copy()
+        if not isinstance(array, np.ndarray):
+            return _from_other_gpu(cupy, ordered).transpose(back)
+        contiguous = np.ascontiguousarray(ordered)
+        moved = cupy.asarray(contiguous)
+        stream = cupy.cuda.get_current_stream()
+        if not non_blocking:
+            stream.synchronize()
+        elif is_pinned(contiguous):
+            _keep(memory_owner(contiguous), [stream])
         return moved.reshape(ordered.shape).transpose(back)
 
 
-_in_flight: "collections.deque[tuple[Any, Array]]" = collections.deque()  # (event behind the copy, what it reads)
+def _from_other_gpu(cupy: Any, array: Array) -> Array:
+    """A copy on the present GPU. Each GPU's present stream waits for the other's: before the copy, and behind it."""
+    with array.device:
+        array = cupy.ascontiguousarray(array)
+        ready = cupy.cuda.get_current_stream().record()
+    stream = cupy.cuda.get_current_stream()
+    stream.wait_event(ready)
+    moved = array.copy()
+    done = stream.record()
+    with array.device:
+        cupy.cuda.get_current_stream().wait_event(done)
+    return moved
 
 
-def _keep_until_copied(source: Array, stream: Any) -> None:
-    """Hold pinned memory until the stream has copied it: freed before, the pool would give it to the next batch.
+# --------------------------------------------------------------- memory that streams are yet to be done with
 
-    What earlier copies have read is let go of here; copies on several streams may end in another order, and then wait
-    for each other.
+_in_flight: "collections.deque[tuple[list[Any], Any]]" = collections.deque()  # (events to come, what is kept till then)
+_in_flight_lock = threading.RLock()  # the garbage collector may come here at any time
+_streams_of: dict[int, list[Any]] = {}  # by the id of an array on a GPU that owns memory: the streams that use it, too
+
+
+def _keep(memory: Any, streams: "list[Any]") -> None:
+    """Hold memory until these streams, of the present GPU, have done what they have been given so far.
+
+    What earlier calls have held is let go of here, in that order.
     """
-    while _in_flight and _in_flight[0][0].done:
-        _in_flight.popleft()
-    _in_flight.append((stream.record(), memory_owner(source)))
+    with _in_flight_lock:
+        while _in_flight and all(event.done for event in _in_flight[0][0]):
+            _in_flight.popleft()
+        _in_flight.append(([stream.record() for stream in streams], memory))
+
+
+def record_stream(array: Array, stream: Any) -> None:
+    """See `Tensor.record_stream`; `stream` is CuPy's. Raises RuntimeError on the CPU, and while a graph is captured."""
+    owner = memory_owner(array)
+    if isinstance(owner, np.ndarray):
+        raise RuntimeError("record_stream is for tensors on a GPU, not on cpu")
+    if is_capturing():
+        raise RuntimeError("record_stream cannot be captured in a CUDA graph, which owns the memory of its tensors")
+    if id(owner) not in _streams_of:
+        _streams_of[id(owner)] = []
+        weakref.finalize(owner, _keep_when_let_go, id(owner), owner.device, owner.data).atexit = False
+    if stream not in _streams_of[id(owner)]:
+        _streams_of[id(owner)].append(stream)
+
+
+def _keep_when_let_go(number: int, on: Any, memory: Any) -> None:
+    streams = _streams_of.pop(number)
+    with on:
+        _keep(memory, streams)
 
 
 _pinned: "weakref.WeakValueDictionary[int, Array]" = weakref.WeakValueDictionary()  # address -> the whole array

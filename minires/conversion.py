@@ -1,5 +1,6 @@
 """Tensor's way out: its values as Python numbers, NumPy arrays or other libraries' tensors; other types and devices."""
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,8 @@ class Conversions:
         return self.to("cpu")
 
     def cuda(self, device: Any = None, non_blocking: "bool" = False) -> Any:  # type: ignore[valid-type]
-        """On a GPU: its number, or a device; the first one unless said otherwise."""
-        where = "cuda" if device is None else device if isinstance(device, backend.device) else f"cuda:{device}"
+        """On a GPU: its number, or a device; the present one (`cuda.set_device`) unless said otherwise."""
+        where = "cuda" if device is None else f"cuda:{device}" if isinstance(device, numbers.Integral) else device
         return self.to(backend.device(where), non_blocking=non_blocking)
 
     def pin_memory(self) -> Any:
@@ -169,6 +170,17 @@ class Conversions:
         RuntimeError without CuPy or a GPU, and for a tensor that is on a GPU.
         """
         return type(self)(backend.pinned(self.array))  # type: ignore[call-arg]
+
+    def record_stream(self: Any, stream: Any) -> None:
+        """Say that work in `stream`, another one than it was made in, uses this tensor on a GPU.
+
+        When its last reference has gone, its memory is then given to no other tensor before `stream` has done what it
+        was given up to that moment. It makes nobody wait: `stream.wait_stream` does that.
+        RuntimeError for a stream of another device.
+        """
+        if self.device != stream.device:
+            raise RuntimeError(f"the tensor is on {self.device}, the stream on {stream.device}")
+        backend.record_stream(self.array, stream.stream)
 
     def is_pinned(self) -> "bool":  # type: ignore[valid-type]
         """Whether this tensor is the result of `pin_memory`, or a view of one."""

@@ -14,7 +14,7 @@ from minires.autograd import (
     write_through,
     youngest,
 )
-from minires.backend import array_module, is_floating
+from minires.backend import array_module, is_floating, on_device_of
 from minires.methods import OPERATIONS
 from minires.random import Generator, generator
 
@@ -45,7 +45,8 @@ class InPlace:
         for node in nodes_below([result], after=before) if result.requires_grad else ():
             node.keep_own(self.version)  # backward needs the old values
         note_written(self, old, result)
-        array_module(self.array).copyto(self.array, result.array, casting="unsafe")
+        with on_device_of(self.array):
+            array_module(self.array).copyto(self.array, result.array, casting="unsafe")
         self.version.value += 1
         if result.requires_grad and base is not None:
             write_through(self, base, base._alias(), result)
@@ -75,13 +76,14 @@ class InPlace:
 
     def copy_(self: Any, source: Any, non_blocking: bool = False) -> Any:
         """Copy values (broadcast to this shape, cast to this type) into this tensor. non_blocking: see `to`."""
-        if non_blocking and isinstance(source, Variable):
-            source = OPERATIONS["convert"](source, device=self.device, non_blocking=True)
+        if isinstance(source, Variable):
+            source = OPERATIONS["convert"](source, device=self.device, non_blocking=non_blocking)
         return self._become(lambda old: OPERATIONS["copy_values"](old, source), "copy_")
 
     def fill_(self: Any, value: float) -> Any:
         """Set every element to `value`."""
-        return self.copy_(self.make_result(array_module(self.array).full((), value, self.dtype)))
+        with on_device_of(self.array):
+            return self.copy_(self.make_result(array_module(self.array).asarray(number_as(value, self.dtype))))
 
     def zero_(self: Any) -> Any:
         """Set every element to 0."""
@@ -115,13 +117,15 @@ class InPlace:
         """Set the elements whose indices are all equal to `fill_value`."""
         if self.ndim < 2:
             raise RuntimeError(f"fill_diagonal_: expected at least 2 axes, got {self.ndim}")
-        numbers = self.make_result(array_module(self.array).arange(min(self.shape)))
+        with on_device_of(self.array):
+            numbers = self.make_result(array_module(self.array).arange(min(self.shape)))
         self[(numbers,) * self.ndim] = fill_value
         return self
 
     def _fill_random(self: Any, draw: Callable[[np.random.Generator], np.ndarray], source: Generator | None) -> Any:
         values = draw(generator(source))
-        return self.copy_(self.make_result(array_module(self.array).asarray(values, dtype=self.dtype)))
+        with on_device_of(self.array):
+            return self.copy_(self.make_result(array_module(self.array).asarray(values, dtype=self.dtype)))
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         """Write into the places that `index` names; the gradient flows to `value` and to what is left."""

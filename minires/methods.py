@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from minires.autograd import Variable, refresh
+from minires.placement import on_their_device
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}
 
@@ -15,7 +16,8 @@ Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
 def register(function: Operation) -> Operation:
-    """Decorator: make an operation known by its name, so that Tensor's methods find it."""
+    """Decorator: make an operation known by its name, so that Tensor's methods find it. It follows its tensors' GPU."""
+    function = on_their_device(function)  # type: ignore[assignment]
     OPERATIONS[function.__name__] = function
     return function
 

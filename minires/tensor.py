@@ -162,7 +162,8 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         return id(self)
 
     def __contains__(self, element: Any) -> bool:
-        return bool((self.array == _raw(element)).any())
+        with backend.on_device_of(self.array):
+            return bool((self.array == _raw(element)).any())
 
     def __repr__(self) -> str:
         array = self._on_cpu()
@@ -278,7 +279,8 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         if self.node is not None:
             raise RuntimeError("only leaf tensors can be copied by deepcopy: detach this one first")
         result = self.__class__.__new__(self.__class__)
-        Tensor.__init__(result, self.array.copy(order="K"))
+        with backend.on_device_of(self.array):
+            Tensor.__init__(result, self.array.copy(order="K"))
         result.requires_grad = self.requires_grad
         result.grad = copy.deepcopy(self.grad, memo)
         memo[id(self)] = result

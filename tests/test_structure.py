@@ -15,8 +15,9 @@ SOURCES = sorted((ROOT / "minires").rglob("*.py"))
 
 FLOORS = {
     "processor": 0, "observe": 0, "backend": 0, "random": 0, "errors": 0, "version": 0, "plots": 0,
+    "number_types": 0,
     "kernels": 1,
-    "autograd": 2, "methods": 2, "conversion": 2, "in_place": 2, "tensor": 2, "gradcheck": 2,
+    "autograd": 2, "placement": 2, "methods": 2, "conversion": 2, "in_place": 2, "tensor": 2, "gradcheck": 2,
     "ops": 3,
     "cuda": 3,
     "nn": 4, "optim": 4, "jit": 4, "fx": 4, "linalg": 4,

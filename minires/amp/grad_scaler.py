@@ -7,7 +7,7 @@ infinity or NaN among the gradients; at one, the step is skipped and the scale s
 import enum
 from typing import Any
 
-from minires.backend import array_module, float16, is_capturing
+from minires.backend import array_module, float16, is_capturing, on_device_of
 from minires.optim import Optimizer
 from minires.tensor import Tensor
 
@@ -102,10 +102,12 @@ class GradScaler:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if any(gradient.dtype == float16 for gradient in gradients):
             raise ValueError("Attempting to unscale FP16 gradients.")
-        finite = [array_module(g.array).isfinite(g.array).all() for g in gradients]
+        finite = []
         for gradient in gradients:
             array = gradient.array
-            array *= array.dtype.type(1 / self._scale)
+            with on_device_of(array):
+                finite.append(array_module(array).isfinite(array).all())
+                array *= array.dtype.type(1 / self._scale)
             gradient.bump_version()
         self._found[id(optimizer)] = not all(bool(one) for one in finite)
         self._stages[id(optimizer)] = Stage.UNSCALED

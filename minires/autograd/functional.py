@@ -10,7 +10,7 @@ from typing import Any
 from minires.autograd.graph import Variable, refresh
 from minires.autograd.modes import enable_grad
 from minires.autograd.walk import Wanted, accumulate, seed_of, walk
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, on_device_of
 
 Several = Any  # a tensor, or several in a list or tuple
 
@@ -36,7 +36,8 @@ def backward(
         raise RuntimeError("backward: inputs cannot be empty")
     for x, array in zip(chosen, _gradients(roots, seeds, chosen, bool(retain_graph)), strict=True):
         if array is not None:
-            x.set_grad(array.copy() if x.grad is None else x.grad.array + array)
+            with on_device_of(x.array):
+                x.set_grad(array.copy() if x.grad is None else x.grad.array + array)
 
 
 def grad(

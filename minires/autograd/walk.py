@@ -9,7 +9,7 @@ import numpy as np
 from minires import kernels, observe
 from minires.autograd.graph import Edge, Node, Variable, refresh
 from minires.autograd.modes import _mode, quiet
-from minires.backend import Array, array_module, is_writeable, memory_owner
+from minires.backend import Array, array_module, is_writeable, memory_owner, on_device_of
 
 
 class _Sum:
@@ -79,11 +79,13 @@ def seed_of(root: Variable, gradient: Any = None) -> Array:
     if gradient is None:
         if root.array.size != 1:
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, not for {root.array.shape}")
-        return xp.ones(root.array.shape, root.array.dtype)
+        with on_device_of(root.array):
+            return xp.ones(root.array.shape, root.array.dtype)
     seed = gradient.array if isinstance(gradient, Variable) else gradient
     if np.shape(seed) != root.array.shape:
         raise RuntimeError(f"the gradient has shape {np.shape(seed)}, the tensor {root.array.shape}")
-    return xp.asarray(seed, dtype=root.array.dtype)
+    with on_device_of(root.array):
+        return xp.asarray(seed, dtype=root.array.dtype)
 
 
 def run_backward(root: Variable, gradient: Array, retain_graph: bool = False) -> None:
@@ -122,14 +124,17 @@ def walk(
     with quiet():
         while queue:
             node = heapq.heappop(queue)[1]
-            incoming = _incoming_gradients(node, pending.pop(node))
-            if wanted is not None:
-                if id(node) in wanted.captured:
-                    wanted.found.update({(id(node), index): array for index, array in enumerate(incoming)})
-                if id(node) not in wanted.through:
-                    continue
-            for edge, array, owned in _outgoing_gradients(node, incoming):
-                deliver(edge.target, edge.output_index, array, owned)
+            arrived = pending.pop(node)
+            with on_device_of(next(total.array for total in arrived if total.array is not None)):
+                incoming = _incoming_gradients(node, arrived)
+                if wanted is not None:
+                    if id(node) in wanted.captured:
+                        wanted.found.update({(id(node), index): array for index, array in enumerate(incoming)})
+                    if id(node) not in wanted.through:
+                        continue
+                for edge, array, owned in _outgoing_gradients(node, incoming):
+                    with on_device_of(array):
+                        deliver(edge.target, edge.output_index, array, owned)
             if not retain_graph:
                 node.free()
     return leaves
@@ -202,9 +207,10 @@ def _sum_of(array: Array) -> _Sum:
 def accumulate(tensor: Variable, total: _Sum, with_hooks: bool = True) -> None:
     """Add a gradient to `tensor.grad`, which never shares memory with anybody else's."""
     array = _run_hooks(tensor.hooks, total.array) if with_hooks else total.array
-    if tensor.grad is not None:
-        tensor.set_grad(tensor.grad.array + array)
-    elif array is total.array and total.owned:
-        tensor.set_grad(array)
-    else:
-        tensor.set_grad(array.copy(order="K"))  # type: ignore[union-attr]
+    with on_device_of(tensor.array):
+        if tensor.grad is not None:
+            tensor.set_grad(tensor.grad.array + array)
+        elif array is total.array and total.owned:
+            tensor.set_grad(array)
+        else:
+            tensor.set_grad(array.copy(order="K"))  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ from minires.cuda.devices import (
     current_device,
     device,
     device_count,
+    device_of,
     get_device_capability,
     get_device_name,
     get_device_properties,

@@ -34,16 +34,12 @@ def index_of(device: Any = None) -> int:
 
     Raises ValueError for the CPU, RuntimeError for a GPU that is not there.
     """
-    cupy = gpu_module()
-    if device is None:
-        return int(cupy.cuda.runtime.getDevice())
-    found = backend.device(f"cuda:{device}" if isinstance(device, int) else device)
+    found = backend.device("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
     if found.type != "cuda":
         raise ValueError(f"expected a cuda device, but got: {found}")
-    count = device_count()
-    if found.index is None or found.index >= count:
-        raise RuntimeError(f"there is no device {found}: this machine has {count} GPU{'s' if count > 1 else ''}")
-    return found.index
+    number = backend.resolved(found).index
+    assert number is not None
+    return number
 
 
 def current_device() -> int:
@@ -52,15 +48,19 @@ def current_device() -> int:
 
 
 def set_device(device: Any) -> None:
-    """New work, and tensors made on "cuda" by CuPy's functions, go to this GPU from now on."""
+    """ "cuda", without a number, means this GPU from now on, in this thread."""
     gpu_module().cuda.runtime.setDevice(index_of(device))
 
 
 class device:  # noqa: N801 - PyTorch's name
-    """`with mr.cuda.device(1):` new work goes to that GPU inside the block."""
+    """`with mr.cuda.device(1):` "cuda", without a number, means that GPU inside the block, in this thread.
+
+    What lies on another GPU is computed there: operations follow their tensors. None, or a number below 0: no change.
+    """
 
     def __init__(self, device: Any) -> None:
-        self.index = index_of(device)
+        nothing = device is None or (isinstance(device, int) and device < 0)
+        self.index = current_device() if nothing else index_of(device)
         self.before: list[int] = []
 
     def __enter__(self) -> None:
@@ -69,6 +69,13 @@ class device:  # noqa: N801 - PyTorch's name
 
     def __exit__(self, *exception: object) -> None:
         set_device(self.before.pop())
+
+
+class device_of(device):  # noqa: N801 - PyTorch's name
+    """`with mr.cuda.device_of(tensor):` as `device`, with the GPU of a tensor; a tensor on the CPU changes nothing."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__(obj.get_device())
 
 
 def synchronize(device: Any = None) -> None:

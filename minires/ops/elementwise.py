@@ -9,7 +9,7 @@ from typing import Any
 
 from minires import backend
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, boolean, device_of, is_floating, move
+from minires.backend import Array, array_module, boolean, device_of, is_floating, move, resolved
 from minires.ops.broadcast import operands, sum_to_shape
 from minires.ops.pointwise import real
 from minires.tensor import OPERATIONS, Tensor, register
@@ -337,7 +337,7 @@ def convert(
 
     non_blocking: a copy from pinned memory to a GPU is not waited for.
     """
-    if device is not None and device_of(input.array) != device:
+    if device is not None and device_of(input.array) != resolved(device):
         input, copy = Move.apply(input, device, non_blocking), False
     dtype = input.dtype if dtype is None else dtype
     if dtype == input.dtype and not copy:

@@ -8,7 +8,7 @@ from typing import Any
 
 from minires import observe
 from minires.autograd import enable_grad, no_grad
-from minires.backend import Array, array_module, device_of, move
+from minires.backend import Array, array_module, device_of, move, on_device_of
 from minires.tensor import Tensor
 
 
@@ -84,7 +84,8 @@ class Optimizer:
             ready = [parameter for parameter in group["params"] if parameter.grad is not None]
             for parameter in self.update_together(ready, group) if any(p.is_cuda for p in ready) else ready:
                 if parameter.grad is not None:
-                    self.update(parameter, parameter.grad, group, self.state[parameter])
+                    with on_device_of(parameter.array):
+                        self.update(parameter, parameter.grad, group, self.state[parameter])
             for parameter in ready:
                 parameter.bump_version()
 
@@ -167,8 +168,9 @@ def _fitted(value: Any, parameter: Tensor, name: str, is_count: bool) -> Any:
         return float(array)
     if array.shape != parameter.shape:
         raise ValueError(f"{name} has shape {array.shape}, the parameter {parameter.shape}")
-    fitted = array_module(parameter.array).empty_like(parameter.array)
-    fitted[...] = move(array_module(array).asarray(array), device_of(parameter.array))
+    with on_device_of(parameter.array):
+        fitted = array_module(parameter.array).empty_like(parameter.array)
+        fitted[...] = move(array_module(array).asarray(array), device_of(parameter.array))
     return Tensor(fitted)
 
 

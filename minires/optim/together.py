@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minires.backend import on_device_of
 from minires.kernels.cuda.adapters.optim import fits
 from minires.optim.optimizer import Optimizer
 from minires.tensor import Tensor
@@ -33,5 +34,6 @@ def together(
     for (_, _, number), members in launches.items():
         states = [[optimizer.state[parameter][name].array for parameter in members] for name in names]
         gradients = [parameter.grad.array for parameter in members if parameter.grad is not None]
-        launch([parameter.array for parameter in members], gradients, states, number)
+        with on_device_of(members[0].array):
+            launch([parameter.array for parameter in members], gradients, states, number)
     return left

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cuda import fake_cupy
+from tests.cuda import fake_cupy, fake_streams
 
 
 @pytest.fixture
@@ -10,3 +10,10 @@ def stand_in(monkeypatch):
     """Within the test `import cupy` gives tests/cuda/fake_cupy.py."""
     with fake_cupy.in_place(monkeypatch) as cupy:
         yield cupy
+
+
+@pytest.fixture
+def two_devices(stand_in):
+    """As `stand_in`, on a machine of two GPUs."""
+    fake_streams.ORDER.start(devices=2)
+    return stand_in

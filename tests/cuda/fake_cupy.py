@@ -23,6 +23,7 @@ MISSING = {"errstate", "block", "insert", "einsum_path", "geomspace", "nditer", 
            "histogram_bin_edges", "vecdot", "unstack", "nanpercentile", "nanquantile", "isnat", "seterr"}  # fmt: skip
 LINALG_MISSING = {"diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot", "trace", "vecdot",
                   "vector_norm"}  # fmt: skip
+LOOKS = {"shape", "ndim", "size", "result_type", "can_cast", "broadcast_shapes", "may_share_memory"}
 owners = weakref.WeakValueDictionary()  # id of the NumPy array that owns memory -> the array of the stand-in
 
 
@@ -38,7 +39,7 @@ def narrowed(result, *operands):
 
 
 def unwrapped(value, seen=()):
-    """NumPy's value of an argument, whose arrays are appended to `seen`; TypeError for an array of NumPy, as CuPy says."""
+    """NumPy's value of an argument, whose arrays are added to `seen`; TypeError for an array of NumPy, as CuPy says."""
     if isinstance(value, ndarray):
         seen.append(value)
         return value.held
@@ -68,8 +69,10 @@ def work(given, made=(), changed=()):
     """One piece of work in the present stream, on arrays of the present device."""
     for array in (*given, *changed):
         if array.memory.device != ORDER.device:
-            raise ValueError(f"The device where the array resides ({array.memory.device}) is different from the current"
-                             f" device ({ORDER.device}). Peer access is unavailable between these devices.")  # fmt: skip
+            raise ValueError(
+                f"The device where the array resides ({array.memory.device}) is different from the "
+                f"current device ({ORDER.device}). Peer access is unavailable between these devices."
+            )
     ORDER.work(ORDER.queue(), [array.memory for array in given], [*made, *(array.memory for array in changed)])
 
 
@@ -84,7 +87,8 @@ def lifted(function, changes=()):
         outcome = wrapped(function(*values[0], **values[1]))
         held = [array.memory for array in seen]
         made = [memory for memory in memories(outcome) if all(memory is not other for other in held)]
-        if made or changed or not memories(outcome):  # else it is a view, with which nothing is done
+        looks = function.__name__ in LOOKS  # at the shape or the type alone
+        if made or changed or not (looks or memories(outcome)):  # else it is a view, with which nothing is done
             work(seen, made, changed)
         return outcome
 
@@ -126,8 +130,8 @@ class ndarray:
         root = memory_owner(held)
         self.base = None if root is held else owners.get(id(root))
         self.memory = Memory(root.nbytes) if self.base is None else self.base.memory
-        if root is held:
-            owners[id(held)] = self
+        if self.base is None:  # or a part of what NumPy's function has made: all that is left of it
+            owners[id(root)] = self
 
     shape = property(lambda self: self.held.shape)
     ndim = property(lambda self: self.held.ndim)
@@ -330,7 +334,7 @@ class Nvrtc:
         assert "__global__" in text
         return []
 
-    addNameExpression = list.append
+    addNameExpression = list.append  # noqa: N815
 
     def compileProgram(program, options):  # noqa: N805
         assert program

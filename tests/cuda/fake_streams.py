@@ -23,7 +23,7 @@ from minires.backend import memory_owner
 Clock = dict  # of each queue, how much of its work is known to be done
 
 
-class Unordered(AssertionError):
+class Unordered(AssertionError):  # noqa: N818
     """A wait is missing."""
 
 
@@ -89,6 +89,13 @@ class Order:
             must_be_done(memory.uses(), clock, f"stream {queue}", "changes memory")
             memory.written, memory.read = {queue: clock[queue]}, {}
 
+    def is_done(self, clock):
+        """Whether this much is done; Python knows it then."""
+        if self.slow:
+            return all(self.host.get(queue, 0) >= time for queue, time in clock.items())
+        self.wait(clock)
+        return True
+
     def wait(self, clock):
         """Python waits until this much is done."""
         merge(self.host, clock)
@@ -151,6 +158,10 @@ class Stream:
     def __exit__(self, *_):
         ORDER.streams(ORDER.now.entered.pop()).pop()
 
+    @property
+    def done(self):
+        return ORDER.is_done(ORDER.clock(ORDER.queue(self)))
+
     def begin_capture(self, mode=None):
         ORDER.capturing, ORDER.captured = True, []
 
@@ -198,10 +209,7 @@ class Event:
 
     @property
     def done(self):
-        if ORDER.slow:
-            return all(ORDER.host.get(queue, 0) >= time for queue, time in self.clock.items())
-        ORDER.wait(self.clock)
-        return True
+        return ORDER.is_done(self.clock)
 
     def synchronize(self):
         ORDER.wait(self.clock)

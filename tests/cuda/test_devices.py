@@ -42,7 +42,7 @@ def test_moving():
     x = mr.tensor(values, requires_grad=True)
     y = x.to("cuda")
     assert y.is_cuda and y.device == "cuda:0" and y.array.strides == x.array.strides, "the memory order is kept"
-    assert y.to("cuda:0") is y and mr.device("cuda") == y.device
+    assert y.to("cuda:0") is y and mr.device("cuda:0") == y.device and y.to("cuda") is y
     (y * 2).sum().backward()
     assert not x.grad.is_cuda and np.array_equal(x.grad.numpy(), np.full(x.shape, 2, np.float32))
     assert y.detach().to("cpu", mr.float64).dtype == mr.float64
