@@ -14,6 +14,7 @@ import numpy as np
 from minires import backend
 from minires.backend import Array, array_module, device_of, float64, gpu_module, int64, is_floating, move
 from minires.ops.dims import shape_of
+from minires.placement import on_their_device
 from minires.random import Generator
 from minires.random import generator as draws_from
 from minires.tensor import Tensor, register
@@ -27,8 +28,6 @@ def _finish(array: Array, dtype: Any, device: Any, requires_grad: bool) -> Tenso
 
 
 def _from_data(data: Any, dtype: Any = None) -> Array:
-from minires.ops.shape import contiguous
-from minires.placement import on_their_device
     """An array of PyTorch's type for this data: arrays keep theirs, Python floats become float32.
 
     Floats that are to become something else (`dtype`) stay float64 until then, lest they be rounded twice.
@@ -97,41 +96,25 @@ def _like(input: Tensor, fill: Callable[..., Array], dtype: Any, device: Any, re
     return Tensor(array if device is None else move(array, device), requires_grad)
 
 
-def _lengths(size: tuple[Any, ...]) -> tuple[int, ...]:
-    """The shape in `f(2, 3)` or `f((2, 3))`. RuntimeError for a negative length."""
-    shape = shape_of(size)
-    if min(shape, default=0) < 0:
-        raise RuntimeError(f"a tensor cannot have the negative lengths in {shape}")
-    return shape
-
-
 @on_their_device
-def zeros_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = preserve_format,
-) -> Tensor:  # fmt: skip
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape, type and memory order of `input`."""
     return _like(input, array_module(input.array).zeros_like, dtype, device, requires_grad)
 
 
 @on_their_device
-def ones_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = preserve_format,
-) -> Tensor:  # fmt: skip
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape, type and memory order of `input`."""
     return _like(input, array_module(input.array).ones_like, dtype, device, requires_grad)
 
 
 @on_their_device
-def empty_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = preserve_format,
-) -> Tensor:  # fmt: skip
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory with arbitrary values in the shape, type and memory order of `input`."""
     return _like(input, array_module(input.array).empty_like, dtype, device, requires_grad)
 
 
+@on_their_device
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -165,7 +148,6 @@ def linspace(
 ) -> Tensor:
     """`steps` numbers from start to end at equal distances, both included."""
     if steps < 0:
-@on_their_device
         raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
     if dtype is not None and np.dtype(dtype).kind in "iu":
         start, end = int(start), int(end)

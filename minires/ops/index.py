@@ -5,6 +5,7 @@ The gradient goes to the places that were picked; one that was picked twice gets
 
 from typing import Any, NamedTuple
 
+from minires import backend
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, int64, is_floating
 from minires.ops.broadcast import sum_to_shape
@@ -138,7 +139,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
     IndexError for an index out of range or of another type, ValueError for a slice that goes backwards.
     """
-    return GetItem.apply(input, _steps(index, input.ndim))
+    return GetItem.apply(input, _near(input.array, _steps(index, input.ndim)))
 
 
 @register
@@ -146,7 +147,8 @@ def set_items(input: Tensor, index: Any, value: Any) -> Tensor:
     """A copy of `input` in which the places `index` hold `value`, which is broadcast to them."""
     value = value if isinstance(value, Tensor) else Tensor(array_module(input.array).asarray(value, input.dtype))
     try:
-        return SetItems.apply(input, value.to(input.dtype), _steps(index, input.ndim))
+        steps = _near(input.array, _steps(index, input.ndim))
+        return SetItems.apply(input, value.to(input.device, input.dtype), steps)
     except ValueError as error:
         raise RuntimeError(f"index assignment: {error}") from error
 
@@ -300,6 +302,18 @@ def _steps(index: Any, ndim: int) -> Steps:
             first += [slice(None)] * _axes_taken(part)
             second.append(part)
     return tuple(first), tuple(second)
+
+
+def _near(array: Array, steps: Steps) -> Steps:
+    """The index with its arrays on the array's device: they may come from the CPU. RuntimeError for another GPU's."""
+    if not backend.gpus_in_use:
+        return steps
+    home = backend.device_of(array)
+    for part in (part for step in steps for part in step if not _is_basic(part)):
+        if backend.device_of(part) not in (backend.cpu, home):
+            raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor "
+                               f"({home}), not on {backend.device_of(part)}")  # fmt: skip
+    return tuple(tuple(part if _is_basic(part) else backend.move(part, home) for part in step) for step in steps)
 
 
 def _axes_taken(part: Any) -> int:
