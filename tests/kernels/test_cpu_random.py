@@ -50,6 +50,8 @@ def threads_and_blocks(count, budget, way, points):
         patch.setattr(small_products, "UNPACKED", budget)
         patch.setattr(small_products, "FEW_ROWS", 1)
         patch.setattr(small_products, "FEW_PLACES", 1)
+        patch.setattr(small_products, "small_products_pay", lambda: points)
+        patch.setattr(winograd, "COLUMNS", 2)
         patch.setattr(winograd, "TILES", 1)
         patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
         patch.setattr(winograd, "PICTURE", 1)

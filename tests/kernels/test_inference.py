@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minires.kernels.cpu import inference_conv, inference_pool, inference_products, inference_team, inference_winograd
+from minires.kernels.cpu import (
+    inference_conv,
+    inference_pool,
+    inference_products,
+    inference_team,
+    inference_winograd,
+    small_products,
+)
 from minires.kernels.cpu.inference_groups import Grouped
 from minires.kernels.cpu.inference_layout import ALONE, Activation, Border, Share, blocks
 from minires.kernels.cpu.inference_memory import Need, Workspace, places
@@ -80,11 +87,11 @@ def test_blocks_and_shares_cover_everything_once(images, rows, width, budget, co
 
 
 @pytest.fixture(params=[True, False], ids=["small products", "whole products"])
-def small_products(request, monkeypatch):
-    monkeypatch.setattr(inference_products, "small_products_pay", lambda: request.param)
+def small_or_whole(request, monkeypatch):
+    monkeypatch.setattr(small_products, "small_products_pay", lambda: request.param)
 
 
-@pytest.mark.usefixtures("small_products")
+@pytest.mark.usefixtures("small_or_whole")
 @pytest.mark.parametrize("many", [(), (3,)])
 @pytest.mark.parametrize(("rows", "k", "n"), [(1, 3, 5), (500, 64, 64), (700, 64, 192), (61, 300, 96), (200, 130, 100),
                                               (33, 2000, 64), (3, 2000, 128), (40, 16, 3)])  # fmt: skip
@@ -97,7 +104,7 @@ def test_products(many, rows, k, n):
     assert np.isnan(whole[..., n:]).all() and weights.bytes == right.nbytes
 
 
-@pytest.mark.usefixtures("small_products")
+@pytest.mark.usefixtures("small_or_whole")
 @pytest.mark.parametrize("length", [1, 64, 700, 9000])
 def test_transforms(length):
     matrix, values = normal(1, (16, 36), "float32"), normal(2, (36, length + 16), "float32")[:, :length]
@@ -140,7 +147,7 @@ borders = pytest.mark.parametrize("border", [Border(), Border(1, 1, 2, 3)])
 
 
 @borders
-@pytest.mark.usefixtures("small_products")
+@pytest.mark.usefixtures("small_or_whole")
 @pytest.mark.parametrize("shares", [1, 2, 3])
 @pytest.mark.parametrize(("kind", "x_shape", "outputs", "kernel", "stride", "padding", "dilation"), [
     (inference_conv.Pointwise, (2, 5, 6, 7), 9, (1, 1), (1, 1), (0, 0), (1, 1)),
@@ -176,7 +183,7 @@ def test_layers_of_any_shape(x_shape, outputs, kernel, stride, padding, dtype):
 
 
 @borders
-@pytest.mark.usefixtures("small_products")
+@pytest.mark.usefixtures("small_or_whole")
 @pytest.mark.parametrize("shares", [1, 2])
 @pytest.mark.parametrize(("groups", "inputs", "outputs"), [(2, 2, 3), (16, 4, 4), (8, 8, 16), (3, 40, 64), (6, 1, 2)])
 def test_groups(groups, inputs, outputs, border, shares, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minires import autograd, compile_inference, kernels, models, nn, no_grad, ops
-from minires.kernels.cpu import inference_products, parallel
+from minires.kernels.cpu import parallel, small_products
 from minires.nn import inference_plan
 from minires.nn.inference_graph import Graph, NotPlannable, graph_of
 from minires.nn.inference_plan import Layers, Plan, stretches
@@ -329,7 +329,7 @@ def test_a_plan_keeps_no_array_of_the_user():
 def test_both_ways_of_multiplying(monkeypatch):
     model, x = small("resnet", block="Bottleneck", **BLOCKS), pictures(2, 40)
     for small_ones in (True, False):
-        monkeypatch.setattr(inference_products, "small_products_pay", lambda yes=small_ones: yes)
+        monkeypatch.setattr(small_products, "small_products_pay", lambda yes=small_ones: yes)
         check(model, compile_inference(model), x)
 
 

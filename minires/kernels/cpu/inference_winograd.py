@@ -15,8 +15,10 @@ from minires.kernels.cpu import winograd
 from minires.kernels.cpu.inference_conv import Layer
 from minires.kernels.cpu.inference_layout import Activation, Border, Call, Share, blocks
 from minires.kernels.cpu.inference_memory import Workspace
-from minires.kernels.cpu.inference_products import split, transform
+from minires.kernels.cpu.inference_products import transform
+from minires.kernels.cpu.small_products import split
 from minires.kernels.cpu.windows import Geometry
+from minires.kernels.cpu.winograd import apart, tiled, unfolded
 
 OUTPUT, FILTER, INPUT = (np.kron(matrix, matrix) for matrix in winograd.transforms(winograd.POINTS))
 TILE, SIDE = 4, 6
@@ -82,9 +84,9 @@ class Winograd(Layer):
         at_points = second[:POINTS, : number * self.inputs]
         products = first[:, : number * self.outputs]
         results = second[: TILE**2, : number * self.outputs]
-        calls: list[Call] = [partial(np.copyto, _unfolded(gathered, view.shape), view)]
+        calls: list[Call] = [partial(np.copyto, unfolded(gathered, view.shape), view)]
         calls += transform(self.constant(INPUT), gathered, at_points)
-        calls += self.weights(None).product(_tiled(at_points, number), _tiled(products[:POINTS], number))
+        calls += self.weights(None).product(tiled(at_points, self.inputs), tiled(products[:POINTS], self.outputs))
         if self.bias is None:
             calls += transform(self.constant(OUTPUT), products[:POINTS], results)
         else:
@@ -107,7 +109,7 @@ class Winograd(Layer):
             calls += [partial(np.maximum, part, zeros[: part.shape[-1]], out=part) for part in parts if part.size]
         bottom = min(TILE * down.stop, y.shape[1])
         target = y.inner[images, TILE * down.start : bottom]
-        source = _unfolded(results, (TILE, TILE, n, rows, across, self.outputs))
+        source = unfolded(results, (TILE, TILE, n, rows, across, self.outputs))
         calls += [partial(np.copyto, to, of) for to, of in _pairs(source, target)]
         if residual is not None:
             where = (images, slice(TILE * down.start, bottom), None)
@@ -119,27 +121,6 @@ class Winograd(Layer):
 
     def constant(self, matrix: np.ndarray) -> np.ndarray:
         return matrix.astype(self.dtype)
-
-
-def apart(length: int) -> int:
-    """How many values apart rows of `length` values should begin.
-
-    Rows a power of two apart would be kept at the same few places of the cache and drive each other out: the
-    transforms, which read 36 rows side by side, would take 1.6 times as long.
-    """
-    lines = -(-length // 16)
-    return 16 * (lines + 1 - lines % 2)
-
-
-def _tiled(rows: np.ndarray, number: int) -> np.ndarray:
-    """Rows (P, number C) as (P, number, C)."""
-    return split(rows, 1, rows.shape[1] // number)
-
-
-def _unfolded(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows (A B, length), apart from each other, as (A, B, *rest)."""
-    inner = rows[:1].reshape(1, *shape[2:]).strides[1:]
-    return as_strided(rows, shape, (shape[1] * rows.strides[0], rows.strides[0], *inner))
 
 
 def _pairs(source: np.ndarray, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -162,3 +162,11 @@ def added(results: Sequence[np.ndarray]) -> np.ndarray:
     for other in others:
         total += other
     return total
+
+
+def set_blas_threads(count: int) -> None:
+    """How many threads BLAS, and so the kernels, may use from now on. RuntimeError for less than one."""
+    if not isinstance(count, int) or count < 1:
+        raise RuntimeError(f"set_num_threads expects a positive integer, got {count!r}")
+    for library in _blas():
+        library.set_num_threads(count)

@@ -25,10 +25,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from minires.kernels.cpu import parallel
+from minires.kernels.cpu import parallel, small_products
 from minires.kernels.cpu.buffers import scratch
 from minires.kernels.cpu.layout import copy_runs
+from minires.kernels.cpu.small_products import COLUMNS, grid, split, stretches
 from minires.kernels.cpu.windows import Block, Cuts, Geometry, blocks_of
 from minires.kernels.shapes import Pair
 
@@ -36,7 +38,7 @@ TILE, WINDOW = 4, 3
 POINTS = (0.0, 5 / 7, -5 / 7, 7 / 5, -7 / 5)  # and infinity
 BUDGET = 1 << 19  # values of a block of transformed tiles
 TILES = 128  # a block has about as many tiles even where channels are many: the filters are read again for every block
-COLUMNS = 1 << 16  # values of a transform's operand that are multiplied at a time
+FILTERS = 1 << 16  # filters that a thread transforms at a time
 CHANNELS = 64  # with fewer, the transforms cost more than they save
 CHANNELS_PER_TILE = 2  # with more, transforming and reading the filters does
 PICTURE = 12  # rows and columns: of smaller pictures too many tiles see the border
@@ -90,41 +92,78 @@ def tiles(output: Pair) -> Pair:
     return -(-output[0] // TILE), -(-output[1] // TILE)
 
 
-def tiled(side: int, padding: Pair, output: Pair) -> Geometry:
+def tile_windows(side: int, padding: Pair, output: Pair) -> Geometry:
     """Tiles of side x side values as the windows that they are: every TILE places, wherever the output has any."""
     return Geometry((side, side), (TILE, TILE), padding, (1, 1), tiles(output))
 
 
+def apart(length: int) -> int:
+    """How many values apart rows of `length` values should begin.
+
+    Rows a power of two apart would be kept at the same few places of the cache and drive each other out: the
+    transforms, which read 36 rows side by side, would take 1.6 times as long.
+    """
+    lines = -(-length // 16)
+    return 16 * (lines + 1 - lines % 2)
+
+
+def rows_apart(name: str, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    """A matrix (rows, length) in scratch memory."""
+    return scratch(name, (rows, apart(length)), dtype)[:, :length]
+
+
+def unfolded(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows (A B, length), apart from each other, seen as (A, B, *rest)."""
+    inner = rows[:1].reshape(1, *shape[2:]).strides[1:]
+    return as_strided(rows, shape, (shape[1] * rows.strides[0], rows.strides[0], *inner))
+
+
 def gathered(cuts: Cuts, block: Block, name: str) -> np.ndarray:
-    """(places within a tile, tiles of the block, channels) in scratch memory."""
+    """(places within a tile, tiles of the block times channels) in scratch memory."""
     view = cuts.windows(block).transpose(3, 4, 0, 1, 2, 5)
-    matrix = scratch(name, view.shape, view.dtype)
-    copy_runs(matrix, view)
-    return matrix.reshape(view.shape[0] * view.shape[1], math.prod(view.shape[2:5]), view.shape[5])
+    rows = rows_apart(name, view.shape[0] * view.shape[1], math.prod(view.shape[2:]), view.dtype)
+    copy_runs(unfolded(rows, view.shape), view)
+    return rows
 
 
 def transformed(matrix: np.ndarray, values: np.ndarray, name: str) -> np.ndarray:
-    """matrix (P, Q) times values (Q, tiles, channels), in scratch memory: (P, tiles, channels)."""
-    left, right = matrix.astype(values.dtype), values.reshape(len(values), math.prod(values.shape[1:]))
-    out = scratch(name, (len(left), right.shape[1]), values.dtype)
-
-    def work(blocks: Sequence[slice]) -> None:
-        for columns in blocks:
-            np.matmul(left, right[:, columns], out=out[:, columns])
-
-    parallel.over(parallel.ranges(right.shape[1], COLUMNS), work)
-    return out.reshape(len(left), *values.shape[1:])
+    """matrix (P, Q) times values (Q, length): (P, length) in scratch memory."""
+    out = rows_apart(name, len(matrix), values.shape[1], values.dtype)
+    for left, right, to in stretches(matrix.astype(values.dtype), values, out):
+        np.matmul(left, right, out=to)
+    return out
 
 
 def transformed_filters(filters: np.ndarray) -> np.ndarray:
-    """filters (3, 3, A, B) at the 36 pairs of points: (36, A, B)."""
-    return transformed(FILTER, np.ascontiguousarray(filters).reshape(WINDOW**2, *filters.shape[2:]), "filters")
+    """filters (3, 3, A, B) at the 36 pairs of points: (36, A, B); or (36, B / 64, 1, A, 64), as `grid` wants them.
+
+    That if there are several groups of 64, for products without copies: see small_products.py.
+    """
+    inputs, outputs = filters.shape[2:]
+    shape: tuple[int, ...] = (SIDE**2, inputs, outputs)
+    if outputs > COLUMNS and outputs % COLUMNS == 0 and small_products.small_products_pay():
+        filters = split(filters, 3, COLUMNS).transpose(0, 1, 3, 2, 4)
+        shape = (SIDE**2, outputs // COLUMNS, 1, inputs, COLUMNS)
+    source = np.ascontiguousarray(filters).reshape(WINDOW**2, inputs * outputs)
+    return shared_product(FILTER, source, scratch("filters", (SIDE**2, inputs * outputs), filters.dtype)).reshape(shape)
+
+
+def shared_product(matrix: np.ndarray, values: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """out = matrix (P, Q) times values (Q, filters), whose columns the threads share."""
+    left = matrix.astype(values.dtype)
+
+    def work(blocks: Sequence[slice]) -> None:
+        for columns in blocks:
+            np.matmul(left, values[:, columns], out=out[:, columns])
+
+    parallel.over(parallel.ranges(values.shape[1], FILTERS), work)
+    return out
 
 
 def forward(x: np.ndarray, filters: np.ndarray, bias: np.ndarray | None, geometry: Geometry, y: np.ndarray) -> None:
     """x (N, H, W, C), filters (O, 3, 3, C); fills y (N, OH, OW, O)."""
     right = transformed_filters(filters.transpose(1, 2, 3, 0))
-    source_tiles = tiled(SIDE, geometry.padding, geometry.output)
+    source_tiles = tile_windows(SIDE, geometry.padding, geometry.output)
 
     def work(blocks: Sequence[Block]) -> None:
         cuts = Cuts(x, source_tiles)
@@ -149,7 +188,7 @@ def gradients(
     if filters is not None:
         dx, right = np.empty(shape, grad.dtype), transformed_filters(filters[:, ::-1, ::-1].transpose(1, 2, 0, 3))
     padding = (WINDOW - 1 - geometry.padding[0], WINDOW - 1 - geometry.padding[1])
-    upstream_tiles, picture_tiles = tiled(SIDE, padding, image), tiled(TILE, (0, 0), image)
+    upstream_tiles, picture_tiles = tile_windows(SIDE, padding, image), tile_windows(TILE, (0, 0), image)
 
     def work(blocks: Sequence[Block]) -> np.ndarray:
         upstream = Cuts(grad, upstream_tiles)
@@ -161,13 +200,15 @@ def gradients(
                 interpolated(left, right, block, dx)
             if picture is not None:
                 values = transformed(OUTPUT.T, gathered(picture, block, "outputs"), "products")
-                total = add_product(left.transpose(0, 2, 1), values, total)
+                total = add_product(tiled(left, grad.shape[3]).transpose(0, 2, 1), tiled(values, shape[3]), total)
         return np.zeros(points, grad.dtype) if total is None else total
 
     results = parallel.over(tile_blocks(shape[0], upstream_tiles, max(shape[3], grad.shape[3])), work)
     if x is None:
         return dx, None
-    by_place = transformed(FILTER.T, parallel.added(results), "filters").reshape(WINDOW, WINDOW, *points[1:])
+    total = parallel.added(results).reshape(SIDE**2, -1)
+    by_place = shared_product(FILTER.T, total, scratch("filters", (WINDOW**2, total.shape[1]), total.dtype))
+    by_place = by_place.reshape(WINDOW, WINDOW, *points[1:])
     return dx, np.ascontiguousarray(by_place[::-1, ::-1].transpose(2, 0, 1, 3))
 
 
@@ -179,13 +220,21 @@ def add_product(left: np.ndarray, right: np.ndarray, total: np.ndarray | None) -
     return total
 
 
+def tiled(rows: np.ndarray, channels: int) -> np.ndarray:
+    """Rows (P, tiles times channels) seen as (P, tiles, channels)."""
+    return split(rows, 1, channels)
+
+
 def interpolated(left: np.ndarray, right: np.ndarray, block: Block, y: np.ndarray) -> None:
-    """Multiply a block's tiles (36, tiles, C) and filters (36, C, O) at the points; write the outputs to y."""
-    products = scratch("products", (len(left), left.shape[1], y.shape[3]), y.dtype)
-    np.matmul(left, right, out=products)
-    values = transformed(OUTPUT, products, "outputs")
-    columns = tiles((y.shape[1], y.shape[2]))[1]
-    place_tiles(values.reshape(TILE, TILE, *block.shape, columns, y.shape[3]), block, y)
+    """Multiply a block's tiles (36, tiles times C) and the filters at the points; write the outputs to y."""
+    channels, outputs = right.shape[-2], y.shape[3]
+    values = tiled(left, channels)
+    products = rows_apart("products", len(left), values.shape[1] * outputs, y.dtype)
+    to = tiled(products, outputs)
+    for one, other, out in grid(values, right, to) if right.ndim == 5 else [(values, right, to)]:
+        np.matmul(one, other, out=out)
+    results, columns = transformed(OUTPUT, products, "outputs"), tiles((y.shape[1], y.shape[2]))[1]
+    place_tiles(unfolded(results, (TILE, TILE, *block.shape, columns, outputs)), block, y)
 
 
 def tile_blocks(images: int, geometry: Geometry, channels: int) -> list[Block]:
