@@ -1,19 +1,20 @@
 """A model's speed on this machine: pictures a second, and how much of what the machine can do that is."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minires import nn, optim
+from minires import backend, nn, optim
 from minires.autograd import no_grad
 from minires.models.summary import summarize
 from minires.nn import functional as F
-from minires.profiler.roofline import Roofline
+from minires.profiler.clocks import clock_of
+from minires.profiler.roofline import Roofline, times
 from minires.tensor import Tensor
+from minires.training.precision import Precision
 
 WORK = ("inference", "training")
 
@@ -43,21 +44,28 @@ class Speed:
         }  # fmt: skip
 
 
-def make_step(model: nn.Module, shape: Sequence[int], work: str, compiled: bool = True) -> Callable[[], object]:
+def make_step(
+    model: nn.Module, shape: Sequence[int], work: str, compiled: bool = True, device: Any = "cpu",
+    amp: str | None = None,
+) -> Callable[[], object]:  # fmt: skip
     """A function that does the work once on random pictures of `shape` (N, C, H, W).
 
-    "inference": the forward pass, of the model as `compile_inference` makes it unless `compiled` is False. "training":
-    forward, cross-entropy, backward and a step of SGD with momentum. Raises ValueError for other work.
+    "inference": the forward pass, of the model as `compile_inference` makes it unless `compiled` is False; on a GPU, of
+    the model as it is. "training": forward, cross-entropy, backward and a step of SGD with momentum. device: the model
+    is moved there; amp: mixed precision there, as for the Trainer. Raises ValueError for other work.
     """
     if work not in WORK:
         raise ValueError(f"work must be one of {', '.join(WORK)}, got {work!r}")
-    images = Tensor(np.random.default_rng(0).standard_normal(shape, np.float32))
+    place = backend.device(device)
+    precision = Precision(amp, place)
+    model.to(place)
+    images = Tensor(np.random.default_rng(0).standard_normal(shape, np.float32)).to(place)
     if work == "inference":
         model.eval()
-        fast = nn.compile_inference(model) if compiled else model
+        fast = nn.compile_inference(model) if compiled and place.type == "cpu" else model
 
         def infer() -> object:
-            with no_grad():
+            with no_grad(), precision.computing():
                 return fast(images)
 
         return infer
@@ -65,27 +73,27 @@ def make_step(model: nn.Module, shape: Sequence[int], work: str, compiled: bool 
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     outputs = model.eval()(images).shape[1]
     model.train()
-    labels = Tensor(np.arange(shape[0]) % outputs)
+    labels = Tensor(np.arange(shape[0]) % outputs).to(place)
 
     def train() -> object:
-        loss = F.cross_entropy(model(images), labels)
+        with precision.computing():
+            loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        precision.scaled(loss).backward()
+        precision.step(optimizer)
         return loss
 
     return train
 
 
-def measure(model: nn.Module, shape: Sequence[int], work: str, repeats: int = 7, compiled: bool = True) -> Speed:
-    """Time `repeats` passes after two to warm up."""
-    flops = 2 * summarize(model, (1, *shape[1:])).multiply_adds * shape[0]
-    step = make_step(model, shape, work, compiled)
+def measure(
+    model: nn.Module, shape: Sequence[int], work: str, repeats: int = 7, compiled: bool = True, device: Any = "cpu",
+    amp: str | None = None,
+) -> Speed:  # fmt: skip
+    """Time `repeats` passes after two to warm up; on a GPU by events in its queue."""
+    flops = 2 * summarize(model.to("cpu"), (1, *shape[1:])).multiply_adds * shape[0]
+    step = make_step(model, shape, work, compiled, device, amp)
     step()
     step()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
+    seconds = times(step, repeats, clock_of(device))
     return Speed(work, shape[0], tuple(seconds), float(flops * (3 if work == "training" else 1)))

@@ -73,7 +73,7 @@ def table(rows: Sequence[Row], roofline: Roofline, row_limit: int = 30) -> str:
         own = sum(row.own_seconds for row in rest)
         lines.append([f"{len(rest)} others", str(sum(row.calls for row in rest)), "", f"{1e3 * own:.1f}",
                       f"{own / total:.1%}", "", "", ""])  # fmt: skip
-    head = (f"{1e3 * total:.1f} ms in all; this machine, {roofline.threads} threads: "
+    head = (f"{1e3 * total:.1f} ms in all; this machine, {roofline.where}: "
             f"{roofline.flops / 1e9:.0f} GFLOP/s in products, {roofline.bytes / 1e9:.1f} GB/s in copies")  # fmt: skip
     return head + "\n" + _columns(lines)
 
