@@ -54,7 +54,6 @@ def threads_and_blocks(count, budget, way, points):
         patch.setattr(winograd, "COLUMNS", 2)
         patch.setattr(winograd, "TILES", 1)
         patch.setattr(winograd, "CHANNELS_PER_TILE", 1000)
-        patch.setattr(winograd, "PICTURE", 1)
         for module in (strips, winograd):
             patch.setattr(module, "CHANNELS", 0 if module is way else 1000)
         patch.setattr(strips, "LARGE_FILTERS", 0 if points else 1000)
@@ -264,7 +263,7 @@ def test_filters_that_are_not_flipped_are_caught(monkeypatch):
 
 @pytest.mark.parametrize(("way", "source"), [(winograd, winograd), (strips, strip_transforms)])
 def test_a_wrong_transform_is_caught(way, source, monkeypatch):
-    for module, name in ((way, "CHANNELS"), (strips, "LEAST_PLACES"), (winograd, "PICTURE")):
+    for module, name in ((way, "CHANNELS"), (strips, "LEAST_PLACES")):
         monkeypatch.setattr(module, name, 0)
     check_convolution(ROOMY, "float64", "nhwc", 7)
     monkeypatch.setattr(source, "FILTER", source.FILTER * (1 + 1e-6 * np.eye(*source.FILTER.shape)))

@@ -39,9 +39,8 @@ POINTS = (0.0, 5 / 7, -5 / 7, 7 / 5, -7 / 5)  # and infinity
 BUDGET = 1 << 19  # values of a block of transformed tiles
 TILES = 128  # a block has about as many tiles even where channels are many: the filters are read again for every block
 FILTERS = 1 << 16  # filters that a thread transforms at a time
-CHANNELS = 64  # with fewer, the transforms cost more than they save
+CHANNELS = 56  # a value wanted, of those computed (tiles overhang): with fewer, transforms cost more than they save
 CHANNELS_PER_TILE = 2  # with more, transforming and reading the filters does
-PICTURE = 12  # rows and columns: of smaller pictures too many tiles see the border
 
 
 def transforms(points: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,12 +77,12 @@ def applies(geometry: Geometry, groups: int) -> bool:
 
 def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> bool:
     """Whether the algorithm applies to a layer, and pays."""
-    number = images * math.prod(tiles(geometry.output))
+    in_picture = math.prod(tiles(geometry.output))
+    computed = in_picture * TILE**2 / max(1, math.prod(geometry.output))
     return (
         applies(geometry, groups)
-        and min(inputs, outputs) >= CHANNELS
-        and min(geometry.output) >= PICTURE
-        and max(inputs, outputs) <= CHANNELS_PER_TILE * number
+        and min(inputs, outputs) >= CHANNELS * computed
+        and max(inputs, outputs) <= CHANNELS_PER_TILE * images * in_picture
     )
 
 
