@@ -1,12 +1,13 @@
-"""Times of the fast kernels, and of PyTorch's where it is installed, for the layers of two networks.
+"""Times of the fast kernels, and of PyTorch's where it is installed, for the layers of three networks.
 
-    python benchmarks/kernels.py                 # CIFAR ResNet-20, batch 128, and ResNet-18, batch 16
+    python benchmarks/kernels.py                 # CIFAR ResNet-20, batch 128; ResNet-18 and 50, batch 16
     python benchmarks/kernels.py --network resnet20 --repeats 30 --only conv
 
 The two libraries take turns, so that a change of the machine's speed meets both; the table shows medians in
 milliseconds and their ratio, above 1 if minires is faster. On a machine that others use as well, `--processor` with
 OMP_NUM_THREADS=1 compares the best processor times of one thread. PyTorch computes on channels-last memory, its faster
-layout. Times of a network are the layers' times by how often each occurs.
+layout. Times of a network are the layers' times by how often each occurs. (In training, the widest
+convolutions and norms of a ResNet-50's layers 1 and 2 are one operation, which is not timed here: ops/conv1x1_norm.py.)
 """
 
 import argparse
@@ -95,6 +96,47 @@ NETWORKS = {
             Normalisation(2, 128, 28, True),
             Normalisation(2, 256, 14, True),
             Normalisation(2, 512, 7, True),
+            MaxPooling(1, 64, 112),
+        ],
+    ),
+    "resnet50": (
+        16,
+        [
+            Convolution(1, 3, 64, 224, 7, 2, True),
+            Convolution(1, 64, 64, 56, 1, 1),
+            Convolution(2, 256, 64, 56, 1, 1),
+            Convolution(3, 64, 64, 56, 3, 1),
+            Convolution(4, 64, 256, 56, 1, 1),
+            Convolution(1, 256, 128, 56, 1, 1),
+            Convolution(1, 128, 128, 56, 3, 2),
+            Convolution(3, 512, 128, 28, 1, 1),
+            Convolution(3, 128, 128, 28, 3, 1),
+            Convolution(4, 128, 512, 28, 1, 1),
+            Convolution(1, 256, 512, 56, 1, 2),
+            Convolution(1, 512, 256, 28, 1, 1),
+            Convolution(1, 256, 256, 28, 3, 2),
+            Convolution(5, 1024, 256, 14, 1, 1),
+            Convolution(5, 256, 256, 14, 3, 1),
+            Convolution(6, 256, 1024, 14, 1, 1),
+            Convolution(1, 512, 1024, 28, 1, 2),
+            Convolution(1, 1024, 512, 14, 1, 1),
+            Convolution(1, 512, 512, 14, 3, 2),
+            Convolution(2, 2048, 512, 7, 1, 1),
+            Convolution(2, 512, 512, 7, 3, 1),
+            Convolution(3, 512, 2048, 7, 1, 1),
+            Convolution(1, 1024, 2048, 14, 1, 2),
+            Normalisation(1, 64, 112, False),
+            Normalisation(6, 64, 56, False),
+            Normalisation(3, 256, 56, True),
+            Normalisation(1, 128, 56, False),
+            Normalisation(7, 128, 28, False),
+            Normalisation(4, 512, 28, True),
+            Normalisation(1, 256, 28, False),
+            Normalisation(11, 256, 14, False),
+            Normalisation(6, 1024, 14, True),
+            Normalisation(1, 512, 14, False),
+            Normalisation(5, 512, 7, False),
+            Normalisation(3, 2048, 7, True),
             MaxPooling(1, 64, 112),
         ],
     ),
