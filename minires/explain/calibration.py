@@ -38,7 +38,7 @@ def calibration(probabilities: Any, truth: Any, bins: int = BINS) -> Calibration
     if bins < 1 or not len(truth):
         raise ValueError(f"at least one bin and one picture are needed, got {bins} and {len(truth)}")
     sureness, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    places = np.clip(np.ceil(sureness * bins).astype(int) - 1, 0, bins - 1)  # bin i is (i / bins, (i + 1) / bins]
+    places = np.searchsorted(np.arange(1, bins) / bins, sureness)  # bin i is (i / bins, (i + 1) / bins]
     counts = np.bincount(places, minlength=bins)
     used = counts > 0
     means = np.bincount(places, sureness, bins)[used] / counts[used]

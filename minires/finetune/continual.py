@@ -36,7 +36,8 @@ from minires.io import files
 class OldRun:
     """The run that a job begins from. `loaded`: its best model, which stays as it is and is the teacher.
 
-    rehearsed: pictures of it that are mixed in, split -> number. notes: lines for the first screen.
+    rehearsed: pictures of it that are mixed in, split -> number; mixed_in: their files. notes: lines for the first
+    screen.
     """
 
     path: str
@@ -44,6 +45,7 @@ class OldRun:
     sha256: str
     added: list[str] = field(default_factory=list)
     rehearsed: dict[str, int] = field(default_factory=dict)
+    mixed_in: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -153,7 +155,9 @@ class OldRun:
             old = {"train": old["train"]}
         mixed = self._mixed(splits, old, per_class, settings.seed)
         counts = ", ".join(f"{count} {name}" for name, count in self.rehearsed.items())
-        self.notes.append(f"rehearsal: {counts} pictures of the earlier run, at most {per_class} of each class")
+        told = (f"{counts} pictures of the earlier run, at most {per_class} of each class" if counts
+                else "none: all pictures of the earlier run are among the new ones")  # fmt: skip
+        self.notes.append(f"rehearsal: {told}")
         self.notes += [f"           {note}" for note in found.notes]
         return mixed
 
@@ -171,10 +175,19 @@ class OldRun:
             if not chosen:
                 continue
             own |= {os.path.realpath(path) for path, _ in chosen}
+            self.mixed_in |= {path for path, _ in chosen}
             part = splits[name]
             more = [(path, part.class_to_idx[label]) for path, label in chosen]
             mixed[name], self.rehearsed[name] = part.with_samples([*part.samples, *more]), len(more)
         return mixed
+
+    def few(self, train: Any, per_class: int, seed: int) -> Any:
+        """At most `per_class` of the new pictures of each class, and all that are mixed in (--rehearsal says those)."""
+        if not self.mixed_in:
+            return pictures.take_few(train, per_class, seed)
+        old = [sample for sample in train.samples if sample[0] in self.mixed_in]
+        new = train.with_samples([sample for sample in train.samples if sample[0] not in self.mixed_in])
+        return train.with_samples([*pictures.take_few(new, per_class, seed).samples, *old])
 
     def _remembered(self) -> Remembered:
         folder, settings = run_folder_of(self.path), run_settings(self.path)

@@ -30,8 +30,9 @@ def _data(job: "Job") -> list[str]:
     table = f", labels in {settings.labels}" if settings.labels else ""
     lines = [f"data     {settings.data}{table}", *(f"         {line}" for line in job.report.lines())]
     if settings.samples_per_class:
+        new = "new ones " if settings.from_run else ""
         lines.append(f"         trained on {len(job.splits['train'])} pictures: at most {settings.samples_per_class} "
-                     "of each class")  # fmt: skip
+                     f"{new}of each class")  # fmt: skip
     return [*lines, *_labels(job)]
 
 

@@ -93,7 +93,8 @@ class Job:
         check_class_number(self.splits["train"], settings)
         self.report = pictures.check_pictures(self.splits, settings.on_bad_image)
         if settings.samples_per_class and not (known and splits_file):
-            self.splits["train"] = pictures.take_few(self.splits["train"], settings.samples_per_class, settings.seed)
+            take = pictures.take_few if self.old is None else self.old.few
+            self.splits["train"] = take(self.splits["train"], settings.samples_per_class, settings.seed)
         pictures.set_transforms(self.splits, settings, self.preprocessing)
         train = self.splits["train"]
         self.task = task_of_data(settings, train)

@@ -68,7 +68,8 @@ def class_weights(counts: Sequence[int], power: float) -> np.ndarray:
 class WeightedCrossEntropy:
     """mean_i w[t_i] l_i with cross entropy l_i: a mean over pictures, not over weights as with torch's `weight`.
 
-    So every picture has the same say whatever batch it comes in, and a batch in parts comes to the whole.
+    So every picture has the same say whatever batch it comes in, and a batch in parts comes to the whole. w weighs the
+    smoothed part of a picture's loss, too, where torch weighs it by the class that each share is for.
     """
 
     def __init__(self, weights: np.ndarray, smoothing: float = 0.0) -> None:

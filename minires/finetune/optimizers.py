@@ -127,7 +127,8 @@ def make_schedule(
     if settings.sched == "onecycle":
         total = settings.epochs * steps_per_epoch
         rates = [group["lr"] for group in optimizer.param_groups]
-        return optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(total, 2))
+        has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)  # adagrad and adadelta have none
+        return optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(total, 2), cycle_momentum=has_momentum)
     factor = Factor(settings, steps_per_epoch)
     # as a function: the attributes of an object would be saved, and come back in place of those of changed settings
     starts = [strategy.start_of(group["params"][0]) if strategy else 0 for group in optimizer.param_groups]

@@ -256,7 +256,8 @@ def _notes(material: Material) -> list[str]:
     lines = [f"data: {settings.data}" + (f", labels in {settings.labels}" if settings.labels else "")]
     if settings.samples_per_class:
         count = len(material.splits["train"])
-        lines.append(f"trained on {count} pictures: at most {settings.samples_per_class} of each class")
+        lines.append(f"trained on {count} pictures: at most {settings.samples_per_class} "
+                     f"{'new ones ' if settings.from_run else ''}of each class")  # fmt: skip
     for name, part in material.splits.items():
         if len(part) > MOST_PICTURES:
             lines.append(f"{name}: {MOST_PICTURES} of {len(part)} pictures were looked at for features and duplicates")

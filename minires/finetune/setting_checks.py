@@ -53,6 +53,11 @@ def _schedule(settings: "Settings") -> None:
     if settings.opt_betas is not None and len(settings.opt_betas) != 2:
         given = ",".join(f"{value:g}" for value in settings.opt_betas)
         raise UsageError(f"--opt-betas takes two numbers such as 0.9,0.999, got {given}", code="usage.value")
+    first_beta = None if settings.opt_betas is None else settings.opt_betas[0]
+    for name, value in (("--momentum", settings.momentum), ("the first of --opt-betas", first_beta)):
+        if settings.sched == "onecycle" and value not in (None, 0.9):
+            raise UsageError(f"{name} does not go with --sched onecycle, which moves it from 0.95 to 0.85 and back",
+                             code="usage.conflict")  # fmt: skip
     if settings.sched == "multistep" and not settings.decay_milestones:
         raise UsageError("--sched multistep needs --decay-milestones", code="usage.missing")
     if settings.sched in ("step", "restarts") and settings.decay_epochs is None:

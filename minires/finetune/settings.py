@@ -55,7 +55,9 @@ class Settings:
                                "second of five")  # fmt: skip
     group_by: str | None = setting(None, "str", "regular expression on file names: equal matches share a split")
     class_map: str | None = setting(None, "str", "class order: a text file with one name a line, or JSON")
-    samples_per_class: int | None = setting(None, "int", "train on this many pictures of each class only", low=1)
+    samples_per_class: int | None = setting(
+        None, "int", "train on this many pictures of each class only (--from: new ones)", low=1
+    )
     num_classes: int | None = setting(None, "int", "how many classes the data must have (it decides; this checks it)",
                                       low=1)  # fmt: skip
     task: str | None = setting(None, "str", "what the labels are: classification (one class a picture), multi-label "
@@ -124,7 +126,7 @@ class Settings:
                          "place so near; takes twice as long (alone: 0.05; 0: off)", low=0, bare="0.05")  # fmt: skip
     lr: float | None = setting(None, "float", "learning rate", low=0, open_low=True)
     lr_base: float | None = setting(None, "float", "learning rate for batches of --lr-base-size; the real one grows "
-                                    "with the batch (sgd), or with its square root", low=0, open_low=True)  # fmt: skip
+                                    "with the batch (sgd, lars), or with its root", low=0, open_low=True)  # fmt: skip
     lr_base_size: int = setting(256, "int", "batch size that --lr-base is meant for", low=1)
     momentum: float = setting(0.9, "float", "momentum of sgd, rmsprop and lars", low=0, high=1, open_high=True)
     opt_betas: tuple[float, ...] | None = setting(None, "floats", "beta1, beta2 of adam and its kin (else 0.9,0.999; "
@@ -246,7 +248,7 @@ class Settings:
                 setattr(chosen, name, value)
         if chosen.lr_base is not None:
             share = chosen.batch_size * chosen.grad_accum_steps / chosen.lr_base_size
-            chosen.lr = chosen.lr_base * (share if chosen.opt == "sgd" else share**0.5)
+            chosen.lr = chosen.lr_base * (share if chosen.opt in ("sgd", "lars") else share**0.5)
             chosen.lr_base = None  # it is in lr now
         if chosen.lr is None:
             chosen.lr = getattr(USUAL[chosen.opt or "adamw"], recipe)

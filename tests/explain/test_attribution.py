@@ -98,6 +98,66 @@ def test_guided_is_plain_where_nothing_is_negative():
     assert guided_gradients(net, mr.ones(1, 2), [0]).tolist() == [[1.0, 2.0]]
 
 
+def guided_relu(torch):
+    """relu, whose gradient passes where both the input and the gradient are positive."""
+
+    class Guided(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * (ctx.saved_tensors[0] > 0) * (gradient > 0)
+
+    return Guided.apply
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "bottleneck"),
+    [("resnet18", [2, 2, 2, 2], False), pytest.param("resnet50", [3, 4, 6, 3], True, marks=pytest.mark.slow)],
+)
+def test_a_whole_network_against_torch_with_hooks(name, layers, bottleneck, monkeypatch):
+    """Every ReLU is guided, also one module that is called twice; Grad-CAM in the midst; squares one by one."""
+    torch = pytest.importorskip("torch")
+    from tests.torch_resnet import TorchResNet
+
+    with random.address(3, "test-model"):
+        ours = models.create(name, num_classes=5).double().eval()
+    theirs = TorchResNet(layers, bottleneck, 5).double().eval()
+    theirs.load_state_dict({key: torch.tensor(tensor.numpy().copy()) for key, tensor in ours.state_dict().items()})
+    pictures = np.random.default_rng(2).normal(size=(2, 3, 32, 40))
+    kept = []
+    handle = theirs.layer3.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    scores = theirs(torch.tensor(pictures))[torch.arange(2), torch.tensor([1, 4])]
+    slopes = torch.autograd.grad(scores.sum(), kept[0])[0].numpy()
+    handle.remove()
+    maps = np.maximum((slopes.mean(axis=(2, 3), keepdims=True) * kept[0].detach().numpy()).sum(axis=1), 0)
+    assert maps.any()
+    maps /= np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-300)  # one may be 0 all over
+    np.testing.assert_allclose(grad_cam(ours, mr.tensor(pictures), [1, 4], layer="layer3"), maps, atol=1e-9)
+
+    with torch.no_grad():
+
+        def chance(picture):
+            return torch.softmax(theirs(torch.tensor(picture[None])), 1)[0, 2].item()
+
+        expected = []
+        for top in (0, 14, 22):
+            for left in (0, 14, 28, 30):
+                covered = pictures[0].copy()
+                covered[:, top : top + 10, left : left + 10] = 0.5
+                expected.append(chance(pictures[0]) - chance(covered))
+    falls = occlusion(ours, mr.tensor(pictures[0]), target=2, size=10, stride=14, fill=0.5, batch_size=5)
+    np.testing.assert_allclose(falls, np.reshape(expected, (3, 4)), atol=1e-9)
+
+    monkeypatch.setattr(torch, "relu", guided_relu(torch))
+    leaf = torch.tensor(pictures, requires_grad=True)
+    theirs(leaf)[torch.arange(2), torch.tensor([1, 4])].sum().backward()
+    np.testing.assert_allclose(guided_gradients(ours, mr.tensor(pictures), [1, 4]), leaf.grad.numpy(), atol=1e-12)
+
+
 @pytest.mark.parametrize("classes", [[0], [0, 1, 9], [0, 1, -1], [0.0, 1.0, 2.0]])
 def test_wrong_classes(model, classes):
     with pytest.raises(ValueError, match="one for each picture"):

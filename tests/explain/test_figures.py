@@ -1,7 +1,11 @@
 """Confusion, calibration, label errors, duplicates and projections: against definitions and planted cases."""
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import decomposition, metrics
 
 from minires.explain.calibration import calibration, scaled_loss, temperature
@@ -69,6 +73,49 @@ def test_the_temperature_undoes_a_factor(factor):
 def test_the_temperature_has_borders():
     assert temperature(np.eye(3), [0, 1, 2]) == pytest.approx(1 / 64)
     assert temperature(np.eye(3), [1, 2, 0]) == pytest.approx(64)
+
+
+SEEDS = st.integers(0, 10_000)
+quick = settings(deadline=None, max_examples=60, derandomize=True)
+
+
+@quick
+@given(SEEDS, st.integers(1, 40), st.integers(2, 5), st.integers(1, 20))
+def test_calibration_bin_by_bin(seed, pictures, classes, bins):
+    """Also where confidences lie on the edges of bins, and with a single picture."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, pictures)
+    p = rng.dirichlet(np.ones(classes) * rng.choice([0.2, 1.0, 5.0]), pictures)
+    if seed % 2:
+        p = np.maximum(np.round(p * bins), 1) / bins
+    sure, right = p.max(axis=1), p.argmax(axis=1) == truth
+    edges, expected = np.arange(bins + 1) / bins, 0.0
+    for low, high in itertools.pairwise(edges):
+        own = (sure > low) & (sure <= high)
+        expected += abs(sure[own].sum() - right[own].sum()) / pictures
+    found = calibration(p, truth, bins)
+    assert found.error == pytest.approx(expected, abs=1e-12) and sum(found.pictures) == pictures
+
+
+@quick
+@given(SEEDS, st.integers(2, 30), st.sampled_from([0.3, 1.0, 4.0]))
+def test_no_temperature_is_better_than_the_one_found(seed, pictures, size):
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.normal(size=(pictures, 3)) * size, rng.integers(0, 3, pictures)
+    found = scaled_loss(scores, truth, temperature(scores, truth))
+    assert found <= min(scaled_loss(scores, truth, by) for by in np.geomspace(1 / 64, 64, 200)) + 1e-12
+
+
+@quick
+@given(SEEDS, st.integers(2, 12))
+def test_duplicates_are_the_same_in_any_order(seed, pictures):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(pictures, 3))
+    features[rng.integers(0, pictures)] = features[rng.integers(0, pictures)] * 1.001
+    order = rng.permutation(pictures)
+    plain = {frozenset(pair[:2]): pair[2] for pair in near_duplicates(features, 0.9)}
+    moved = {frozenset(order[list(pair[:2])].tolist()): pair[2] for pair in near_duplicates(features[order], 0.9)}
+    assert plain.keys() == moved.keys() and all(moved[pair] == pytest.approx(plain[pair]) for pair in plain)
 
 
 def test_planted_label_errors_are_found_first():

@@ -10,7 +10,10 @@ from minires.explain.intervals import (
     regression_intervals,
     wilson,
 )
+from minires.explain.task_intervals import multi_label_intervals, ordinal_intervals
 from minires.finetune.tasks.classification import classification_figures
+from minires.finetune.tasks.multi_label import multi_label_figures
+from minires.finetune.tasks.ordinal import rank_figures
 from minires.finetune.tasks.regression import regression_figures
 
 RNG = np.random.default_rng(0)
@@ -37,6 +40,49 @@ def test_a_draw_of_all_pictures_once_gives_the_figures_themselves():
     found = _class_figures(TRUTH[None], SCORES.argmax(1)[None], 7)
     assert {name: value[0] for name, value in found.items()} == pytest.approx({n: figures[n] for n in found})
     assert cross_entropies(SCORES, TRUTH).mean() == pytest.approx(figures["loss"])
+
+
+def pictures_of_classes(count, rng):
+    truth = rng.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
+    return rng.normal(size=(count, 4)) + 1.3 * np.eye(4)[truth], truth
+
+
+def amounts(count, rng):
+    truth = rng.normal(1, 2, size=(count, 1))
+    return 0.8 * truth + rng.normal(size=(count, 1)), truth
+
+
+def labels(count, rng):
+    truth = rng.random((count, 3)) < [0.5, 0.3, 0.15]
+    return rng.normal(size=(count, 3)) + 1.5 * truth - 0.7, truth.astype(np.float64)
+
+
+def grades(count, rng):
+    truth = rng.integers(0, 5, count)
+    return np.clip(truth + rng.choice([-1, 0, 0, 1, 2], count), 0, 4), truth
+
+
+@pytest.mark.parametrize(
+    ("draw", "figures", "intervals", "trials"),
+    [
+        (pictures_of_classes, lambda s, t: classification_figures(s, t, list("abcd")), classification_intervals, 120),
+        (amounts, regression_figures, regression_intervals, 120),
+        (labels, multi_label_figures, multi_label_intervals, 40),
+        (grades, rank_figures, lambda s, t: ordinal_intervals(s, t, abs(s - t)), 120),
+    ],
+)  # fmt: skip
+def test_intervals_hold_what_they_are_about(draw, figures, intervals, trials):
+    """Of samples of 120 from a law that is known, about 95 in 100 have the true figure in their interval."""
+    rng = np.random.default_rng(5)
+    true = figures(*draw(200_000, rng))
+    held: dict[str, list[bool]] = {}
+    for _ in range(trials):
+        for name, interval in intervals(*draw(120, rng)).items():
+            if name in true:
+                held.setdefault(name, []).append(interval[0] <= true[name] <= interval[1])
+    assert len(held) >= 4
+    for name, each in held.items():
+        assert 0.87 <= np.mean(each) <= 1.0, (name, np.mean(each))
 
 
 def test_all_right_is_not_certainty():

@@ -244,6 +244,17 @@ def test_runs_of_other_tasks_are_refused_by_name(place, tmp_path, task, classes)
     assert "--weights RUN" in caught.value.hint and not (tmp_path / "run").exists()
 
 
+def test_few_new_pictures_and_as_many_old_ones_as_rehearsal_says(place, tmp_path):
+    said: list[str] = []
+    further(place, tmp_path / "run", samples_per_class=2, rehearsal=4, max_steps=1, epochs=2, say=said.append)
+    finetune(resume=str(tmp_path / "run"))
+    table = (tmp_path / "run" / "splits.csv").read_text()
+    counts = {name: table.count(f",{name},train") for name in ("blue", "green", "red", "black", "white")}
+    assert counts == {"blue": 4, "green": 4, "red": 4, "black": 2, "white": 2}
+    assert "trained on 16 pictures: at most 2 new ones of each class" in "\n".join(said)
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["from"]["rehearsed"]["train"] == 12
+
+
 def test_the_head_begins_with_the_old_rows(place, tmp_path):
     """With a rate of next to nothing the rows of the old classes are the earlier run's to the last digits."""
     further(place, tmp_path / "run", lr=1e-30, weight_decay=0.0)

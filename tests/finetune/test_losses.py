@@ -50,6 +50,12 @@ def weighted(torch, scores, labels):
     return (torch.nn.functional.cross_entropy(scores, labels, reduction="none") * weights[labels]).mean()
 
 
+def weighted_and_smoothed(torch, scores, labels):
+    weights = torch.tensor(class_weights(COUNTS, 1.0))
+    each = torch.nn.functional.cross_entropy(scores, labels, reduction="none", label_smoothing=0.2)
+    return (each * weights[labels]).mean()
+
+
 def focal(torch, scores, labels):
     plain = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
     return ((1 - (-plain).exp()) ** 2 * plain).mean()
@@ -65,13 +71,29 @@ def plain(smoothing):
         ({}, plain(0), plain(0)), ({"smoothing": 0.2}, plain(0.2), plain(0)),
         ({"loss": "bce"}, binary(0), binary(0)), ({"loss": "bce", "smoothing": 0.1}, binary(0.1), binary(0)),
         ({"loss": "focal"}, focal, focal), ({"class_weights": "0.5"}, weighted, plain(0)),
+        ({"class_weights": "balanced", "smoothing": 0.2}, weighted_and_smoothed, plain(0)),
+        ({"mixup": 0.2, "smoothing": 0.2}, plain(0.2), plain(0)),
     ],
-    ids=["ce", "smoothed", "bce", "bce smoothed", "focal", "weighted"],
+    ids=["ce", "smoothed", "bce", "bce smoothed", "focal", "weighted", "weighted and smoothed", "mixed"],
 )  # fmt: skip
 def test_as_torch(settings, train, val):
     for own, other in zip(both(**settings), (torch_value(train), torch_value(val)), strict=True):
         assert own[0] == pytest.approx(other[0], rel=1e-12)
         np.testing.assert_allclose(own[1], other[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_mixed_labels_as_torch(smoothing):
+    torch = pytest.importorskip("torch")
+    shares = RNG.dirichlet(np.ones(4), 7)
+    train = make_losses(Settings(data="d", cutmix=1.0, smoothing=smoothing).check(), COUNTS)[0]
+    scores, theirs = mr.tensor(SCORES, requires_grad=True), torch.tensor(SCORES, requires_grad=True)
+    value = train(scores, mr.tensor(shares))
+    value.backward()
+    expected = torch.nn.functional.cross_entropy(theirs, torch.tensor(shares), label_smoothing=smoothing)
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(scores.grad.numpy(), theirs.grad.numpy(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "other"), [("huber", "HuberLoss"), ("l1", "L1Loss"), ("mse", "MSELoss"),

@@ -98,6 +98,44 @@ def test_exponential_falls_by_the_rate_an_epoch_down_to_the_floor():
 
 
 @pytest.mark.parametrize(
+    ("more", "factor"),
+    [
+        ({"sched": "step", "decay_epochs": 2, "decay_rate": 0.5}, lambda t: 0.5 ** (t // 10)),
+        ({"sched": "step", "decay_epochs": 0.5, "decay_rate": 0.5}, lambda t: 0.5 ** (t // 2)),
+        ({"sched": "multistep", "decay_milestones": (2, 5)}, lambda t: 0.1 ** ((t >= 10) + (t >= 25))),
+        ({"sched": "constant"}, lambda t: 1.0),
+        ({"sched": "cosine", "warmup_epochs": 0.0}, lambda t: (1 + math.cos(math.pi * t / 30)) / 2),
+        ({"sched": "cosine", "warmup_epochs": 9.0}, lambda t: 1.0),
+    ],
+)  # fmt: skip
+def test_steps_counted_from_the_beginning(more, factor):
+    """At every one of 30 steps; the warm-up of 5 steps rises to where the curve is, or leaves one step of it."""
+    found, warmup = rates(**more), min(round(5 * more.get("warmup_epochs", 1.0)), 29)
+    assert found[:warmup] == pytest.approx([(t + 1) / warmup for t in range(warmup)])
+    assert found[warmup:] == pytest.approx([factor(t) for t in range(warmup, 30)])
+
+
+@pytest.mark.parametrize("opt", list(USUAL))
+def test_onecycle_is_torchs_with_every_optimizer(opt):
+    torch = pytest.importorskip("torch")
+    made = settings(opt=opt, sched="onecycle", epochs=3, sam=0.05 if opt == "adagrad" else 0.0)
+    optimizer = make_optimizer(models.create("cifar_resnet", depth=8, num_classes=2), made)
+    schedule = make_schedule(optimizer, made, 4)
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=made.lr, momentum=0.9)
+    other = torch.optim.lr_scheduler.OneCycleLR(theirs, made.lr, total_steps=12)
+    for _ in range(11):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([theirs.param_groups[0]["lr"]] * len(rates))
+        if "momentum" in optimizer.defaults:
+            assert optimizer.param_groups[0]["momentum"] == pytest.approx(theirs.param_groups[0]["momentum"])
+        for each in (optimizer, theirs, schedule, other):
+            if each is optimizer and made.sam:
+                optimizer.second_step()
+            else:
+                each.step()
+
+
+@pytest.mark.parametrize(
     ("torch", "ours"),
     [("LinearLR", "linear"), ("PolynomialLR", "poly"), ("CosineAnnealingWarmRestarts", "restarts")],
 )  # fmt: skip
@@ -114,6 +152,8 @@ def test_names_of_torch(torch, ours):
         ({"opt": "adamw", "momentum": 0.8}, "--momentum is for sgd, rmsprop, lars, not for --opt adamw"),
         ({"sam": 0.05, "device": "cuda", "amp": "float16"}, "--sam does not go with --amp float16"),
         ({"sam": -1}, "--sam must be at least 0"),
+        ({"sched": "onecycle", "opt": "sgd", "momentum": 0.8}, "--momentum does not go with --sched onecycle"),
+        ({"sched": "onecycle", "opt_betas": (0.8, 0.9)}, "the first of --opt-betas does not go with --sched onecycle"),
         ({"sched": "restarts"}, "--sched restarts needs --decay-epochs"),
         ({"sched": "exponential", "decay_epochs": 2}, "--decay-epochs does not go with --sched exponential"),
         ({"opt": "lyon"}, "did you mean 'lion'"),

@@ -136,6 +136,7 @@ def test_losses_are_those_of_torch():
         plain = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth)
         assert float(val(mr.tensor(SCORES), mr.tensor(TRUTH)).item()) == pytest.approx(float(plain), rel=1e-5)
     assert positive_weights([0, 5], 10, 1.0).tolist() == [1, 1]
+    assert positive_weights([10, 2], 10, 0.5).tolist() == [1, 2], "what every picture has is learnt, too"
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])

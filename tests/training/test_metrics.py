@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    top_k_accuracy_score,
+)
 
+from minires.finetune.tasks.classification import classification_figures, softmax
 from minires.training import Metric
 from minires.training.metrics import Averages, make_metric
 
@@ -35,6 +44,28 @@ def test_any_cut_into_batches_gives_the_means_of_the_whole(samples, cuts, seed):
     assert means["mse"] == pytest.approx(mean_squared_error(numbers, scores[:, :2]))
     assert means["rmse"] == pytest.approx(math.sqrt(means["mse"]))
     assert means["mae"] == pytest.approx(mean_absolute_error(numbers, scores[:, :2]))
+
+
+@settings(deadline=None, max_examples=80, derandomize=True)
+@given(st.integers(0, 2**31), st.integers(1, 25), st.integers(2, 8), st.integers(0, 2))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label", "ignore:The number of unique")
+def test_figures_of_classes_with_ties_and_without_some_classes(seed, samples, classes, digits):
+    """At the end of a run and in a Trainer, against scikit-learn: few pictures, equal scores, one class only."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, rng.integers(1, classes + 1), samples)
+    scores = np.round(rng.normal(size=(samples, classes)), digits)
+    said = scores.argmax(axis=1)
+    expected = {"top1": accuracy_score(truth, said), "balanced_acc": balanced_accuracy_score(truth, said),
+                "macro_f1": f1_score(truth, said, average="macro", zero_division=0),
+                "loss": log_loss(truth, softmax(scores), labels=range(classes))}  # fmt: skip
+    if classes > 5:
+        best = [sorted(range(classes), key=lambda k, row=row: (-row[k], k))[:5] for row in scores]
+        expected["top5"] = np.mean([own in five for own, five in zip(truth, best, strict=True)])
+    found = classification_figures(scores, truth, [str(k) for k in range(classes)])
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    names = [name for name in expected if name != "loss"]
+    means = averages(names, scores, truth, [samples // 2]).means()
+    assert {name: means[name] for name in names} == pytest.approx({name: expected[name] for name in names})
 
 
 def test_ties_and_numbers_that_are_not_finite():

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
 from minires.training.metrics import Averages
@@ -56,6 +58,23 @@ def test_ranks():
     assert found["qwk"] == pytest.approx(theirs.cohen_kappa_score(truth, said, weights="quadratic"))
     assert quadratic_kappa(truth, said) == pytest.approx(found["qwk"])
     assert quadratic_kappa([2, 2], [2, 2]) is None and quadratic_kappa([0, 1, 2], [0, 1, 2]) == 1
+
+
+@settings(deadline=None, max_examples=80, derandomize=True)
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 5))
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, about classes that do not occur
+def test_kappa_and_average_precision_with_ties_and_without_some_classes(seed, samples, classes):
+    rng = np.random.default_rng(seed)
+    truth, said = rng.integers(0, classes, (2, samples))
+    expected = theirs.cohen_kappa_score(truth, said, weights="quadratic", labels=range(max(classes, 2)))
+    found = quadratic_kappa(truth, said)
+    assert np.isnan(expected) if found is None else found == pytest.approx(expected)
+    scores, own = np.round(rng.normal(size=(samples, classes)), 1), rng.random((samples, classes)) < rng.random(classes)
+    for label, value in enumerate(average_precision(scores, own)):
+        if own[:, label].any():
+            assert value == pytest.approx(theirs.average_precision_score(own[:, label], scores[:, label]))
+        else:
+            assert np.isnan(value)
 
 
 def test_numbers_in_units_of_their_spread():

@@ -23,9 +23,12 @@ class YesOrNo:
 
 
 def positive_weights(counts: Sequence[int], samples: int, power: float) -> np.ndarray:
-    """(pictures without the label / pictures with it)^power of each label (K,); 1 for one that no picture has."""
+    """(pictures without the label / pictures with it)^power of each label (K,); 1 for one that none has, or all have.
+
+    0 in the place of the last would teach nothing at all about a label that every picture has.
+    """
     have = np.asarray(counts, np.float64)
-    return np.where(have > 0, ((samples - have) / np.maximum(have, 1)) ** power, 1.0)
+    return np.where((have > 0) & (have < samples), ((samples - have) / np.maximum(have, 1)) ** power, 1.0)
 
 
 class Coral:
