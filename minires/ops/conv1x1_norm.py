@@ -64,7 +64,7 @@ def conv1x1_norm_act(
     shape = (len(input), len(conv_weight), *size)
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check(shape, input.dtype, vectors, residual)
-    moments = _moments(input, conv_weight, steps) if values_a_channel(shape) else None
+    moments = _moments(input, conv_weight, steps, eps) if values_a_channel(shape) else None
     if moments is None:
         z = conv2d(input, conv_weight, None, stride)
         return batch_norm_act(z, **vectors, training=True, momentum=momentum, eps=eps, residual=residual, relu=relu)
@@ -74,9 +74,10 @@ def conv1x1_norm_act(
     return y
 
 
-def _moments(x: Tensor, conv_weight: Tensor, stride: Pair) -> tuple[Array, ...] | None:
+def _moments(x: Tensor, conv_weight: Tensor, stride: Pair, eps: float) -> tuple[Array, ...] | None:
     """What kernels.conv1x1_moments finds; None where this is no work for it, or the digits of the result too few."""
     if device_of(x.array).type != "cpu" or x.dtype not in (float32, float64) or is_casting():
         return None
-    *moments, kept = kernels.conv1x1_moments(x.array, conv_weight.array, stride)
-    return tuple(moments) if bool((kept >= LEAST_KEPT).all()) else None  # not where it is NaN
+    *moments, squares = kernels.conv1x1_moments(x.array, conv_weight.array, stride)
+    is_exact = bool((moments[1] + eps >= LEAST_KEPT * squares).all())  # not where they are NaN
+    return tuple(moments) if is_exact else None

@@ -68,13 +68,11 @@ def conv1x1_moments(
     totals, sums = zip(*parallel.over(blocks_of(len(places), x.shape[1]), work), strict=True)
     count = max(len(places), 1)
     x_mean, products = parallel.added(totals) / count, parallel.added(sums)
-    squares = np.diagonal(products) / count
+    squares = np.square(filters, dtype=np.float64) @ np.diagonal(products) / count
     products -= np.outer(x_mean * count, x_mean)
     spread = product(filters, products.astype(x.dtype))
     variance = np.maximum(np.einsum("oc,oc->o", spread, filters, dtype=np.float64) / count, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kept = variance / (np.square(filters, dtype=np.float64) @ squares)
-    return filters @ x_mean, variance, x_mean, spread, kept
+    return filters @ x_mean, variance, x_mean, spread, squares
 
 
 def conv1x1_norm_forward(

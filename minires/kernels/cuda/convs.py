@@ -101,7 +101,7 @@ def ways(work: str, x: Array, layer: Layer, exact: bool, capability: int, plain:
     found: list[str] = []
     if use_tensor_cores(x, layer, exact) and not layer.is_depthwise:
         found += MATRIX_TILES
-        if capability == 90 and work != "weight_gradient" and BYTES[cpp_type(x)] == 2:
+        if capability == 90 and BYTES[cpp_type(x)] == 2:
             found += WARPGROUPS
     elif not layer.is_depthwise:
         found.append("direct")
@@ -206,14 +206,14 @@ def input_gradient(
     return run(name, instance, given, outputs)["dx"]
 
 
-def pixels_per_split(layer: Layer, tiles: int, deep: int) -> int:
-    """How many pixels a block adds up: such that tiles times splits are about two blocks a processor."""
-    splits = max(1, 2 * norms.PROCESSORS // max(1, tiles))
+def pixels_per_split(layer: Layer, tiles: int, deep: int, blocks: int = 2) -> int:
+    """How many pixels a block adds up: such that tiles times splits are about `blocks` blocks a processor."""
+    splits = max(1, blocks * norms.PROCESSORS // max(1, tiles))
     return max(deep, launch.over(launch.over(layer.pixels, splits), deep) * deep)
 
 
 def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool = True, way: str | None = None) -> Array:
-    """dweight, of the weight's shape and type. way: as for `forward`, but no warpgroups'."""
+    """dweight, of the weight's shape and type. way: as for `forward`."""
     if way == "cublas":
         rows = layer.pixels
         return product(grad.reshape(rows, -1).transpose(), x.reshape(rows, -1), exact).reshape(layer.weight_shape)
@@ -223,6 +223,11 @@ def weight_gradient(run: Run, grad: Array, x: Array, layer: Layer, exact: bool =
         channels = layer.x_shape[3]
         instance, sizes, splits = norms.tiling(x, layer.pixels, channels)
         name, more = "conv_depthwise_weight_gradient", sizes
+    elif way in WARPGROUPS:
+        tiles = launch.over(breadth, launch.HOPPER_ROWS) * layer.taps * launch.over(depth, int(WARPGROUPS[way]))
+        per_split = pixels_per_split(layer, tiles * layer.groups, launch.HOPPER_DEEP, blocks=1)
+        instance, more = f"{cpp_type(x)}, {WARPGROUPS[way]}", {"pixels_per_split": per_split}
+        name, splits = "conv_wgmma_weight_gradient", launch.over(layer.pixels, per_split)
     elif use_tensor_cores(x, layer, exact):
         tile = MATRIX_TILES.get(way or "") or matrix_tile(breadth * layer.taps, depth)
         side = int(tile.split(",")[0])

@@ -72,14 +72,18 @@ template <int LEFT, int N> __device__ __forceinline__ void wgmma_wait(float (&d)
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 
-// d += A B, for the operands of two matrix descriptors, both with the 16 steps of the sum as neighbours in memory.
-#define WARPGROUP_PRODUCT(name, count, shape, registers, a_operand, b_operand, ...) \
+// d += A B, for the operands of two matrix descriptors. Neighbours in memory are the 16 steps of the sum, or, in
+// `name`_transposed, A's rows and B's columns.
+#define WARPGROUP_PRODUCT_OF(name, count, shape, transposed, registers, a_operand, b_operand, ...) \
   __device__ __forceinline__ void name(float (&d)[count], unsigned long long a, unsigned long long b) { \
     asm volatile("wgmma.mma_async.sync.aligned." shape " {" registers "}, " a_operand ", " b_operand \
-                 ", 1, 1, 1, 0, 0;" \
+                 ", 1, 1, 1, " transposed ", " transposed ";" \
                  : __VA_ARGS__ \
                  : "l"(a), "l"(b)); \
   }
+#define WARPGROUP_PRODUCT(name, count, shape, ...) \
+  WARPGROUP_PRODUCT_OF(name, count, shape, "0", __VA_ARGS__) \
+  WARPGROUP_PRODUCT_OF(name##_transposed, count, shape, "1", __VA_ARGS__)
 #define FLOATS_32 FLOATS_8(0), FLOATS_8(8), FLOATS_8(16), FLOATS_8(24)
 #define FLOATS_64 FLOATS_32, FLOATS_8(32), FLOATS_8(40), FLOATS_8(48), FLOATS_8(56)
 WARPGROUP_PRODUCT(wgmma_n128_half, 64, "m64n128k16.f32.f16.f16", REGISTERS_64, "%64", "%65", FLOATS_64)

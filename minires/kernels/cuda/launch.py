@@ -132,6 +132,14 @@ def hopper_tiles(rows: str, columns: str, layers: tuple[str, ...]) -> Rule:
     return rule
 
 
+def hopper_weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:
+    """As weight_tiles, for warpgroups."""
+    wide = int(template[1])
+    columns = sizes["taps"] * over(sizes["depth"], wide)
+    grid = (over(sizes["breadth"], HOPPER_ROWS), columns, sizes["groups"] * sizes["splits"])
+    return Launch(grid, HOPPER_THREADS, hopper_shared(wide))
+
+
 def weight_tiles(sizes: Sizes, template: tuple[str, ...]) -> Launch:
     """As product_tiles, for the weights' gradient on tensor cores: a tile of columns lies within one tap."""
     high, wide = int(template[1]), int(template[2])

@@ -37,11 +37,11 @@ def picked(x: np.ndarray, stride: Pair) -> np.ndarray:
 def conv1x1_moments(
     x: np.ndarray, weight: np.ndarray, stride: Pair
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, variance, x_mean, spread, kept) for z, the convolution of x (N, C, H, W) with weight (O, C, 1, 1).
+    """(mean, variance, x_mean, spread, squares) for z, the convolution of x (N, C, H, W) with weight (O, C, 1, 1).
 
     mean and variance (biased) of z: (O,) float64. x_mean (C,) float64: of x. spread (O, C): W S.
-    kept (O,) float64: what part the variance is of the squares that it is the sum or difference of,
-    variance / sum_c W_oc^2 mean(x_c^2). Where that is a hundredth, rounding costs it two digits more than the sums.
+    squares (O,) float64: sum_c W_oc^2 mean(x_c^2), what the variance is the sum or difference of. Where it is a
+    hundredth of them, rounding costs it two digits more than the sums.
     """
     values = np.moveaxis(picked(x, stride).astype(np.float64), 1, -1).reshape(-1, x.shape[1])
     filters = weight.reshape(weight.shape[:2]).astype(np.float64)
@@ -50,9 +50,7 @@ def conv1x1_moments(
     spread = filters @ (centred.T @ centred)
     variance = np.sum(spread * filters, axis=1) / len(values)
     squares = filters**2 @ np.mean(values**2, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kept = variance / squares
-    return filters @ x_mean, variance, x_mean, spread.astype(x.dtype), kept
+    return filters @ x_mean, variance, x_mean, spread.astype(x.dtype), squares
 
 
 def conv1x1_norm_forward(
