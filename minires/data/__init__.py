@@ -15,6 +15,7 @@ from minires.data.labels_dataset import MultiLabelDataset
 from minires.data.labels_opening import open_table
 from minires.data.labels_table import Columns, LabelTable, read_table
 from minires.data.loader import DataLoader, last_batch_size
+from minires.data.prefetch import Prefetcher
 from minires.data.samplers import (
     BatchSampler,
     RandomSampler,
@@ -44,6 +45,7 @@ __all__ = [
     "LabelTable",
     "MPerClassSampler",
     "MultiLabelDataset",
+    "Prefetcher",
     "Preprocessing",
     "RandomSampler",
     "ScanReport",

@@ -1,6 +1,6 @@
 """From single samples to one batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,18 @@ def collate_column(values: Sequence[Any], names: Sequence[str] | None = None) ->
     for place, array in enumerate(arrays):
         batch[place] = array.transpose(1, 2, 0)
     return Tensor(batch.transpose(0, 3, 1, 2))
+
+
+def each_tensor(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The batch with function(tensor) in place of its tensors, in lists, tuples and dictionaries too."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {key: each_tensor(value, function) for key, value in batch.items()}
+    if not isinstance(batch, list | tuple):
+        return batch
+    parts = [each_tensor(part, function) for part in batch]
+    return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
 
 
 def default_collate(batch: Sequence[Any]) -> Any:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Generator as Coroutine
 from typing import Any
 
+from minires.data.collate import each_tensor
 from minires.data.worker_jobs import Job, Prepare
 from minires.data.workers import ThreadPool
 from minires.errors import DataError
@@ -53,7 +54,8 @@ class DataLoader:
     data set, from epoch to epoch; `close()` ends them, and so does the end of the loader.
 
     `pin_memory`: batches lie in page-locked memory, from which `to("cuda", non_blocking=True)` copies while the next
-    one is prepared. RuntimeError, at the first batch, where there is no GPU.
+    one is prepared; `Prefetcher(loader, "cuda")` does so one batch ahead. RuntimeError, at the first batch, where there
+    is no GPU.
 
     Every `iter()` is the next epoch, 0, 1, 2, ...; `set_epoch` says otherwise. To resume, `load_state_dict` what
     `state_dict` gave: the next iteration goes on at that place.
@@ -200,7 +202,7 @@ class DataLoader:
                 self._position += 1
                 self.skipped.update(skipped)
                 if batch is not None:
-                    yield pinned(batch) if self.pin_memory else batch
+                    yield pinned(batch) if self._pins_here() else batch
 
     def _prepared_here(self, jobs: list[Job]) -> Prepared:
         prepare = self._prepare()
@@ -233,7 +235,12 @@ class DataLoader:
                 self._drop(pool, wait)
 
     def _prepare(self) -> Prepare:
-        return Prepare(self.dataset, self.collate_fn, self.on_bad_image)
+        finish = pinned if self.pin_memory and not self._pins_here() else None
+        return Prepare(self.dataset, self.collate_fn, self.on_bad_image, finish)
+
+    def _pins_here(self) -> bool:
+        """Whether batches are pinned where they are handed out: threads do that ahead, processes have no GPU."""
+        return self.pin_memory and self.worker_type == "process" and self.num_workers > 0
 
     def _pool(self, jobs: int) -> Any:
         """The workers for so many jobs: new ones, or those of the last epoch if they are to be kept."""
@@ -263,14 +270,8 @@ class DataLoader:
 
 
 def pinned(batch: Any) -> Any:
-    """The batch with its tensors, in lists, tuples and dictionaries, in page-locked memory."""
-    if isinstance(batch, Tensor):
-        return batch.pin_memory()
-    if isinstance(batch, dict):
-        return {key: pinned(value) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(pinned, batch))
-    return type(batch)(map(pinned, batch)) if isinstance(batch, list | tuple) else batch
+    """The batch with its tensors in page-locked memory."""
+    return each_tensor(batch, Tensor.pin_memory)
 
 
 def last_batch_size(samples: int, batch_size: int, drop_last: bool = False) -> int:

@@ -37,13 +37,15 @@ class Prepare:
     """`prepare(job)` loads the samples of a batch, each under its own address, and collates them.
 
     Returns (batch, skipped): `skipped` maps the pictures that `on_bad_image="skip"` left out to the reason; the batch
-    is None if none is left. What a sample raises gets a note that says which sample it was.
+    is None if none is left. What a sample raises gets a note that says which sample it was. finish(batch) is the last
+    thing that is done with a batch, by the worker still.
     """
 
     def __init__(
-        self, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None = None, on_bad_image: str = "error"
-    ) -> None:
-        self.dataset, self.collate_fn, self.on_bad_image = dataset, collate_fn, on_bad_image
+        self, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None = None, on_bad_image: str = "error",
+        finish: Callable[[Any], Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.dataset, self.collate_fn, self.on_bad_image, self.finish = dataset, collate_fn, on_bad_image, finish
 
     def __call__(self, job: Job, checkpoint: Checkpoint = lambda place: None) -> tuple[Any, dict[str, str]]:
         samples, names, skipped = [], [], {}
@@ -63,7 +65,8 @@ class Prepare:
         checkpoint(len(job.samples))
         if not samples:
             return None, skipped
-        return (collate(samples, names) if self.collate_fn is None else self.collate_fn(samples)), skipped
+        batch = collate(samples, names) if self.collate_fn is None else self.collate_fn(samples)
+        return (batch if self.finish is None else self.finish(batch)), skipped
 
     def where(self, job: Job, place: int) -> tuple[str, str | None]:
         """What a checkpoint at `place` was about, in words, and the file at hand if there is one."""

@@ -22,7 +22,7 @@ def check_device(text: str, amp: str | None = None) -> None:
 
 
 def find_device(text: str, amp: str | None = None) -> backend.device:
-    """The device that --device names; the first GPU, or else the CPU, for "auto".
+    """The device that --device names, by its number; a GPU, or else the CPU, for "auto".
 
     Raises UsageError (code "usage.device") for a GPU that is not there and for a type that it cannot compute in.
     """
@@ -32,6 +32,7 @@ def find_device(text: str, amp: str | None = None) -> backend.device:
     device = backend.device(text)
     if device.type == "cuda":
         try:
+            device = backend.resolved(device)
             cuda.set_device(device)
             Precision(amp, device)
         except RuntimeError as error:

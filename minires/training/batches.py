@@ -4,22 +4,32 @@ import contextlib
 from collections.abc import Generator
 from typing import Any
 
-from minires.data import DataLoader
+from minires.data import DataLoader, Prefetcher
 from minires.tensor import Tensor
 
 
 class Batches:
     """The batches of one epoch of `loader` from `position` on. `position` counts those that were handed out.
 
+    device: where their tensors are put; on a GPU, while the batch before is computed. None: they stay.
+
     loader: a DataLoader, which goes to its place at once, or any iterable of batches that can be iterated again every
     epoch. There `set_epoch(epoch)` is called if it has one, and the first `position` batches are left out: it must give
     the same batches in the same order, or a resume inside an epoch is not exact.
     """
 
-    def __init__(self, loader: Any, epoch: int, position: int = 0) -> None:
-        self.loader, self.epoch, self.position = loader, epoch, position
+    def __init__(self, loader: Any, epoch: int, position: int = 0, device: Any = None) -> None:
+        self.loader, self.epoch, self.position, self.device = loader, epoch, position, device
 
     def __iter__(self) -> Generator[Any, None, None]:
+        ahead = self.device is not None and self.device.type == "cuda"
+        numbered: Any = iter(Prefetcher(self._numbered(), self.device)) if ahead else self._numbered()
+        with contextlib.closing(numbered):
+            for self.position, batch in numbered:
+                yield batch
+
+    def _numbered(self) -> Generator[tuple[int, Any], None, None]:
+        """The batches, each with how many have been handed out when it is."""
         jumps = isinstance(self.loader, DataLoader)
         if jumps:
             self.loader.load_state_dict({"epoch": self.epoch, "position": self.position})
@@ -32,8 +42,7 @@ class Batches:
                 if number < before:
                     continue
                 # a DataLoader may have left out a batch of unreadable pictures, which has a place, too
-                self.position = self.loader.state_dict()["position"] if jumps else number + 1
-                yield batch
+                yield (self.loader.state_dict()["position"] if jumps else number + 1), batch
 
 
 def length(loader: Any) -> int | None:

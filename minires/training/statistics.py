@@ -86,7 +86,7 @@ class AfterTraining(Callback):
         restore_weights(trainer.model, own)
 
     def _run(self, trainer: Trainer, between: Callable[[], None] = lambda: None) -> None:
-        with contextlib.closing(iter(Batches(self.loader, 0))) as stream:
+        with contextlib.closing(iter(Batches(self.loader, 0, device=trainer.device))) as stream:
             self.make(trainer, stream, between)
 
 

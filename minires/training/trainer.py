@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from minires import random
+from minires.backend import on_device_of
 from minires.errors import DataError, UsageError
 from minires.io import RunFolder
 from minires.optim import SAM
@@ -56,8 +57,8 @@ class Trainer:
 
     epoch, step: numbers of finished epochs and steps. position: finished batches of the running epoch. history: a row
     an epoch. status: "new", "done", "early-stopped", "paused" or "failed". consistent: whether the state is
-    that between two steps. For callbacks, also: batch, loss (of the last step), batch_size, last_lr, evaluation,
-    epochs, batches (number in an epoch, or None), stop_reason.
+    that between two steps. For callbacks, also: batch (on the model's device, if that is a GPU), loss (of the last
+    step), batch_size, last_lr, evaluation, epochs, batches (number in an epoch, or None), stop_reason.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Trainer:
             raise ValueError(f"val_interval must be at least 1, got {val_interval}")
         self._budget, self.val_interval = Budget(max_steps, max_time, self.step), val_interval
         self.status = "failed"  # if nothing better comes of it
-        with held_back() as self._interrupts, self.events.around(self):
+        with held_back() as self._interrupts, self._on_its_device(), self.events.around(self):
             try:
                 if self.has_ended:
                     self.say(f"this run has ended ({self._outcome()}): nothing is left to train")
@@ -173,7 +174,7 @@ class Trainer:
     def _train_epoch(self, loader: Any) -> None:
         self.events.call("before_epoch", self)
         self.model.train()
-        batches = Batches(loader, self.epoch, self.position)
+        batches = Batches(loader, self.epoch, self.position, self.device)
         with contextlib.closing(iter(batches)) as stream:
             for self.batch in stream:
                 self._check_for_pause()
@@ -223,19 +224,23 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------ evaluate and predict
 
+    def _on_its_device(self) -> contextlib.AbstractContextManager[Any]:
+        """A block in which "cuda" is the model's GPU."""
+        return on_device_of(next(self.model.parameters()).array)
+
     def evaluate(self, loader: Any) -> dict[str, float]:
         """Loss and metrics over a loader, in eval mode. The model's modes and statistics stay as they are."""
         return self._measure(loader, 0, lambda: None)
 
     def _measure(self, loader: Any, epoch: int, between: Callable[[], None]) -> dict[str, float]:
-        batches = Batches(loader, epoch)
-        with random.address(self.seed, "evaluate"), self.precision.computing():
+        batches = Batches(loader, epoch, device=self.device)
+        with self._on_its_device(), random.address(self.seed, "evaluate"), self.precision.computing():
             return measure(self.model, batches, self.eval_loss_fn, self.metrics, self.device, between)
 
     def predict(self, loader: Any) -> Tensor:
         """Outputs (N, ...) for all samples of a loader, in its order. Batches may have targets, which are ignored."""
-        with random.address(self.seed, "evaluate"), self.precision.computing():
-            return predict(self.model, Batches(loader, 0), self.device)
+        with self._on_its_device(), random.address(self.seed, "evaluate"), self.precision.computing():
+            return predict(self.model, Batches(loader, 0, device=self.device), self.device)
 
     # --------------------------------------------------------------------------------------- figures and messages
 

@@ -101,6 +101,9 @@ class Order:
         merge(self.host, clock)
 
 
+ORDER = Order()
+
+
 class Memory:
     """One piece of a GPU's memory: who has written it last, and read it since."""
 
@@ -126,10 +129,10 @@ class Memory:
         if self.test != ORDER.test:
             self.written, self.read, self.test = {}, {}, ORDER.test
 
-    def __del__(self):
-        if self.test == ORDER.test and any(queue != self.queue for queue in self.uses()):
+    def __del__(self, order=ORDER):
+        if self.test == order.test and any(queue != self.queue for queue in self.uses()):
             kept = types.SimpleNamespace(nbytes=self.nbytes, uses=self.uses())
-            ORDER.freed.setdefault(self.queue, []).append(kept)
+            order.freed.setdefault(self.queue, []).append(kept)
 
 
 class Stream:
@@ -288,6 +291,4 @@ def slow():
         ORDER.slow = False
 
 
-Stream.null = None
-ORDER = Order()
 Stream.null = Stream(null=True)
