@@ -90,6 +90,8 @@ def evaluate_model(
     if not len(dataset):
         raise UsageError(f"no pictures to evaluate in {where}", code="data.empty", file=where)
     dataset.transform = loaded.preprocessing
+    if own and split == "val" and getattr(loaded.kind, "tuned", False):
+        notes.append("the thresholds were tuned on these pictures: macro_f1, micro_f1 and exact_match are too good")
     found = evaluate(loaded.model, dataset, loaded.classes, batch_size, workers, worker_type, loaded.kind)
     return EvaluationReport(loaded.path, where, split, found.metrics, report.unreadable, notes)
 

@@ -8,7 +8,7 @@ from minires.data import BalancedSampler, DataLoader, last_batch_size
 from minires.finetune.batch_size import halve
 from minires.finetune.distillation import with_distillation
 from minires.finetune.embedding_jobs import batches_of_classes, means_callback
-from minires.finetune.losses import make_losses
+from minires.finetune.losses import Loss, make_losses
 from minires.finetune.optimizers import base_rates, make_optimizer, make_schedule, set_base_rates
 from minires.finetune.resuming import set_newer_aside
 from minires.finetune.setting_checks import METRICS_FOR
@@ -100,24 +100,34 @@ def make_trainer(job: "Job", folder: RunFolder, train: DataLoader, val: DataLoad
         every_seconds=seconds(every) if isinstance(every, str) else None,
     )  # fmt: skip
     optimizer = make_optimizer(job.model, settings, job.strategy)
-    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
-    loss_fn = with_distillation(job, loss_fn)
-    if settings.l2_sp:
-        loss_fn = PullToStart(loss_fn, job.model, settings.l2_sp)
+    loss_fn, eval_loss_fn = losses_of(job)
     watch: list[Callback] = [] if val is None else [FiniteValidation(val)]
-    if settings.mixup or settings.cutmix:
-        watch.append(Mixing(len(job.classes), settings.mixup, settings.cutmix, settings.mixup_off_epoch))
     return Trainer(
         job.model, optimizer, loss_fn, eval_loss_fn=eval_loss_fn,
         scheduler=make_schedule(optimizer, settings, len(train), job.strategy),
         schedule_per="epoch" if settings.sched == "plateau" else "step",
         metrics=metrics_of(settings, job.scale),
         callbacks=[*job.callbacks, job.strategy.callback(), *keepers(settings), *averages(job, len(train)),
-                   *means_callback(job), *watch, best, checkpoints, *loggers(job, folder),
+                   *means_callback(job), *watch, *mixing(job), best, checkpoints, *loggers(job, folder),
                    Progress(job.say, None if job.progress else False, settings.log_interval)],
         clip_grad=settings.clip_grad, seed=settings.seed, progress=False, amp=settings.amp,
         micro_batch_size=settings.batch_size if settings.grad_accum_steps > 1 else None,
     )  # fmt: skip
+
+
+def losses_of(job: "Job") -> tuple[Loss, Loss]:
+    """(training, validation) loss: to the former come distillation and the pull to the start, where they are wished."""
+    settings = job.settings
+    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
+    loss_fn = with_distillation(job, loss_fn)
+    return PullToStart(loss_fn, job.model, settings.l2_sp) if settings.l2_sp else loss_fn, eval_loss_fn
+
+
+def mixing(job: "Job") -> list[Callback]:
+    """What mixes the batches, where that is wished."""
+    settings = job.settings
+    wished = settings.mixup or settings.cutmix
+    return [Mixing(len(job.classes), settings.mixup, settings.cutmix, settings.mixup_off_epoch)] if wished else []
 
 
 def loggers(job: "Job", folder: RunFolder) -> list[Callback]:

@@ -22,10 +22,8 @@ from typing import Any
 from minires import optim
 from minires.errors import UsageError
 from minires.finetune.batch_size import with_batch_size
-from minires.finetune.distillation import with_distillation
-from minires.finetune.fitting import keepers, make_loaders
+from minires.finetune.fitting import keepers, losses_of, make_loaders, mixing
 from minires.finetune.job import Job
-from minires.finetune.losses import make_losses
 from minires.finetune.optimizers import make_optimizer
 from minires.finetune.settings import make_settings
 from minires.plots import Chart, Panel, Series, draw
@@ -116,13 +114,12 @@ def lr_find(
     optimizer = make_optimizer(job.model, job.settings, job.strategy)
     train, _ = make_loaders(job)
     sweep = Sweep()
-    losses = make_losses(job.settings, job.class_counts(), len(job.splits["train"]), job.model)
     growth = (highest / lowest) ** (1 / (steps - 1))
     trainer = Trainer(
-        job.model, optimizer, with_distillation(job, losses[0]),
+        job.model, optimizer, losses_of(job)[0],
         schedule_per="step",
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: growth**step),
-        callbacks=[*keepers(job.settings), sweep],
+        callbacks=[*keepers(job.settings), *mixing(job), sweep],
         clip_grad=job.settings.clip_grad, seed=job.settings.seed, progress=False, amp=job.settings.amp,
         micro_batch_size=job.settings.batch_size if job.settings.grad_accum_steps > 1 else None,
     )  # fmt: skip

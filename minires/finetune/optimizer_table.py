@@ -1,6 +1,6 @@
 """What --opt may name, and what each of them brings along: rates and weight decay of its own, flags, and memory.
 
-The rates were tried on digits and photographs with the built-in ResNet-20; another task may want others (lr-find).
+The rates were tried on small pictures with the built-in ResNet-20; another task may want others (lr-find).
 Left out of minires.optim: ASGD, whose average --model-ema makes with any optimizer, and Rprop, which is for steps of
 all pictures together. SAM goes around any of these: --sam.
 """
@@ -35,7 +35,7 @@ USUAL = {
     "adadelta": Usual(1.0, 1.0, 0.0, 2, ("opt_eps",)),
     "lion": Usual(3e-4, 5e-4, 0.2, 1, ("opt_betas",)),
     "lamb": Usual(5e-3, 1e-2, 0.02, 2, ADAM_LIKE),
-    "lars": Usual(1.0, 6.0, 5e-4, 1, ("momentum", "opt_eps")),
+    "lars": Usual(5.0, 6.0, 5e-4, 1, ("momentum", "opt_eps")),
 }
 
 

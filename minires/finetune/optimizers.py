@@ -35,7 +35,8 @@ def _of_rmsprop(settings: Settings) -> dict[str, Any]:
 
 
 def _of_lars(settings: Settings) -> dict[str, Any]:
-    return {**_of_sgd(settings), **_of_adam(settings)}
+    """Norms and biases adapted, too: without their share of a rate that is meant for shares they would run away."""
+    return {**_of_sgd(settings), **_of_adam(settings), "always_adapt": True}
 
 
 def _of_adam(settings: Settings) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires import random
 from minires.errors import NumericalError
-from minires.finetune.distillation import with_distillation
-from minires.finetune.fitting import make_loaders
-from minires.finetune.losses import make_losses
+from minires.finetune.fitting import losses_of, make_loaders
 from minires.training.batches import Batches, inputs_and_targets
 from minires.training.evaluation import evaluating, number
 from minires.training.gradients import gradient_norm
@@ -58,8 +56,7 @@ def try_out(job: "Job") -> Trial:
     """Load a batch and make one forward and backward pass. NumericalError if a number in it is not finite."""
     settings = job.settings
     train, val = make_loaders(job)
-    loss_fn, eval_loss_fn = make_losses(settings, job.class_counts(), len(job.splits["train"]), job.model)
-    loss_fn = with_distillation(job, loss_fn)
+    loss_fn, eval_loss_fn = losses_of(job)
     began = time.perf_counter()
     inputs, targets = inputs_and_targets(next(iter(Batches(train, 0))), job.device)
     precision = Precision(settings.amp, job.device)

@@ -48,6 +48,16 @@ def test_a_search_leaves_nothing_behind_and_gives_the_same_again(place):
     assert found.to_csv().count("\n") == len(found.rates) + 1 and "suggestion" in found.chart().svg()
 
 
+@pytest.mark.parametrize("more", [{"mixup": 0.4}, {"l2_sp": 100.0, "opt": "sgd"}, {"sam": 0.5}])
+def test_the_search_trains_as_the_job_would(place, more):
+    """What changes the steps of the job changes the curve; the first loss is that of the untouched model."""
+    settings = {"data": str(place / "photos"), "weights": str(place / "weights"), "batch_size": 8, "steps": 12}
+    plain = lr_find(**settings, highest=0.1, **({"opt": "sgd"} if "opt" in more else {}))
+    found = lr_find(**settings, highest=0.1, **more)
+    assert found.losses[-1] != plain.losses[-1]
+    assert (found.losses[0] == plain.losses[0]) == ("mixup" not in more)
+
+
 def test_a_loss_that_explodes_ends_it(place):
     found = lr_find(data=str(place / "photos"), weights=str(place / "weights"), batch_size=8, opt="sgd", steps=60,
                     highest=1e12)  # fmt: skip

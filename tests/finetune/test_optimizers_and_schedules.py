@@ -34,7 +34,7 @@ def test_the_tables_name_the_same_optimizers():
         ("rmsprop", optim.RMSprop, {"momentum": 0.9, "eps": 1e-8}),
         ("lion", optim.Lion, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
         ("lamb", optim.LAMB, {"eps": 1e-6, "weight_decay": 0.02}),
-        ("lars", optim.LARS, {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "eps": 1e-8}),
+        ("lars", optim.LARS, {"momentum": 0.9, "nesterov": True, "always_adapt": True, "eps": 1e-8}),
         ("adamax", optim.Adamax, {"betas": (0.9, 0.999), "weight_decay": 0.0}),
         ("adagrad", optim.Adagrad, {"eps": 1e-10}),
         ("adadelta", optim.Adadelta, {"eps": 1e-6}),

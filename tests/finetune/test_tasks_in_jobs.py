@@ -85,6 +85,8 @@ def test_tuned_thresholds_stay_with_the_model(place, tmp_path, capsys):
     assert loaded.kind.tuned and evaluations["test"] == result.after and result.before.get("untuned") is None
     assert result.after["untuned"]["threshold"] == 0.6
     assert evaluations["val"]["macro_f1"] > evaluations["val"]["untuned"]["macro_f1"]
+    assert "tuned on these pictures" in "".join(evaluate_model(tmp_path / "run", split="val").notes)
+    assert not evaluate_model(tmp_path / "run", split="val", threshold=0.6).notes
     one = evaluate_model(tmp_path / "run", threshold=0.6).metrics
     assert "untuned" not in one and one["macro_f1"] == result.after["untuned"]["macro_f1"]
     pictures = [str(place / "pictures" / f"{number}.png") for number in range(6)]
