@@ -70,3 +70,14 @@ def test_a_kernel_that_does_not_compile_is_reported(monkeypatch):
     monkeypatch.setattr(resources.source, "expanded", lambda file: "__global__ void sum_partials() { nonsense; }")
     with pytest.raises(AssertionError, match="nonsense"):
         resources.compiled("sums.cu", "80")
+
+
+def test_products_that_wait_for_each_other_are_reported(monkeypatch):
+    """What ptxas says, and computes, without the registers pinned before the first wgmma."""
+    text = resources.source.expanded("conv_wgmma.cu")
+    assert text.count("  wgmma_results(sum);\n") == 1
+    monkeypatch.setattr(resources.source, "expanded", lambda file: text.replace("  wgmma_results(sum);\n", ""))
+    names = ["conv_wgmma_weight_gradient<__half, 64>"]
+    monkeypatch.setattr(resources.loader, "expressions", lambda file, capability: names)
+    with pytest.raises(AssertionError, match="wgmma_weight_gradient"):
+        resources.compiled("conv_wgmma.cu", "90a")

@@ -9,6 +9,7 @@ from minires.kernels.cuda import convs, launch, norms, table
 from minires.kernels.cuda.convs import Layer
 
 BATCH = 256
+HOPPER_SHARED = 227 << 10
 SMALLEST_SHARED = 99 << 10  # bytes a block may have on compute capability 8.6 and 8.9, the least of all since 8.0
 
 
@@ -73,6 +74,21 @@ def test_every_layer_fits(dtype, exact):
             assert 0 < shape.block <= 1024 and shape.shared <= SMALLEST_SHARED, (name, layer)
             work = sum(array.nbytes for key, array in made.items() if key in ("partial", "sums"))
             assert work <= max(64 << 20, y.nbytes // 8), (name, layer, work)
+
+
+@pytest.mark.parametrize("way", list(convs.WARPGROUPS))
+def test_every_layer_fits_hopper(way):
+    for layer in list(layers())[1:]:
+        launches = []
+        run = planner(launches)
+        x, weight, y = (Planned(shape, np.uint16) for shape in (layer.x_shape, layer.weight_shape, layer.y_shape))
+        convs.forward(run, x, weight, layer, {}, False, way=way)
+        convs.input_gradient(run, y, weight, layer, False, way=way)
+        convs.weight_gradient(run, y, x, layer, False, way=way)
+        assert sum(name.startswith("conv_wgmma") for name, _, _ in launches) == 3
+        for name, shape, made in launches:
+            assert max(shape.grid[1:]) <= 65535 and shape.shared <= HOPPER_SHARED, (name, layer)
+            assert sum(array.nbytes for key, array in made.items() if key == "partial") <= 64 << 20, (name, layer)
 
 
 def test_large_layers_fill_a_gpu():

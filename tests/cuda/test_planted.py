@@ -10,7 +10,7 @@ import pytest
 
 from minires.kernels.cuda import convs, losses, norms, optims, pools, source, table
 from minires.kernels.cuda.convs import Layer
-from minires.kernels.reference.conv import conv2d_forward
+from minires.kernels.reference.conv import conv2d_forward, conv2d_weight_gradient
 from tests.cuda import harness
 from tests.cuda.harness import EmulatorError, Module, instructions, needs_emulator
 from tests.cuda.helpers import Draw, channels_first, channels_last
@@ -96,6 +96,17 @@ def warpgroups(run):
     y, _, _ = convs.forward(run, x, weight, layer, {}, False, way="wgmma 64")
     expected = conv2d_forward(channels_first(wide), channels_first(wide_w), None, (1, 1), (1, 1), (1, 1), 1)
     return error_of(decode(y, "__nv_bfloat16"), channels_last(expected))
+
+
+def warpgroup_weights(run):
+    """Several rounds of the buffers, 72 channels in a tile of 128."""
+    layer = Layer((2, 13, 14, 72), (40, 3, 3, 72), padding=(1, 1))
+    x, wide = Draw(1, "__half")(*layer.x_shape)
+    grad, wide_grad = Draw(2, "__half")(*layer.y_shape)
+    dweight = convs.weight_gradient(run, grad, x, layer, False, way="wgmma 128")
+    first = channels_first(wide_grad), channels_first(wide)
+    expected = conv2d_weight_gradient(*first, (40, 72, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    return error_of(decode(dweight, "__half"), channels_last(expected))
 
 
 def weight_gradient(run):
@@ -189,7 +200,7 @@ PLANTED = [
      "buffers.full(step), buffers.parity(step));", "buffers.full(step), 1 - buffers.parity(step));",
      "async race unset proxy deadlock"),
     ("warpgroups: no wait for an empty buffer", warpgroups, "conv_wgmma_forward", HOPPER,
-     "    if (step >= STAGES) mbarrier_wait(buffers.empty(step), buffers.parity(step - STAGES));\n", "",
+     "    if (step >= STAGES) mbarrier_wait(empty(step), parity(step - STAGES));\n", "",
      "async race barrier unset"),
     ("warpgroups: a buffer handed back while it is read", warpgroups, "conv_wgmma_forward", HOPPER,
      "    wgmma_wait<1>(sum);  // the step before has been read\n", "", "async race"),
@@ -213,11 +224,31 @@ PLANTED = [
      "mbarrier_arrive_expecting(buffers.full(step), TILE_BYTES);",
      "mbarrier_arrive_expecting(buffers.full(step), TILE_BYTES / 2);", "deadlock"),
     ("warpgroups: barriers not made known to the copy engine", warpgroups, "conv_wgmma_forward", HOPPER,
-     "    mbarrier_fence();\n", "", "proxy"),
+     "      mbarrier_fence();\n", "", "proxy"),
     ("warpgroups: results over operands that are read", warpgroups, "conv_wgmma_forward", HOPPER,
      "  __syncthreads();  // nobody still reads the operands", "  // nobody still reads the operands", "async race"),
     ("warpgroups: weights beyond the outputs", warpgroups, "pack_weights", HOPPER,
      "if (column < columns && k < depth) {", "if (k < depth) {", "bounds"),
+    ("warpgroups: operands not transposed", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "if constexpr (TRANSPOSED) product##_transposed", "if constexpr (false) product##_transposed", "race value"),
+    ("warpgroups: no way to the next 64 channels", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "leading = TRANSPOSED ? DEEP * 128 / 16 : 1;", "leading = 1;", "value"),
+    ("warpgroups: the next steps within the row", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "TRANSPOSED ? 16 * 128 / 16 : 32 / 16;", "32 / 16;", "value"),
+    ("warpgroups: the gradient past the outputs", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "const bool valid = m < end && output < g.breadth();", "const bool valid = m < end;", "bounds"),
+    ("warpgroups: the image past the channels", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "const bool valid = source >= 0 && channel < g.depth();", "const bool valid = source >= 0;", "bounds"),
+    ("warpgroups: padding not zero", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "const bool valid = source >= 0 && channel < g.depth();", "const bool valid = channel < g.depth();", "alignment"),
+    ("warpgroups: pixels past the split", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "end = min(rows.count(), begin + pixels_per_split);", "end = begin + pixels_per_split;", "bounds"),
+    ("warpgroups: the same pixels in each step", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "      pixels[i].advance(g, DEEP);\n", "", "value"),
+    ("warpgroups: an arrival that never comes", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "  buffers.make_barriers(PRODUCERS);", "  buffers.make_barriers(PRODUCERS + 1);", "deadlock"),
+    ("warpgroups: outputs beyond the last written", warpgroup_weights, "conv_wgmma_weight_gradient", HOPPER,
+     "if (output >= g.breadth() || c >= depth) continue;", "if (c >= depth) continue;", "bounds race"),
 ]  # fmt: skip
 
 
@@ -241,7 +272,18 @@ def test_is_found(measure, kernel, file, old, new, kinds, seed):
 
 
 @pytest.mark.parametrize(
-    "measure", [batch_norm, cross_entropy, gradient_norm, max_pool, exact, tensor_cores, weight_gradient, warpgroups]
+    "measure",
+    [
+        batch_norm,
+        cross_entropy,
+        gradient_norm,
+        max_pool,
+        exact,
+        tensor_cores,
+        weight_gradient,
+        warpgroups,
+        warpgroup_weights,
+    ],
 )
 def test_without_a_bug_nothing_is_found(measure):
     def run(name, instance, given, outputs):

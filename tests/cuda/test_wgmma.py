@@ -17,13 +17,19 @@ WAYS = pytest.mark.parametrize("way", ["wgmma 64", pytest.param("wgmma 128", mar
 
 
 @pytest.fixture(autouse=True)
+def few_processors(monkeypatch):
+    """Several splits of the pixels already with small layers."""
+    monkeypatch.setattr(norms, "PROCESSORS", 2)
+
+
+@pytest.fixture(autouse=True)
 def on_hopper():
     if ON_GPU and loader.compute_capability() != 90:
         pytest.skip("wgmma needs a GPU of compute capability 9.0")
 
 
 def check(kind, layer, seed, way):
-    """Forward and the input's gradient of one layer against the reference."""
+    """Forward and both gradients of one layer against the reference."""
     draw, run = Draw(seed, kind), running(seed % 4)
     (x, wide_x), (weight, wide_w), (grad, wide_g) = (
         draw(*shape) for shape in (layer.x_shape, layer.weight_shape, layer.y_shape)
@@ -36,6 +42,9 @@ def check(kind, layer, seed, way):
     dx = convs.input_gradient(run, grad, weight, layer, False, way=way)
     expected = channels_last(conv.conv2d_input_gradient(g_first, w_first, x_first.shape, *settings))
     assert_close(dx, expected, kind, "dx", scale=1)
+    dweight = convs.weight_gradient(run, grad, x, layer, False, way=way)
+    expected = channels_last(conv.conv2d_weight_gradient(g_first, x_first, w_first.shape, *settings))
+    assert_close(dweight, expected, kind, "dweight", scale=1)
 
 
 @KINDS
@@ -84,7 +93,7 @@ def test_every_way_gives_the_same(work):
             "input_gradient": lambda way: convs.input_gradient(run, grad, weight, layer, False, way),
             "weight_gradient": lambda way: convs.weight_gradient(run, grad, x, layer, False, way)}[work]  # fmt: skip
     ways = convs.ways(work, x, layer, False, 90)
-    assert len(ways) == (3 if work == "weight_gradient" else 5)
+    assert len(ways) == 5
     for way in ways:
         assert_close(call(way), call(None).astype(np.float32), "__half", way, scale=1)
 
@@ -93,6 +102,7 @@ def test_ways():
     x, layer = Draw(1, "__half")(1)[0], Layer((1, 8, 8, 16), (16, 3, 3, 16))
     mma, wgmma = ("mma 128", "mma 64"), ("wgmma 128", "wgmma 64")
     assert convs.ways("forward", x, layer, False, 90) == mma + wgmma
+    assert convs.ways("weight_gradient", x, layer, False, 90) == mma + wgmma
     assert convs.ways("forward", x, layer, False, 80) == convs.ways("forward", x, layer, False, 100) == mma
     assert convs.ways("forward", x, layer, True, 90) == ()
     one = Layer((1, 8, 8, 16), (16, 1, 1, 16))

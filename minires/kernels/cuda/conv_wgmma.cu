@@ -223,6 +223,7 @@ __device__ __forceinline__ void produce_pixels(const Buffers<T, COLUMNS>& buffer
 template <bool TRANSPOSED, class T, int COLUMNS>
 __device__ __forceinline__ void consume(float (&sum)[COLUMNS / 2], const Buffers<T, COLUMNS>& buffers, int steps) {
   const int my_rows = threadIdx.x / 128 * 64 * DEEP;
+  wgmma_results(sum);
   for (int step = 0; step < steps; step++) {
     mbarrier_wait(buffers.full(step), buffers.parity(step));
     const unsigned long long a = descriptor<TRANSPOSED>(buffers.pixels(step) + my_rows);
@@ -303,12 +304,14 @@ conv_wgmma_weight_gradient(const T* __restrict__ grad, const T* __restrict__ x, 
   const int steps = (end - begin + DEEP - 1) / DEEP;
   const Buffers<T, COLUMNS> buffers{reinterpret_cast<T*>(memory)};
   buffers.make_barriers(PRODUCERS);
-  if (threadIdx.x >= CONSUMERS) {
+
+  float sum[COLUMNS / 2] = {};
+  if (threadIdx.x < CONSUMERS) {
+    consume<true>(sum, buffers, steps);
+  } else {
     produce_pixels<T, COLUMNS>(buffers, rows, grad, x, tap, first_output, first_column, begin, end, steps);
     return;
   }
-  float sum[COLUMNS / 2] = {};
-  consume<true>(sum, buffers, steps);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int i = 0; i < COLUMNS / 2; i += 2) {

@@ -51,13 +51,18 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* source, int 
 
 // Before the first wgmma, and before each that adds to registers which something else has touched.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// The results d are in their registers from here on. Before the first wgmma this keeps ptxas from writing their first
+// values in between: it would let each product wait for the one before, and says so ("serialized").
+template <int N> __device__ __forceinline__ void wgmma_results(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i]) : : "memory");
+}
 // The products since the last commit become a group; `wait` returns when at most LEFT groups are still under way. The
 // results d are named, so that the compiler reads none of them any earlier.
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int LEFT, int N> __device__ __forceinline__ void wgmma_wait(float (&d)[N]) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(LEFT) : "memory");
-#pragma unroll
-  for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i]) : : "memory");
+  wgmma_results(d);
 }
 
 #define FLOATS_8(i) \

@@ -17,7 +17,7 @@ struct ShuffleRequest {
 };
 struct VoteRequest { uint32_t value, ballot, sum, largest, smallest; };
 struct MatrixRequest { uint32_t a[4], b[2]; float c[4], d[4]; };
-struct WgmmaRequest { float* d; int columns; uint64_t a, b; };  // a, b: matrix descriptors
+struct WgmmaRequest { float* d; int columns; uint64_t a, b; bool transposed; };  // a, b: matrix descriptors
 struct LoadMatrixRequest { const void* row; int matrices; bool transposed; uint32_t result[4]; };
 
 #pragma GCC visibility push(default)

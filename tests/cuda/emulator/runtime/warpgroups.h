@@ -23,16 +23,18 @@ static void reset_products() {
   for (std::vector<u64>& reads : wgmma_reads) reads.clear();
 }
 
-// Where 16 bytes of an operand lie: row `row`, first or second half of its 32 bytes. PTX manual, "Matrix descriptor".
-static u64 place_in_operand(u64 descriptor, int row, int half) {
+// Where 16 bytes of an operand lie. PTX manual, "Matrix descriptor" and "Strides". row, piece: a row of A or column of
+// B, and which 8 of its 16 steps; transposed: a step, and which 8 rows or columns.
+static u64 place_in_operand(u64 descriptor, int row, int piece, bool transposed) {
   const u64 start = (descriptor & 0x3fff) << 4, stride = (descriptor >> 32 & 0x3fff) << 4;
   const u64 leading = (descriptor >> 16 & 0x3fff) << 4;
-  switch (descriptor >> 62) {
-    case 1: { const u64 at = start + row / 8 * stride + row % 8 * 128 + half * 16; return at ^ (at >> 7 & 7) << 4; }
-    case 2: { const u64 at = start + row / 8 * stride + row % 8 * 64 + half * 16; return at ^ (at >> 7 & 3) << 4; }
-    case 3: { const u64 at = start + row / 8 * stride + row % 8 * 32 + half * 16; return at ^ (at >> 7 & 1) << 4; }
-    default: return start + row / 8 * stride + half * leading + row % 8 * 16;
+  const int mode = descriptor >> 62, wide = 16 >> mode;  // pieces in a row of an atom that is swizzled
+  if (mode == 0) {
+    const u64 next_rows = transposed ? leading : stride, next_piece = transposed ? stride : leading;
+    return start + row / 8 * next_rows + piece * next_piece + row % 8 * 16;
   }
+  const u64 at = start + row / 8 * stride + row % 8 * wide * 16 + piece % wide * 16 + piece / wide * leading;
+  return at ^ (at >> 7 & (wide - 1)) << 4;
 }
 
 static const uint16_t* operand_piece(u64 at) {
@@ -55,11 +57,14 @@ static const uint16_t* operand_piece(u64 at) {
   return (const uint16_t*)(run.dynamic_shared + at);
 }
 
-template <class Value> static void read_operand(float (*to)[16], u64 descriptor, int first, int rows, Value value) {
-  for (int r = 0; r < rows; r++)
-    for (int half = 0; half < 2; half++) {
-      const uint16_t* piece = operand_piece(place_in_operand(descriptor, first + r, half));
-      for (int k = 0; k < 8; k++) to[r][half * 8 + k] = value(piece[k], 0);
+template <class Value>
+static void read_operand(float (*to)[16], u64 descriptor, int first, int rows, bool transposed, Value value) {
+  for (int r = 0; r < (transposed ? 16 : rows); r++)
+    for (int p = 0; p < (transposed ? rows / 8 : 2); p++) {
+      const u64 at = transposed ? place_in_operand(descriptor, r, first / 8 + p, true)
+                                : place_in_operand(descriptor, first + r, p, false);
+      const uint16_t* piece = operand_piece(at);
+      for (int k = 0; k < 8; k++) (transposed ? to[p * 8 + k][r] : to[r][p * 8 + k]) = value(piece[k], 0);
     }
 }
 
@@ -88,8 +93,8 @@ template <class Value> static void answer_wgmma(void** requests, Value value) {
   const WgmmaRequest& first = *(WgmmaRequest*)requests[0];
   check_wgmma(first, requests);
   static float A[16][16], B[256][16];
-  read_operand(A, first.a, run.warp % 4 * 16, 16, value);
-  read_operand(B, first.b, 0, first.columns, value);
+  read_operand(A, first.a, run.warp % 4 * 16, 16, first.transposed, value);
+  read_operand(B, first.b, 0, first.columns, first.transposed, value);
   each_lane<WgmmaRequest>(requests, ~0u, [&](int lane, WgmmaRequest& r) {
     Fiber& fiber = fibers[run.warp * 32 + lane];
     const int count = r.columns / 2;
