@@ -11,7 +11,7 @@ import pytest
 
 import minires as mr
 from minires.backend import move
-from minires.kernels.cuda import switches
+from minires.kernels.cuda import autotune, convs, loader, switches
 from minires.ops.table import TABLE
 from minires.random import philox
 from tests.cuda.harness import needs_emulator
@@ -107,6 +107,10 @@ def test_operations(label, place):
 ])  # fmt: skip
 def test_convolutions(number, precision, place, monkeypatch):
     """Forward and both gradients against torch in float64, of the numbers as they are rounded."""
+    convolve_and_compare(number, precision, place, monkeypatch)
+
+
+def convolve_and_compare(number, precision, place, monkeypatch):
     if place.small and number >= len(SMALL):
         pytest.skip("the stand-in tries the small ones")
     monkeypatch.setattr(switches, "convolutions", precision == "tf32")
@@ -127,6 +131,44 @@ def test_convolutions(number, precision, place, monkeypatch):
     for name, found, true in (("forward", y, expected), ("input gradient", ours[0].grad, exact[0].grad),
                               ("weight gradient", ours[1].grad, exact[1].grad)):  # fmt: skip
         assert off(found.detach(), true) <= ALLOWED[precision], name
+
+
+@pytest.mark.parametrize("way", ["wgmma 64", *(pytest.param(way, marks=pytest.mark.gpu) for way in (
+    "wgmma 128", "mma 128", "mma 64", "cublas"))])  # fmt: skip
+@pytest.mark.parametrize("precision", ["float16", *(pytest.param(kind, marks=pytest.mark.gpu) for kind in (
+    "bfloat16", "tf32"))])  # fmt: skip
+def test_every_way_of_a_convolution(way, precision, place, monkeypatch):
+    """Each way that the autotuner may choose, where a layer has it."""
+    if place.small and (way, precision) != ("wgmma 64", "float16"):
+        pytest.skip("the stand-in tries one")
+    used = []
+
+    def fastest(work, x, layer, exact, compute, fused=""):
+        has_it = way in convs.ways(work, x, layer, exact, loader.compute_capability())
+        used.append(has_it)
+        return way if has_it else None
+
+    monkeypatch.setattr(autotune, "fastest", fastest)
+    for number in range(1 if place.small else len(SHAPES)):
+        convolve_and_compare(number, precision, place, monkeypatch)
+    assert any(used) or (way.startswith("wgmma") and (precision == "tf32" or loader.compute_capability() != 90))
+
+
+def test_the_autotuner(place, monkeypatch, tmp_path):
+    """Every way works and agrees with the first; what is chosen is not timed again."""
+    monkeypatch.setenv("MINIRES_HOME", str(tmp_path))
+    mr.backends.cudnn.trials.clear()
+    mr.backends.cudnn.benchmark = True
+    try:
+        for number in range(1 if place.small else len(SHAPES)):
+            convolve_and_compare(number, "float16", place, monkeypatch)
+        trials = dict(mr.backends.cudnn.trials)
+        monkeypatch.setattr(autotune, "try_all", None)
+        convolve_and_compare(0, "float16", place, monkeypatch)
+    finally:
+        mr.backends.cudnn.benchmark = False
+    assert len(trials) >= 3 and not any(trial.failures for trial in trials.values())
+    assert all(min(trial.milliseconds.values()) > 0 for trial in trials.values())
 
 
 def networks(place):
