@@ -123,7 +123,7 @@ class InPlace:
         return self
 
     def _fill_random(self: Any, draw: Callable[[np.random.Generator], np.ndarray], source: Generator | None) -> Any:
-        values = draw(generator(source))
+        values = draw(generator(source, self.device))
         with on_device_of(self.array):
             return self.copy_(self.make_result(array_module(self.array).asarray(values, dtype=self.dtype)))
 

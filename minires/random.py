@@ -18,8 +18,11 @@ import copy
 import hashlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from minires import backend
 
 _MASK = (1 << 64) - 1
 
@@ -43,13 +46,19 @@ class Generator:
 
     The whole state is two small integers, so that it can be written into a JSON file. Not safe to share among threads
     that draw at the same time (the order of the draws would be theirs, not yours).
+
+    device: the only one whose tensors may be drawn from it; it may also come first, as in `Generator("cuda:1")`.
+    None: all. The numbers are the same on each.
     """
 
-    def __init__(self, seed: int = 0, purpose: str = "default", *position: int) -> None:
+    def __init__(self, seed: Any = 0, purpose: str = "default", *position: int, device: Any = None) -> None:
         if len(position) > 2:
             raise ValueError(f"a generator's position has at most two integers, got {position}")
+        if isinstance(seed, str | backend.device):
+            seed, device = 0, seed
         self.purpose = purpose
         self.position = position
+        self.device = None if device is None else backend.device(device)
         self._seed = int(seed)
         self._draws = 0
 
@@ -110,7 +119,14 @@ def snapshot() -> Generator:
     return copy.copy(getattr(_local, "generator", None) or default_generator)
 
 
-def generator(explicit: Generator | None = None) -> np.random.Generator:
-    """NumPy generator for one draw: from `explicit` if given, else the address in force, else the default generator."""
+def generator(explicit: Generator | None = None, device: Any = None) -> np.random.Generator:
+    """NumPy generator for one draw: from `explicit` if given, else the address in force, else the default generator.
+
+    device: where the tensor will be, None the CPU. RuntimeError for a generator that is another device's.
+    """
+    if explicit is not None and explicit.device is not None:
+        own, wanted = backend.resolved(explicit.device), backend.resolved("cpu" if device is None else device)
+        if own != wanted:
+            raise RuntimeError(f"expected a generator of the device {wanted}, got one of {own}")
     source = explicit or getattr(_local, "generator", None) or default_generator
     return source.next()

@@ -17,13 +17,14 @@ Several = Any  # a tensor, or several in a list or tuple
 
 def backward(
     tensors: Several, grad_tensors: Several = None, retain_graph: bool | None = None, create_graph: bool = False,
-    inputs: Several = None,
+    grad_variables: Several = None, inputs: Several = None,
 ) -> None:  # fmt: skip
     """Add the gradients of all `tensors`, each times its cotangent, to the `.grad` of the leaves, or of `inputs` alone.
 
-    Arguments as in `Tensor.backward`; one walk for all tensors together.
+    Arguments as in `Tensor.backward`; one walk for all tensors together. grad_variables: the old name of grad_tensors.
     """
     _first_order(create_graph)
+    grad_tensors = grad_variables if grad_tensors is None else grad_tensors
     roots = _listed(tensors)
     seeds = _seeds(roots, grad_tensors)
     if inputs is None:
@@ -42,15 +43,19 @@ def backward(
 
 def grad(
     outputs: Several, inputs: Several, grad_outputs: Several = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False,
+    create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+    is_grads_batched: bool = False, materialize_grads: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The gradients of the sum of `outputs` (each times its cotangent) with respect to `inputs`; no `.grad` changes.
 
     inputs: leaves or results of operations that require a gradient. grad_outputs: cotangents; may be left out for
     outputs with a single element. allow_unused: None for an input that the outputs do not depend on, instead of
-    RuntimeError. materialize_grads: zeros for it. create_graph: NotImplementedError, there is no double backward.
+    RuntimeError. materialize_grads: zeros for it. create_graph, is_grads_batched and only_inputs=False raise
+    NotImplementedError: there is no double backward, no vmap, and no other leaf is touched.
     """
     _first_order(create_graph)
+    if is_grads_batched or not only_inputs:
+        raise NotImplementedError("grad: is_grads_batched=True and only_inputs=False are not supported")
     roots, chosen = _listed(outputs), _listed(inputs)
     arrays = _gradients(roots, _seeds(roots, grad_outputs), chosen, bool(retain_graph))
     results: list[Any] = []
@@ -58,9 +63,10 @@ def grad(
         if array is None and not (allow_unused or materialize_grads):
             raise RuntimeError(f"input {number} appears to not have been used in the graph: set allow_unused=True if "
                                "this is what you want")  # fmt: skip
-        if array is None and materialize_grads:
-            array = array_module(x.array).zeros_like(x.array)
-        results.append(None if array is None else x.make_result(array.copy()))
+        with on_device_of(x.array):
+            if array is None and materialize_grads:
+                array = array_module(x.array).zeros_like(x.array)
+            results.append(None if array is None else x.make_result(array.copy()))
     return tuple(results)
 
 
@@ -156,7 +162,8 @@ def _products(
     if strict and any(array is None for array in arrays):
         number = next(number for number, array in enumerate(arrays) if array is None)
         raise RuntimeError(f"the results do not depend on input {number}, which strict=True forbids")
-    return tuple(
-        x.make_result(array_module(x.array).zeros_like(x.array) if array is None else array.copy())
-        for x, array in zip(leaves, arrays, strict=True)
-    )
+    results = []
+    for x, array in zip(leaves, arrays, strict=True):
+        with on_device_of(x.array):
+            results.append(x.make_result(array_module(x.array).zeros_like(x.array) if array is None else array.copy()))
+    return tuple(results)

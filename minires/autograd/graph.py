@@ -11,7 +11,7 @@ import numpy as np
 from minires import observe
 from minires.autograd.anomaly import lines_of_the_call
 from minires.autograd.modes import _mode, quiet
-from minires.backend import Array, array_module, is_floating, memory_owner
+from minires.backend import Array, array_module, is_floating, memory_owner, on_device_of
 
 
 class Version:
@@ -122,9 +122,10 @@ class Node:
         mine = [guard for guard in self.guards if guard.version is version]
         if mine and isinstance(self._saved, tuple):
             places = {guard.place for guard in mine}
-            self._saved = tuple(
-                array.copy(order="K") if place in places else array for place, array in enumerate(self._saved)
-            )
+            with on_device_of(self._saved[mine[0].place]):
+                self._saved = tuple(
+                    array.copy(order="K") if place in places else array for place, array in enumerate(self._saved)
+                )
         self.guards = [guard for guard in self.guards if guard.version is not version]
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import move
+from minires.backend import device, move, resolved
 from minires.errors import FileFormatError, UsageError
 from minires.io import download, files, keras_files, npz, safetensors, state_dicts, torch_file, torch_write
 from minires.io.suffixes import READ_SUFFIXES, SUFFIXES, TORCH_SUFFIXES, is_weights_file
@@ -38,24 +38,33 @@ _WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
 }  # fmt: skip
 
 
-def load(f: files.PathLike, *, ema: bool = False) -> dict[str, Tensor]:
+def load(f: files.PathLike, map_location: Any = None, *, ema: bool = False) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .npz, torch or Keras (.h5, .keras) file, by name. Loading never executes anything.
 
     f: its path, or its URL: what is not in the cache is downloaded (see download.py, which says what it raises).
+    map_location: the device where the tensors go, the CPU unless said otherwise, wherever they were saved.
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
     float32, which holds it exactly. Entries that hold no numbers are left out with a warning, and so are objects, such
     as the argparse.Namespace of a training script.
-    Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one.
+    Raises UsageError for another suffix, FileFormatError for a damaged file, FileAccessError for a missing one,
+    TypeError for a map_location that is no device, RuntimeError for a GPU that is not there.
     """
-    f = download.local(f)
+    if not isinstance(map_location, str | device | type(None)):
+        raise TypeError(f'map_location is a device, such as "cuda:1", or None, got {type(map_location).__name__}')
+    place = resolved("cpu" if map_location is None else map_location)
+    arrays = _arrays_of(download.local(f), ema)
+    return {name: Tensor(move(array, place)) for name, array in arrays.items()}
+
+
+def _arrays_of(f: files.PathLike, ema: bool) -> Mapping[str, np.ndarray]:
     kind = _kind(f, "load")
     if kind in TORCH_SUFFIXES:
-        return {name: Tensor(array) for name, array in _of_torch(f, ema).items()}
+        return _of_torch(f, ema)
     if ema:
         raise UsageError(f"ema: {os.fspath(f)} holds one set of tensors; averaged ones are found in torch files only",
                          code="usage.value", file=os.fspath(f))  # fmt: skip
-    return {name: Tensor(array) for name, array in _READERS[kind](f).items()}
+    return _READERS[kind](f)
 
 
 _READERS: dict[str, Callable[[files.PathLike], dict[str, np.ndarray]]] = {
@@ -71,7 +80,7 @@ def _of_torch(path: files.PathLike, ema: bool) -> dict[str, np.ndarray]:
                         ("not made, since nothing in a file is executed", found.ignored)):  # fmt: skip
         if names:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            warnings.warn(f"{os.fspath(path)}: {what}: {shown}", stacklevel=3)
+            warnings.warn(f"{os.fspath(path)}: {what}: {shown}", stacklevel=4)
     arrays = {}
     for name, value in state.items():
         try:

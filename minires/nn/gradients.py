@@ -1,12 +1,13 @@
 """Gradients and parameters of a whole model at once: torch.nn.utils's clipping, norms and vectors."""
 
+import math
 import types
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from minires.autograd import no_grad
-from minires.backend import array_module
+from minires.backend import on_device_of
 from minires.ops import cat, stack
 from minires.ops.moments import norm
 from minires.tensor import Tensor
@@ -30,7 +31,7 @@ def get_total_norm(
     if not listed:
         return Tensor(0.0).to("float32")
     total = norm(stack([norm(tensor, norm_type) for tensor in listed]), norm_type)
-    if error_if_nonfinite and not bool(array_module(total.array).isfinite(total.array)):
+    if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
                            "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "
                            "anyway, set `error_if_nonfinite=False`")  # fmt: skip
@@ -94,6 +95,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         if values.size != parameter.numel():
             raise RuntimeError(f"the vector of {vec.numel()} elements is too short: parameter {number} of shape "
                                f"{parameter.shape} would begin at {start}")  # fmt: skip
-        parameter.array[...] = values.reshape(parameter.shape)
+        with on_device_of(parameter.array):
+            parameter.array[...] = values.reshape(parameter.shape)
         parameter.bump_version()
         start += parameter.numel()

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from minires.autograd import no_grad
-from minires.backend import array_module
 from minires.random import Generator
 from minires.random import generator as draws_from
 from minires.tensor import Tensor
@@ -229,4 +228,4 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
 
 
 def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
-    return tensor.copy_(Tensor(array_module(tensor.array).asarray(values, dtype=tensor.dtype)))
+    return tensor.copy_(Tensor(np.asarray(values, dtype=tensor.dtype)))

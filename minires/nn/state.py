@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minires.backend import Array, array_module, device_of, is_number, move
+from minires.backend import Array, array_module, device_of, is_number, move, on_device_of
 from minires.nn.parameter import Parameter
 from minires.tensor import Tensor
 
@@ -92,8 +92,8 @@ def _matching_arrays(places: dict[str, Slot], state: Mapping[str, Any]) -> tuple
 
 def _copy(slot: Slot, array: Array) -> None:
     own = slot.tensor.array
-    library = array_module(own)
-    library.copyto(own, move(array, device_of(own)), casting="unsafe")
+    with on_device_of(own):
+        array_module(own).copyto(own, move(array, device_of(own)), casting="unsafe")
     slot.tensor.bump_version()
 
 

@@ -51,7 +51,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     Python floats give float32, integers int64, booleans bool; arrays keep their type.
     """
     array = _from_data(data, dtype)
-    return _finish(array.copy(order="K") if array.ndim else array.copy(), dtype, device, requires_grad)
+    with backend.on_device_of(array):
+        return _finish(array.copy(order="K") if array.ndim else array.copy(), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -232,14 +233,14 @@ def rand(
     """Uniform on [0, 1)."""
     dtype = dtype or backend.default_dtype
     drawn = np.float32 if dtype == np.float32 else np.float64
-    return _finish(draws_from(generator).random(shape_of(size), drawn), dtype, device, requires_grad)
+    return _finish(draws_from(generator, device).random(shape_of(size), drawn), dtype, device, requires_grad)
 
 
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    return _finish(draws_from(generator).standard_normal(shape_of(size)), dtype or backend.default_dtype, device,
+    return _finish(draws_from(generator, device).standard_normal(shape_of(size)), dtype or backend.default_dtype, device,
                    requires_grad)  # fmt: skip
 
 
@@ -252,12 +253,13 @@ def randint(
         low, high, size = 0, low, high
     if low >= high:
         raise RuntimeError(f"randint expects low < high, got low={low} and high={high}")
-    return _finish(draws_from(generator).integers(low, high, shape_of((size,))), dtype or int64, device, requires_grad)
+    return _finish(draws_from(generator, device).integers(low, high, shape_of((size,))), dtype or int64, device,
+                   requires_grad)  # fmt: skip
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
-    return _finish(draws_from(generator).permutation(n), dtype or int64, device, False)
+    return _finish(draws_from(generator, device).permutation(n), dtype or int64, device, False)
 
 
 def rand_like(
@@ -303,7 +305,7 @@ def normal(
         raise RuntimeError("normal expects all elements of std >= 0.0")
     shape = np.broadcast_shapes(np.shape(first), np.shape(second)) if size is None else shape_of((size,))
     own = next((value.dtype for value in (mean, std) if isinstance(value, Tensor)), backend.default_dtype)
-    draws = first + second * draws_from(generator).standard_normal(shape)
+    draws = first + second * draws_from(generator, device or where).standard_normal(shape)
     return _finish(np.asarray(draws, own), dtype, device or where, requires_grad)
 
 
@@ -316,7 +318,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         raise RuntimeError(f"bernoulli: the probabilities must be real numbers, got {input.dtype}")
     if input.numel() and not 0 <= input.array.min() <= input.array.max() <= 1:
         raise RuntimeError("bernoulli expects probabilities between 0 and 1")
-    draws = array_module(input.array).asarray(draws_from(generator).random(input.shape))
+    draws = array_module(input.array).asarray(draws_from(generator, input.device).random(input.shape))
     return Tensor((draws < input.array).astype(input.dtype))
 
 
@@ -337,7 +339,7 @@ def multinomial(
     rows = weights.reshape(-1, weights.shape[-1])
     if (rows.sum(1) <= 0).any() or (not replacement and ((rows > 0).sum(1) < num_samples).any()):
         raise RuntimeError(f"multinomial: cannot draw {num_samples} of rows with too few weights above 0")
-    random = draws_from(generator)
+    random = draws_from(generator, input.device)
     picked = [random.choice(len(row), num_samples, replacement, row / row.sum()) for row in rows]
     columns = np.array(picked, int64).reshape(*weights.shape[:-1], num_samples)
     return Tensor(move(columns, device_of(input.array)))

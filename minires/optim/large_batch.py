@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, on_device_of
 from minires.optim.optimizer import (
     Optimizer,
     check_at_least_zero,
@@ -21,7 +21,8 @@ from minires.tensor import Tensor
 
 def _length(array: Array) -> float:
     """The 2-norm of all elements."""
-    return math.sqrt(float((array * array).sum()))
+    with on_device_of(array):
+        return math.sqrt(float((array * array).sum()))
 
 
 class LARS(Optimizer):

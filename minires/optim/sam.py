@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from minires.autograd import enable_grad, no_grad
-from minires.backend import Array
+from minires.backend import Array, on_device_of
 from minires.optim.optimizer import Optimizer
 from minires.tensor import Tensor
 
@@ -53,13 +53,19 @@ class SAM(Optimizer):
         if self.moved:
             raise RuntimeError("SAM: first_step was called twice without second_step")
         pairs = [(p, p.grad.array) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        sizes = [p.array * g if self.adaptive else g for p, g in pairs]
-        scale = self.rho / (math.sqrt(sum(float((size * size).sum()) for size in sizes)) + 1e-12)
+        scale = self.rho / (math.sqrt(sum(self._square(p.array, gradient) for p, gradient in pairs)) + 1e-12)
         for parameter, gradient in pairs:
-            self.moved.append((parameter, parameter.array.copy(order="K")))
-            change = gradient * parameter.array * parameter.array if self.adaptive else gradient
-            parameter.array[...] += scale * change
+            with on_device_of(parameter.array):
+                self.moved.append((parameter, parameter.array.copy(order="K")))
+                change = gradient * parameter.array * parameter.array if self.adaptive else gradient
+                parameter.array[...] += scale * change
             parameter.bump_version()
+
+    def _square(self, values: Array, gradient: Array) -> float:
+        """What one parameter adds to the square of the gradient's size."""
+        with on_device_of(values):
+            size = values * gradient if self.adaptive else gradient
+            return float((size * size).sum())
 
     @no_grad()
     def second_step(self) -> None:
@@ -72,7 +78,8 @@ class SAM(Optimizer):
     def step_back(self) -> None:
         """From p + e to p, to the bit; nothing where the parameters stand there."""
         for parameter, values in self.moved:
-            parameter.array[...] = values
+            with on_device_of(parameter.array):
+                parameter.array[...] = values
             parameter.bump_version()
         self.moved = []
 

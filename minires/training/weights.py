@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minires.backend import Array, device_of, move
+from minires.backend import Array, device_of, move, on_device_of
 
 
 def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
@@ -25,5 +25,6 @@ def restore_weights(model: Any, arrays: Mapping[str, Array]) -> None:
     """Write `arrays`, from whatever device, into the parameters and buffers of the same names, in place."""
     own = dict(_tensors(model))
     for name, array in arrays.items():
-        own[name].array[...] = move(array, device_of(own[name].array))
+        with on_device_of(own[name].array):
+            own[name].array[...] = move(array, device_of(own[name].array))
         own[name].bump_version()

@@ -14,6 +14,7 @@ and knows up to where it has waited for the others; `Unordered` is raised
 """
 
 import contextlib
+import sys
 import threading
 import types
 import weakref
@@ -129,8 +130,8 @@ class Memory:
         if self.test != ORDER.test:
             self.written, self.read, self.test = {}, {}, ORDER.test
 
-    def __del__(self, order=ORDER):
-        if self.test == order.test and any(queue != self.queue for queue in self.uses()):
+    def __del__(self, order=ORDER, ending=sys.is_finalizing):
+        if not ending() and self.test == order.test and any(queue != self.queue for queue in self.uses()):
             kept = types.SimpleNamespace(nbytes=self.nbytes, uses=self.uses())
             order.freed.setdefault(self.queue, []).append(kept)
 

@@ -180,3 +180,89 @@ def test_memory_is_of_one_device():
     x = mr.zeros(1000, device="cuda:1")
     assert cuda.memory_allocated(0) == before[0] and cuda.memory_allocated("cuda:1") - before[1] >= x.nbytes
     assert cuda.get_device_name(1) == "stand-in" and cuda.mem_get_info(1) == (70 << 30, 80 << 30)
+
+
+def test_generators_of_devices():
+    numbers = {}
+    for place in ("cpu", "cuda:0", "cuda:1"):
+        generator = mr.Generator(device=place).manual_seed(3)
+        numbers[place] = mr.rand(2, generator=generator, device=place).tolist()
+        assert mr.zeros(2, device=place).normal_(generator=generator).device == generator.device == place
+    assert numbers["cpu"] == numbers["cuda:0"] == numbers["cuda:1"], "a seed gives the same numbers everywhere"
+    with pytest.raises(RuntimeError, match="expected a generator of the device cpu, got one of cuda:1"):
+        mr.rand(2, generator=mr.Generator("cuda:1"))
+    with pytest.raises(RuntimeError, match="expected a generator of the device cuda:0, got one of cuda:1"):
+        mr.ones(3, device="cuda").bernoulli_(generator=mr.Generator(device="cuda:1"))
+    with cuda.device(1):
+        mr.randperm(3, device="cuda", generator=mr.Generator("cuda"))
+    mr.randint(3, (2,), device="cuda:1", generator=mr.Generator(5))  # of no device: for all
+
+
+def test_seeding_by_the_names_of_torch_cuda():
+    cuda.manual_seed_all(7)
+    state, first = cuda.get_rng_state(), mr.rand(2, device="cuda:1").tolist()
+    mr.manual_seed(7)
+    assert mr.rand(2).tolist() == first and cuda.initial_seed() == 7
+    cuda.set_rng_state(state)
+    assert mr.rand(2, device="cuda:0").tolist() == first
+    cuda.seed()
+    assert cuda.initial_seed() != 7
+    mr.manual_seed(0)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+def test_where_a_checkpoint_is_loaded(suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    mr.save(mr.nn.Linear(2, 2).cuda(1), path)
+    for place, expected in ((None, "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1"), (mr.device("cuda"), "cuda:0")):
+        assert {tensor.device for tensor in mr.load(path, map_location=place).values()} == {expected}
+    with pytest.raises(RuntimeError, match="no device cuda:2"):
+        mr.load(path, "cuda:2")
+    with pytest.raises(TypeError, match=r"map_location is a device, .* got function"):
+        mr.load(path, map_location=lambda storage, place: storage)
+    with cuda.device(1):
+        model = mr.nn.Linear(2, 2).cuda()
+    model.load_state_dict(mr.load(path, map_location="cuda:0"))
+    assert model.weight.device == "cuda:1"
+
+
+@pytest.mark.parametrize("make", [
+    mr.optim.Adagrad, mr.optim.Adadelta, mr.optim.RMSprop, mr.optim.Adamax, mr.optim.NAdam, mr.optim.RAdam,
+    mr.optim.Rprop, mr.optim.ASGD, mr.optim.LARS, mr.optim.LAMB, mr.optim.Lion,
+    lambda p: mr.optim.SAM(p, mr.optim.SGD, lr=0.1),
+], ids=lambda make: getattr(make, "__name__", "?"))  # fmt: skip
+def test_other_optimizers(make):
+    found = []
+    for place in ("cuda:1", "cpu"):
+        weight = mr.nn.Parameter(mr.arange(6.0, device=place).reshape(2, 3))
+        optimizer = make([weight])
+        for _ in range(2):
+            optimizer.zero_grad()
+            (weight * weight).sum().backward()
+            if isinstance(optimizer, mr.optim.SAM):
+                optimizer.first_step()
+                optimizer.second_step()
+            else:
+                optimizer.step()
+        again = make([mr.nn.Parameter(weight.detach().clone())])
+        again.load_state_dict(optimizer.state_dict())
+        found.append(weight.detach().cpu().numpy())
+    assert np.allclose(*found, atol=1e-5)
+
+
+@pytest.mark.parametrize("use", [
+    lambda p: mr.nn.utils.clip_grad_norm_(p, 0.1, error_if_nonfinite=True),
+    lambda p: mr.nn.utils.clip_grad_value_(p, 0.1),
+    lambda p: mr.nn.utils.vector_to_parameters(mr.zeros(20, device="cuda:1"), p),
+    lambda p: mr.nn.utils.parameters_to_vector(p),
+    lambda p: [mr.nn.init.kaiming_normal_(tensor) for tensor in p if tensor.ndim > 1],
+    lambda p: mr.autograd.grad(sum((tensor * 2).sum() for tensor in p), p),
+    lambda p: [2.0 in tensor for tensor in p],
+    lambda p: [repr(tensor) + str(tensor.tolist()) for tensor in p],
+    lambda p: __import__("copy").deepcopy(p),
+])  # fmt: skip
+def test_what_goes_beside_the_operations(use):
+    model = mr.nn.Linear(4, 4).cuda(1)
+    model(mr.ones(2, 4, device="cuda:1")).sum().backward()
+    use(list(model.parameters()))
+    assert {p.device for p in model.parameters()} == {p.grad.device for p in model.parameters()} == {"cuda:1"}
