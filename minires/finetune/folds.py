@@ -25,7 +25,8 @@ from minires.data.labels_split import is_sets_of_labels, stratify
 from minires.errors import UsageError
 from minires.explain.intervals import wilson
 from minires.finetune import pictures
-from minires.finetune.settings import Settings
+from minires.finetune.batch_size import AUTO
+from minires.finetune.settings import Settings, make_settings
 from minires.finetune.tasks.deciding import table_of
 from minires.io import RunFolder, files
 from minires.random import philox
@@ -128,6 +129,8 @@ def cross_validate(
     if settings.get("fold") is not None or settings.get("max_steps") or settings.get("max_time"):
         raise UsageError("--fold, --max-steps and --max-time do not go with --folds", code="usage.conflict")
     values = {name: value for name, value in settings.items() if value is not None}
+    counted = {name: value for name, value in values.items() if (name, value) != ("batch_size", AUTO)}
+    make_settings({**counted, "fold": f"1/{folds}"}).check().resolved(command)  # before the folder is made
     given = {"command": COMMAND, "folds": folds, "of": command, **values}
     with _open(output, given, overwrite, resume) as folder:
         if not resume:

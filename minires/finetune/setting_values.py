@@ -27,6 +27,7 @@ TORCH_SCHEDULES = {
     "onecyclelr": "onecycle", "constantlr": "constant", "linearlr": "linear", "polynomiallr": "poly",
     "exponentiallr": "exponential", "cosineannealingwarmrestarts": "restarts",
 }  # fmt: skip
+ELSEWHERE = {("opt", "sam"): "SAM goes around any of the optimizers: --opt sgd --sam"}  # what has a flag of its own
 OTHER_WORDS = {"sched": TORCH_SCHEDULES, "task": TASK_WORDS, "loss": LOSS_WORDS,
                "eval_metric": {"accuracy": "top1", "kappa": "qwk", "f1": "macro_f1"}}  # fmt: skip
 
@@ -81,6 +82,8 @@ def check_value(field: dataclasses.Field, value: Any) -> Any:
         word = value.lower()
         word = OTHER_WORDS.get(field.name, {}).get(word, word)
         if word not in facts["choices"]:
+            if (field.name, word) in ELSEWHERE:
+                raise UsageError(f"{name} {value}: {ELSEWHERE[field.name, word]}", code="usage.unknown")
             known = f"{name} is one of {', '.join(facts['choices'])}; got {value!r}"
             raise unknown_name(word, facts["choices"], known)
         return word

@@ -102,6 +102,13 @@ def test_the_command(place, tmp_path, capsys):
     assert cli.main([*words, "--folds", "two"]) == 2 and cli.main([*words, "--folds", "2", "--dry-run"]) == 2
 
 
+@pytest.mark.parametrize("wrong", [{"tune_thresholds": True}, {"opt": "sgd", "opt_betas": (0.8, 0.9)}, {"epoch": 3}])
+def test_settings_that_make_no_sense_create_no_folder(place, tmp_path, wrong):
+    with pytest.raises(UsageError):
+        cross_validate(2, data=str(place / "photos"), output=str(tmp_path / "folds"), batch_size="auto", **wrong)
+    assert not (tmp_path / "folds").exists()
+
+
 def test_folds_of_numbers(place, tmp_path):
     photos = sorted((place / "photos").rglob("*.png"))
     lines = [f"{path},{len(path.parent.name)}" for path in photos]

@@ -128,7 +128,7 @@ class Job:
     def step(self, number, x, y):
         alone = number < self.probe * self.steps
         self.net.train()
-        for name, each in self.net.named_modules():
+        for each in self.net.modules():
             if alone and isinstance(each, torch.nn.BatchNorm2d):
                 each.eval()
         for name, each in self.net.named_parameters():

@@ -157,6 +157,7 @@ def test_names_of_torch(torch, ours):
         ({"sched": "restarts"}, "--sched restarts needs --decay-epochs"),
         ({"sched": "exponential", "decay_epochs": 2}, "--decay-epochs does not go with --sched exponential"),
         ({"opt": "lyon"}, "did you mean 'lion'"),
+        ({"opt": "SAM"}, "--opt SAM: SAM goes around any .* --sam"),
         ({"sched": "exponental"}, "did you mean 'exponential'"),
     ],
 )
