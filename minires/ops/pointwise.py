@@ -62,9 +62,15 @@ def real(input: Tensor) -> Tensor:
 
 def real_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     """As `operands`, both Tensors of one floating type: integers become float32."""
-    pair = [value if isinstance(value, Tensor) else Tensor(value) for value in operands(first, second)]
+    pair = _tensors(*operands(first, second))
     dtype = next((value.dtype for value in pair if is_floating(value.dtype)), backend.default_dtype)
     return pair[0].to(dtype), pair[1].to(dtype)
+
+
+def _tensors(first: Any, second: Any) -> list[Tensor]:
+    """Both as Tensors, a number on the other one's device."""
+    place = next((value.device for value in (first, second) if isinstance(value, Tensor)), backend.cpu)
+    return [value if isinstance(value, Tensor) else Tensor(value).to(place) for value in (first, second)]
 
 
 def need_tensors(name: str, *values: Any) -> None:
@@ -76,7 +82,7 @@ def need_tensors(name: str, *values: Any) -> None:
 
 def same_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     """As `operands`, both Tensors of one type."""
-    pair = [value if isinstance(value, Tensor) else Tensor(value) for value in operands(first, second)]
+    pair = _tensors(*operands(first, second))
     dtype = next((value.dtype for given, value in zip((first, second), pair, strict=True) if isinstance(given, Tensor)),
                  pair[0].dtype)  # fmt: skip
     return pair[0].to(dtype), pair[1].to(dtype)

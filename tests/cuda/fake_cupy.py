@@ -431,6 +431,10 @@ class Module:
         return a if a.held.flags.c_contiguous else lifted(np.ascontiguousarray)(a)
 
     @staticmethod
+    def broadcast(*arrays):
+        return np.broadcast(*(array.held for array in arrays))
+
+    @staticmethod
     def indices(dimensions, dtype=int):
         return lifted(np.indices)(dimensions, dtype)
 

@@ -163,8 +163,10 @@ def test_pinned_memory_is_kept_until_it_is_copied():
 
 
 def test_every_kernel_has_a_version_for_a_gpu():
-    assert [name for name, versions in kernels.TABLE.items() if "cuda" not in versions] == []
-    assert len(adapters.FAMILIES) == len(kernels.reference.FAMILIES) - 1, "conv_act stands with conv"
+    """But for the way around an array that the CPU alone takes: ops/conv1x1_norm.py."""
+    missing = {name for name, versions in kernels.TABLE.items() if "cuda" not in versions}
+    assert missing == set(kernels.reference.conv1x1_norm.__all__)
+    assert len(adapters.FAMILIES) == len(kernels.reference.FAMILIES) - 2, "conv_act stands with conv"
 
 
 @on_stand_in

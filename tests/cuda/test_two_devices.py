@@ -1,4 +1,7 @@
-"""A machine with two GPUs, of the stand-in: work follows the tensors, wherever "cuda" points to."""
+"""A machine with two GPUs, of the stand-in: work follows the tensors, wherever "cuda" points to.
+
+The operations one by one are in test_operations.py.
+"""
 
 import numpy as np
 import pytest
@@ -7,15 +10,9 @@ import minires as mr
 from tests.cuda.fake_streams import ORDER, Unordered
 from tests.cuda.harness import needs_emulator
 from tests.cuda.test_devices import OPTIMIZERS, network
-from tests.cuda.test_operations import ENTRIES, compare
 
 pytestmark = [needs_emulator, pytest.mark.usefixtures("two_devices")]
 cuda = mr.cuda
-
-
-@pytest.mark.parametrize("label", list(ENTRIES))
-def test_operation_on_the_second(label):
-    compare(label, 0, "cuda:1")
 
 
 def test_which_one_is_meant():
