@@ -87,7 +87,9 @@ def test_the_fastest_is_taken(memory):
     assert autotune.fastest(layer, {"slow": slow, "quick": quick}) == "quick" and len(calls) == 2 * (autotune.TRIES + 1)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', "[" * 100_000, '{"%s": {"key": "no such way"}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 1}', '{"a": {"key": ["strips"]}}', "[" * 100_000, '{"%s": {"key": "no such way"}}']
+)
 def test_a_damaged_memory(memory, tried, text):
     memory.parent.mkdir()
     machine = mr.backends._machine()
@@ -105,13 +107,24 @@ def test_a_damaged_memory(memory, tried, text):
             mr.backends.cpu.benchmark = True
 
 
-def test_other_machines_keep_theirs(memory):
+def test_other_machines_and_processes_keep_theirs(memory):
     memory.parent.mkdir()
-    memory.write_text(json.dumps({"another": {"key": "strips"}}))
     mr.backends.cpu.benchmark = True
+    memory.write_text(json.dumps({"another": {"key": "strips"}, mr.backends._machine(): {"meanwhile": "columns"}}))
     convolve()
     found = json.loads(memory.read_text())
     assert found["another"] == {"key": "strips"} and len(found) == 2
+    assert found[mr.backends._machine()]["meanwhile"] == "columns" and len(found[mr.backends._machine()]) == 3
+
+
+def test_a_folder_that_cannot_be_written_to(memory, tried):
+    memory.parent.write_text("a file in the place of the folder")
+    mr.backends.cpu.benchmark = True
+    with pytest.warns(UserWarning, match="which algorithms are the fastest is not kept: "):
+        convolve()
+    count = len(tried)
+    convolve()
+    assert len(tried) == count
 
 
 def test_other_layers_are_not_tried(memory, tried):

@@ -134,7 +134,7 @@ def convolve_and_compare(number, precision, place, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["wgmma 64", *(pytest.param(way, marks=pytest.mark.gpu) for way in (
-    "wgmma 128", "mma 128", "mma 64", "cublas"))])  # fmt: skip
+    "wgmma 128", *convs.MATRIX_TILES, "cublas"))])  # fmt: skip
 @pytest.mark.parametrize("precision", ["float16", *(pytest.param(kind, marks=pytest.mark.gpu) for kind in (
     "bfloat16", "tf32"))])  # fmt: skip
 def test_every_way_of_a_convolution(way, precision, place, monkeypatch):

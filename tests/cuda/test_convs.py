@@ -90,9 +90,10 @@ def test_depthwise(kind, channels, images, image, window, stride, padding, dilat
 
 @pytest.mark.parametrize("kind", ["float", pytest.param("__nv_bfloat16", marks=pytest.mark.slow),
                                   pytest.param("__half", marks=pytest.mark.slow)])  # fmt: skip
-def test_large_tiles(kind, monkeypatch):
-    """128 x 128 results a block, more than one tile each way, a 1 x 1 and a 3 x 3 window."""
-    monkeypatch.setattr(convs, "matrix_tile", lambda rows, columns: "128, 128")
+@pytest.mark.parametrize("tile", ["128, 128", "128, 64"])
+def test_large_tiles(kind, tile, monkeypatch):
+    """128 x 128 or 128 x 64 results a block, more than one tile each way, a 1 x 1 and a 3 x 3 window."""
+    monkeypatch.setattr(convs, "matrix_tile", lambda rows, columns: tile)
     check(kind, Layer((1, 12, 12, 136), (144, 1, 1, 136)), 1, False)
     check(kind, Layer((1, 6, 5, 32), (136, 3, 3, 32), (2, 2), (1, 1)), 2, False)
 

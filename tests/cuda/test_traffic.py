@@ -85,11 +85,13 @@ def test_dropout(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tile", ["64, 64", pytest.param("128, 128", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "tile", ["64, 64", *(pytest.param(tile, marks=pytest.mark.slow) for tile in ("128, 128", "128, 64"))]
+)
 def test_tensor_cores_meet_no_bank_conflicts(kind, tile, monkeypatch):
     """Nor do they read more than each operand once for each tile of the other, or half a sector."""
     monkeypatch.setattr(convs, "matrix_tile", lambda rows, columns: tile)
-    side, meter = int(tile.split(",")[0]), Meter()
+    (high, wide), meter = map(int, tile.split(",")), Meter()
     layer = Layer((1, 16, 16, 128), (128, 1, 1, 128))
     (x, _), (weight, _), (grad, _) = (
         Draw(1, kind)(*shape) for shape in (layer.x_shape, layer.weight_shape, layer.y_shape)
@@ -97,7 +99,7 @@ def test_tensor_cores_meet_no_bank_conflicts(kind, tile, monkeypatch):
     convs.forward(meter, x, weight, layer, {}, False)
     convs.input_gradient(meter, grad, weight, layer, False)
     convs.weight_gradient(meter, grad, x, layer, False)
-    operands = x.nbytes * (128 // side) + weight.nbytes * (256 // side)
+    operands = x.nbytes * (128 // wide) + weight.nbytes * (256 // high)
     meter.check("conv_mma_forward", operands, grad.nbytes)
     meter.check("conv_mma_input_gradient", operands, x.nbytes)
     for name in ("conv_mma_forward", "conv_mma_input_gradient", "conv_mma_weight_gradient"):

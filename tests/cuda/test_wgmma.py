@@ -93,14 +93,14 @@ def test_every_way_gives_the_same(work):
             "input_gradient": lambda way: convs.input_gradient(run, grad, weight, layer, False, way),
             "weight_gradient": lambda way: convs.weight_gradient(run, grad, x, layer, False, way)}[work]  # fmt: skip
     ways = convs.ways(work, x, layer, False, 90)
-    assert len(ways) == 5
+    assert len(ways) == 6
     for way in ways:
         assert_close(call(way), call(None).astype(np.float32), "__half", way, scale=1)
 
 
 def test_ways():
     x, layer = Draw(1, "__half")(1)[0], Layer((1, 8, 8, 16), (16, 3, 3, 16))
-    mma, wgmma = ("mma 128", "mma 64"), ("wgmma 128", "wgmma 64")
+    mma, wgmma = ("mma 128", "mma 128x64", "mma 64"), ("wgmma 128", "wgmma 64")
     assert convs.ways("forward", x, layer, False, 90) == mma + wgmma
     assert convs.ways("weight_gradient", x, layer, False, 90) == mma + wgmma
     assert convs.ways("forward", x, layer, False, 80) == convs.ways("forward", x, layer, False, 100) == mma

@@ -88,7 +88,7 @@ def matrix_tile(rows: int, columns: int) -> str:
 
 
 # ways to compute a layer on tensor cores, beside which there is "cublas": the tile of each
-MATRIX_TILES = {"mma 128": "128, 128", "mma 64": "64, 64"}
+MATRIX_TILES = {"mma 128": "128, 128", "mma 128x64": "128, 64", "mma 64": "64, 64"}
 WARPGROUPS = {"wgmma 128": "128", "wgmma 64": "64"}
 
 

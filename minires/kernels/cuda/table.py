@@ -179,7 +179,7 @@ PICTURES = [
 
 EPILOGUE = "in? float bias, in? float scale, in? float shift, in? T residual, out T y, "
 DIRECT = instances(TYPES, ("true", "false"))
-TENSOR_CORES = instances(TYPES, ("128, 128", "64, 64"))
+TENSOR_CORES = instances(TYPES, ("128, 128", "128, 64", "64, 64"))
 WARPGROUPS = instances(TYPES[1:], ("128", "64"))
 
 CONVOLUTIONS = [
