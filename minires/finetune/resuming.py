@@ -98,6 +98,8 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[
     if begun_by != command:
         raise UsageError(f"{path} was begun by minires {begun_by}", code="run.command", file=path,
                          hint=f"minires {begun_by} --resume {path}")  # fmt: skip
+    if values.get("task") == "regression" and values.get("eval_metric") == "top1":
+        values["eval_metric"] = "loss"  # earlier versions wrote the one, and meant the other
     try:
         settings = make_settings(values, file).check()
     except UsageError as error:  # written by hand, or by a version that took it

@@ -153,6 +153,17 @@ def test_decisions_about_several_labels(place, tmp_path):
         job(tmp_path, tmp_path / "third", "multi-label", review=str(tmp_path / "review.csv"))
 
 
+def test_a_run_of_numbers_that_an_earlier_version_began_goes_on(place, tmp_path):
+    job(place, tmp_path / "whole", "regression", epochs=2)
+    job(place, tmp_path / "run", "regression", epochs=2, max_steps=3)
+    file = tmp_path / "run" / "args.toml"
+    text = file.read_text()
+    file.write_text(text.replace('eval_metric = "loss"', 'eval_metric = "top1"'))
+    assert file.read_text() != text
+    finetune(resume=str(tmp_path / "run"))
+    assert contents(tmp_path / "run", *SAME_IN_EQUAL_RUNS) == contents(tmp_path / "whole", *SAME_IN_EQUAL_RUNS)
+
+
 def test_decisions_about_numbers(place, tmp_path):
     file = tmp_path / "review.csv"
     file.write_text("path,action,suggestion\n6.png,relabel,1.5 -2\n7.png,delete,\n")
