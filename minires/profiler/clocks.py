@@ -34,17 +34,21 @@ class Processor:
 
 
 class Gpu:
-    """Marks are CUDA events in the present stream."""
+    """Marks are CUDA events in the present stream of one GPU."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
 
     def mark(self) -> cuda.Event:
         """The end of the queue as it is now."""
-        event = cuda.Event(enable_timing=True)
-        event.record()
+        with cuda.device(self.device):
+            event = cuda.Event(enable_timing=True)
+            event.record()
         return event
 
     def settle(self) -> None:
         """Wait until the GPU has come to all marks."""
-        cuda.synchronize()
+        cuda.synchronize(self.device)
 
     def seconds(self, first: cuda.Event, last: cuda.Event) -> float:
         """From one mark to another."""
@@ -52,8 +56,7 @@ class Gpu:
 
 
 def clock_of(device: Any) -> Clock:
-    """The clock for work on "cpu" or "cuda". RuntimeError without a GPU."""
+    """The clock for work on "cpu", "cuda" or "cuda:1". RuntimeError without that GPU."""
     if backend.device(device).type == "cpu":
         return Processor()
-    backend.gpu_module()
-    return Gpu()
+    return Gpu(cuda.devices.index_of(device))

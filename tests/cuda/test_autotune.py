@@ -161,6 +161,22 @@ def test_other_shapes_types_and_devices_are_timed_anew(switched_on, clock, stand
     assert names == ["another", "stand-in"] and [len(choices) for choices in found.values()] == [1, 5]
 
 
+def test_two_gpus_of_one_kind_share_their_choices(two_devices, switched_on, clock, stand_in, monkeypatch):
+    names = {0: b"one", 1: b"one"}
+    monkeypatch.setattr(stand_in.cuda.runtime, "getDeviceProperties", lambda number: {"name": names[number]})
+    rounds = len(LAUNCHES) * autotune.TRIES
+    for device in (0, 1):
+        with mr.cuda.device(device):
+            compute()
+    assert len(clock.timed) == rounds
+    names[1] = b"another"
+    again()
+    for device in (0, 1):
+        with mr.cuda.device(device):
+            compute()
+    assert len(clock.timed) == 2 * rounds and len(json.loads(switched_on.read_text())) == 2
+
+
 def test_cublas_uses_tf32_where_the_convolution_may(switched_on, clock, stand_in, monkeypatch):
     clock.plant("cublas", 0.1)
     stand_in.compute_types.clear()

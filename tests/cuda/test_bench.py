@@ -28,7 +28,7 @@ def ticks(stand_in, monkeypatch):
 
         def record(self, stream=None):
             Tick.count += 1
-            self.place = Tick.count
+            self.place, self.device = Tick.count, stand_in.cuda.runtime.getDevice()
 
         @property
         def done(self):
@@ -62,6 +62,15 @@ def test_a_profile_by_events(ticks):
     assert sum(event.own_seconds for event in seen.events) == pytest.approx(outer.seconds)
     kernel = next(event for event in seen.events if event.name == "matmul")
     assert kernel.seconds == pytest.approx(1e-3) and kernel.flops == 16 and kernel.bytes == 32
+
+
+def test_the_clock_of_the_second_gpu(two_devices, ticks):
+    with mr.cuda.device(0), profile("cuda:1") as seen:
+        x = mr.ones(2, device="cuda:1")
+        x + x
+    assert {mark.event.device for event in seen.events for mark in event.marks} == {1}
+    with pytest.raises(RuntimeError, match="no device cuda:2"):
+        profile("cuda:2")
 
 
 def test_clocks(ticks):
