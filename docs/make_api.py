@@ -50,7 +50,8 @@ python -c 'import minires, model; model.build().load_state_dict(minires.load("we
 ```
 
 The tests do that with files in torchvision's manner (MobileNet, DenseNet with activation checkpoints, GoogLeNet with
-auxiliary outputs, ShuffleNet, EfficientNet, ConvNeXt, VGG, SqueezeNet, U-Net, a feature pyramid, a vision transformer):
+auxiliary outputs, ShuffleNet, EfficientNet, ConvNeXt, VGG, SqueezeNet, U-Net, a feature pyramid, a vision transformer,
+Swin in both versions, DeepLab on MobileNet's blocks, a one-stage detector with its anchors, matching and losses):
 outputs and all gradients equal torch's. What such files mention on the side is here too: the marks of `torch.jit` and
 `torch.fx.wrap` (which do nothing), `torch.utils.checkpoint` and `data`, `torch.nn.modules.batchnorm._BatchNorm`,
 `memory_format=torch.channels_last`, `torch.set_default_dtype`, `torch._assert`. `minires.onnx.export` writes most of
@@ -64,18 +65,22 @@ Left out on purpose; asking for it raises, or the name does not exist.
 - Complex numbers, sparse and quantised tensors, named axes, `fft`, `torch.distributions`.
 - A graph compiler: `jit.script`, `jit.trace`, `compile`, `fx` other than the mark `wrap`. `mr.compile_inference` makes
   a model for predicting faster.
-- Recurrent layers, decoders of transformers, lazy layers, `CTCLoss`; convolutions and pooling of volumes.
+- Recurrent layers, decoders of transformers, lazy layers, `CTCLoss`. Volumes are there, made of pictures, and slow.
 - `nn.DataParallel`, `torch.distributed` and `SyncBatchNorm`.
 - Eigenvalues, singular vectors, least squares, LU; gamma and Bessel functions.
 - `out=` arguments.
 
 Different on purpose:
 
-- A dtype is NumPy's (`mr.float32 is numpy.dtype("float32")`), a shape an ordinary tuple, a device a small class.
+- A dtype is NumPy's (`mr.float32 is numpy.dtype("float32")`), a device a small class; a shape is a tuple with a method
+  `numel`, and looks like one.
 - `mr.Tensor(data)` wraps data; `torch.Tensor(2, 3)`, memory without values, is `mr.empty(2, 3)`.
 - `inplace=True` of activations and dropout is accepted, and the input is left alone.
 - `Tensor.view` copies where memory does not allow a view. Random numbers follow PyTorch's laws, not its sequence.
 - Of equal elements `sort`, `topk`, `kthvalue` and `median` take the first; in PyTorch that is left open.
+- Some operations take integers, booleans or float16 where PyTorch says "not implemented"; the columns of types say so.
+- A quotient rounded down by `//` is not recorded, and comparisons have no gradient; PyTorch records the former, and
+  raises in backward. The state of a generator (`get_rng_state`) is two integers, not thousands of bytes.
 - `autocast` is for GPUs. `cholesky` reads both halves of its matrix.
 """
 
@@ -234,7 +239,60 @@ def page() -> str:
         ("optim.lr_scheduler", mr.optim.lr_scheduler, "mr.optim.lr_scheduler."), ("linalg", mr.linalg, "mr.linalg."),
     ):  # fmt: skip
         parts.append(f"## {title}\n\n" + "\n".join(listed(owner, functions_of(owner), prefix)) + "\n")
-    return "\n".join([*parts, TAIL])
+    return "\n".join([*parts, TAIL, missing()])
+
+
+MISSING = {
+    "nn": "AdaptiveLogSoftmaxWithLoss CTCLoss Container CrossMapLRN2d DataParallel FractionalMaxPool2d "
+          "FractionalMaxPool3d GRU GRUCell LPPool3d LSTM LSTMCell LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d "
+          "LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d "
+          "LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear LinearCrossEntropyLoss "
+          "LinearCrossEntropyOptions MaxUnpool3d NLLLoss2d RNN RNNBase RNNCell RNNCellBase SyncBatchNorm Transformer "
+          "TransformerDecoder TransformerDecoderLayer UninitializedBuffer UninitializedParameter",
+    "nn.functional": "adaptive_max_pool3d_with_indices conv_tbc ctc_loss fractional_max_pool2d "
+                     "fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices "
+                     "grouped_mm linear_cross_entropy lp_pool3d max_pool3d_with_indices max_unpool3d "
+                     "multi_head_attention_forward native_channel_shuffle scaled_grouped_mm scaled_mm",
+    "nn.init": "constant dirac eye kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal "
+               "xavier_uniform",
+    "nn.utils": "clip_grad_norm convert_conv2d_weight_memory_format convert_conv3d_weight_memory_format skip_init",
+    "optim": "Adafactor Muon SparseAdam swap_in_optimizer_params_and_state",
+    "optim.lr_scheduler": "",
+    "linalg": "LinAlgError cholesky_ex cond eig eigh eigvals eigvalsh householder_product inv_ex ldl_factor "
+              "ldl_factor_ex ldl_solve lstsq lu lu_factor lu_factor_ex lu_solve matrix_exp matrix_rank pinv solve_ex "
+              "solve_triangular svd tensorinv tensorsolve vander",
+    "autograd.functional": "hessian hvp jvp vhp",
+    "Tensor": "adjoint angle apply_ as_strided as_strided_ as_strided_scatter as_subclass cauchy_ ccol_indices cdouble "
+              "cfloat chalf cholesky_inverse cholesky_solve coalesce col_indices conj conj_physical conj_physical_ "
+              "const_data_ptr crow_indices dense_dim dequantize digamma digamma_ dim_order dsplit eig float_power "
+              "float_power_ frexp geometric_ geqrf hardshrink hash_tensor histogram i0 i0_ igamma igamma_ igammac "
+              "igammac_ index index_reduce index_reduce_ indices int_repr ipu is_coalesced is_conj is_distributed "
+              "is_neg is_set_to is_shared istft lgamma lgamma_ log_normal_ lstsq lu lu_solve map2_ map_ matrix_exp "
+              "module_load mtia mvlgamma mvlgamma_ narrow_copy new new_empty_strided nextafter nextafter_ "
+              "nonzero_static orgqr ormqr pinverse polygamma polygamma_ prelu put put_ q_per_channel_axis "
+              "q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme "
+              "register_post_accumulate_grad_hook reinforce resize resize_ resize_as resize_as_ resize_as_sparse_ "
+              "resolve_conj resolve_neg row_indices set_ share_memory_ slice_inverse smm solve sparse_dim sparse_mask "
+              "sparse_resize_ sparse_resize_and_clear_ split_with_sizes sspaddmm stft storage storage_type sum_to_size "
+              "svd symeig to_dense to_mkldnn to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo "
+              "to_sparse_csc to_sparse_csr triangular_solve unsafe_chunk unsafe_split unsafe_split_with_sizes "
+              "untyped_storage values xpu",
+}  # fmt: skip
+
+MISSING_HEAD = """## What torch has and minires has not
+
+The whole list of public functions and classes, compared with torch 2.13 by a test, which also looks for what is here
+and listed as missing. Helpers of torch's own machinery are left out.
+"""
+
+
+def missing() -> str:
+    """What torch has in each of the modules that is not here."""
+    lines = [
+        f"- `torch.{owner}`: " + (", ".join(f"`{name}`" for name in names.split()) or "nothing is missing") + "."
+        for owner, names in MISSING.items()
+    ]
+    return MISSING_HEAD + "\n" + "\n".join(lines) + "\n"
 
 
 def functions_of(module: Any) -> list[str]:

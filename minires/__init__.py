@@ -57,47 +57,67 @@ from minires.backend import (
 )
 from minires.gradcheck import gradcheck
 from minires.io import load, save
+from minires.kernels.cpu.parallel import blas_threads as get_num_threads
+from minires.kernels.cpu.parallel import set_blas_threads as set_num_threads
 from minires.models import create
 from minires.nn import compile_inference
 
 # fmt: off
 from minires.ops import (  # isort: skip
-    abs, absolute, acos, acosh, add, addcdiv, addcmul, addmm, addmv, addr, all, allclose, amax, amin, aminmax, any,
-    arange, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, argmax, argmin, argsort, argwhere,
-    as_tensor, asarray, asin, asinh, atan, atan2, atanh, atleast_1d, atleast_2d, atleast_3d, baddbmm, bernoulli,
-    bincount, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor,
-    block_diag, bmm, broadcast_tensors, broadcast_to, bucketize, cartesian_prod, cat, cdist, ceil, cholesky, chunk,
-    clamp, clamp_max, clamp_min, clip, clone, column_stack, combinations, concat, concatenate, copysign, cos, cosh,
-    count_nonzero, cross, cummax, cummin, cumprod, cumsum, deg2rad, det, diag, diag_embed, diagflat, diagonal,
-    diagonal_scatter, diff, dist, div, divide, dot, dropout, dstack, einsum, empty, empty_like, eq, equal, erf,
-    erfc, erfinv, exp, exp2, expm1, eye, fix, flatten, flip, fliplr, flipud, floor, floor_divide, fmax, fmin, fmod,
-    frac, from_dlpack, from_numpy, full, full_like, gather, ge, ger, greater, greater_equal, gt, heaviside, histc,
-    hsplit, hstack, hypot, index_add, index_copy, index_fill, index_put, index_select, inner, inverse, isclose,
-    isfinite, isin, isinf, isnan, isneginf, isposinf, isreal, kron, kthvalue, le, lerp, less, less_equal, linspace,
-    log, log1p, log2, log10, log_softmax, logaddexp, logcumsumexp, logdet, logical_and, logical_not, logical_or,
+    abs, absolute, acos, acosh, add, addbmm, addcdiv, addcmul, addmm, addmv, addr, all, allclose, amax, amin,
+    aminmax, any, arange, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, argmax, argmin, argsort,
+    argwhere, as_tensor, asarray, asin, asinh, atan, atan2, atanh, atleast_1d, atleast_2d, atleast_3d, baddbmm,
+    bernoulli, bilinear, bincount, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift,
+    bitwise_xor, block_diag, bmm, broadcast_tensors, broadcast_to, bucketize, cartesian_prod, cat, cdist, ceil,
+    cholesky, chunk, clamp, clamp_max, clamp_min, clip, clone, column_stack, combinations, concat, concatenate,
+    copysign, corrcoef, cos, cosh, count_nonzero, cov, cross, cummax, cummin, cumprod, cumsum, cumulative_trapezoid,
+    deg2rad, det, diag, diag_embed, diagflat, diagonal, diagonal_scatter, diff, dist, div, divide, dot, dropout,
+    dstack, einsum, empty, empty_like, eq, equal, erf, erfc, erfinv, exp, exp2, expm1, eye, fix, flatten, flip,
+    fliplr, flipud, floor, floor_divide, fmax, fmin, fmod, frac, from_dlpack, from_numpy, full,
+    full_like, gather, gcd, ge, ger, greater, greater_equal, gt, heaviside, histc, hsplit, hstack, hypot, index_add,
+    index_copy, index_fill, index_put, index_select, inner, inverse, isclose, isfinite, isin, isinf, isnan,
+    isneginf, isposinf, isreal, kron, kthvalue, lcm, ldexp, le, lerp, less, less_equal, linspace, log, log1p, log2,
+    log10, log_softmax, logaddexp, logaddexp2, logcumsumexp, logdet, logical_and, logical_not, logical_or,
     logical_xor, logit, logspace, logsumexp, lt, masked_fill, masked_scatter, masked_select, matmul, matrix_power,
     max, maximum, mean, median, meshgrid, min, minimum, mm, mode, moveaxis, movedim, msort, mul, multinomial,
-    multiply, mv, nan_to_num, nanmean, nanquantile, nansum, narrow, ne, neg, negative, nonzero, norm, normal,
-    not_equal, ones, ones_like, outer, permute, positive, pow, prod, qr, quantile, rad2deg, rand, rand_like,
-    randint, randint_like, randn, randn_like, randperm, ravel, reciprocal, relu, remainder, repeat_interleave,
-    reshape, roll, rot90, round, row_stack, rsqrt, rsub, scatter, scatter_add, scatter_reduce, searchsorted, select,
-    select_scatter, sgn, sigmoid, sign, signbit, sin, sinc, sinh, slice_scatter, slogdet, softmax, sort, split,
-    sqrt, square, squeeze, stack, std, std_mean, sub, subtract, sum, swapaxes, swapdims, t, take, take_along_dim,
-    tan, tanh, tensor, tensor_split, tensordot, tile, topk, trace, transpose, trapezoid, trapz, tril, tril_indices,
-    triu, triu_indices, true_divide, trunc, unbind, unflatten, unique, unique_consecutive, unsqueeze, var, var_mean,
-    vdot, vsplit, vstack, where, xlogy, zeros, zeros_like,
+    multiply, mv, nan_to_num, nanmean, nanmedian, nanquantile, nansum, narrow, ne, neg, negative, nonzero, norm,
+    normal, not_equal, ones, ones_like, outer, pdist, permute, positive, pow, prod, qr, quantile, rad2deg, rand,
+    rand_like, randint, randint_like, randn, randn_like, randperm, ravel, reciprocal, relu, remainder, renorm,
+    repeat_interleave, reshape, roll, rot90, round, row_stack, rsqrt, rsub, scatter, scatter_add, scatter_reduce,
+    searchsorted, select, select_scatter, sgn, sigmoid, sign, signbit, sin, sinc, sinh, slice_scatter, slogdet,
+    softmax, sort, split, sqrt, square, squeeze, stack, std, std_mean, sub, subtract, sum, swapaxes, swapdims, t,
+    take, take_along_dim, tan, tanh, tensor, tensor_split, tensordot, tile, topk, trace, transpose, trapezoid,
+    trapz, tril, tril_indices, triu, triu_indices, true_divide, trunc, unbind, unflatten, unique,
+    unique_consecutive, unsqueeze, vander, var, var_mean, vdot, vsplit, vstack, where, xlogy, zeros, zeros_like,
 )
 # fmt: on
 from minires.ops.broadcast import common_shape as broadcast_shapes
-from minires.ops.facts import is_complex, is_floating_point, is_tensor, numel, result_type
-from minires.random import Generator, manual_seed
-from minires.tensor import Tensor
+from minires.ops.facts import (
+    is_complex,
+    is_floating_point,
+    is_nonzero,
+    is_same_size,
+    is_signed,
+    is_tensor,
+    numel,
+    result_type,
+)
+from minires.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from minires.tensor import Size, Tensor
 from minires.version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 bool = backend.boolean
-dtype, Size = _numpy.dtype, tuple
+dtype = _numpy.dtype
 
 
 def _assert(condition: _typing.Any, message: str) -> None:
@@ -116,12 +136,22 @@ _LATER = (
 # Functions of networks that PyTorch has under both names, torch.conv2d and torch.nn.functional.conv2d.
 _ALSO_HERE = (
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",
-    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
-    "conv_transpose2d", "cosine_embedding_loss", "cosine_similarity", "embedding", "feature_alpha_dropout",
-    "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm",
-    "margin_ranking_loss", "max_pool1d", "max_pool2d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "prelu", "rms_norm", "rrelu", "selu", "threshold", "triplet_margin_loss",
+    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity", "embedding",
+    "feature_alpha_dropout", "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div",
+    "layer_norm", "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance",
+    "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "rms_norm", "rrelu", "selu", "threshold",
+    "triplet_margin_loss",
 )  # fmt: skip
+# Functions that write into their first argument: the methods of Tensor, torch.relu_(x) being x.relu_().
+_IN_PLACE = (
+    "abs", "acos", "acosh", "addmv", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh",
+    "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "cos", "cosh", "deg2rad", "detach", "erf",
+    "erfc", "exp", "exp2", "expm1", "fill", "fix", "floor", "frac", "gcd", "index_put", "lcm", "ldexp", "log",
+    "log10", "log1p", "log2", "logit", "nan_to_num", "neg", "negative", "rad2deg", "reciprocal", "relu", "round",
+    "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "xlogy", "zero",
+)  # fmt: skip
+_IN_FUNCTIONAL_IN_PLACE = ("celu_", "rrelu_", "selu_", "threshold_")
 if _typing.TYPE_CHECKING:
     from minires import amp, backends, cuda, explain, finetune, fx, jit, linalg, onnx, profiler, training, utils
 
@@ -133,10 +163,12 @@ def __getattr__(name: str) -> _typing.Any:
         return backend.bfloat16
     if name in ("set_float32_matmul_precision", "get_float32_matmul_precision"):
         return getattr(_importlib.import_module("minires.backends"), name)
-    if name in _ALSO_HERE:
+    if name in _ALSO_HERE or name in _IN_FUNCTIONAL_IN_PLACE:
         return getattr(nn.functional, name)
+    if name.endswith("_") and name[:-1] in _IN_PLACE:
+        return getattr(Tensor, name)
     raise AttributeError(f"module 'minires' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *_ALSO_HERE})
+    return sorted({*globals(), *_LATER, *_ALSO_HERE, *_IN_FUNCTIONAL_IN_PLACE, *(f"{name}_" for name in _IN_PLACE)})

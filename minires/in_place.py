@@ -16,6 +16,7 @@ from minires.autograd import (
 )
 from minires.backend import array_module, is_floating, on_device_of
 from minires.methods import OPERATIONS
+from minires.number_types import number_as
 from minires.random import Generator, generator
 
 
@@ -83,18 +84,22 @@ class InPlace:
     def fill_(self: Any, value: float) -> Any:
         """Set every element to `value`."""
         with on_device_of(self.array):
-            return self.copy_(self.make_result(array_module(self.array).full((), value, self.dtype)))
+            return self.copy_(self.make_result(array_module(self.array).asarray(number_as(value, self.dtype))))
 
     def zero_(self: Any) -> Any:
         """Set every element to 0."""
         return self.fill_(0)
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
-        """Fill with draws from the normal distribution."""
+        """Fill with draws from the normal distribution. RuntimeError for a negative std."""
+        if std < 0:
+            raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
         return self._fill_random(lambda random: random.normal(mean, std, self.shape), generator)
 
     def uniform_(self: Any, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> Any:
-        """Fill with draws from the uniform distribution on [low, high)."""
+        """Fill with draws from the uniform distribution on [low, high). RuntimeError if low is above high."""
+        if low > high:
+            raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
         return self._fill_random(lambda random: random.uniform(low, high, self.shape), generator)
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:

@@ -11,8 +11,12 @@ from minires.ops.kinds_of_products import cross as _cross
 from minires.ops.kinds_of_products import vecdot
 from minires.ops.linalg import matmul
 from minires.ops.matrices import cholesky as _cholesky
-from minires.ops.matrices import det, matrix_norm, matrix_power, qr, slogdet, solve, svdvals
+from minires.ops.matrices import det as _det
 from minires.ops.matrices import inverse as _inverse
+from minires.ops.matrices import matrix_norm as _matrix_norm
+from minires.ops.matrices import matrix_power as _matrix_power
+from minires.ops.matrices import qr, solve, svdvals
+from minires.ops.matrices import slogdet as _slogdet
 from minires.ops.moments import norm as _norm
 from minires.tensor import Tensor
 
@@ -25,6 +29,28 @@ __all__ = [
 def inv(A: Tensor) -> Tensor:
     """The inverse of square matrices. RuntimeError for a singular one."""
     return _inverse(A)
+
+
+def det(A: Tensor) -> Tensor:
+    """The determinants of square matrices."""
+    return _det(A)
+
+
+def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
+    """(sign, ln |determinant|) of square matrices."""
+    return _slogdet(A)
+
+
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """The n-th power of square matrices, n any whole number."""
+    return _matrix_power(A, n)
+
+
+def matrix_norm(
+    A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """A norm of matrices in the axes `dim`: "fro", "nuc", 1, -1, 2, -2, infinity or minus infinity."""
+    return _matrix_norm(A if dtype is None else A.to(dtype), ord, dim, keepdim)
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:

@@ -4,6 +4,7 @@ The arithmetic lives above, in minires/ops/. Each operation there registers itse
 methods here, which say `operation("name")`, look it up when called: so this floor imports nothing from above.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,11 +16,30 @@ OPERATIONS: dict[str, Callable[..., Any]] = {}
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
 def register(function: Operation) -> Operation:
     """Decorator: make an operation known by its name, so that Tensor's methods find it. It follows its tensors' GPU."""
-    function = on_their_device(function)  # type: ignore[assignment]
+    function = on_their_device(_with_numpy_names(function))  # type: ignore[assignment]
     OPERATIONS[function.__name__] = function
     return function
+
+
+def _with_numpy_names(function: Operation) -> Operation:
+    """As in PyTorch, an argument `dim` may also be given as `axis`, and `keepdim` as `keepdims`."""
+    code: Any = getattr(function, "__code__", None)
+    if code is None or "dim" not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return function
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **settings: Any) -> Any:
+        for other, name in NUMPY_NAMES.items():
+            if other in settings and name not in settings:
+                settings[name] = settings.pop(other)
+        return function(*arguments, **settings)
+
+    return call  # type: ignore[return-value]
 
 
 def operation(name: str, reflected: bool = False) -> Any:
@@ -144,6 +164,8 @@ class Methods:
     fmax, fmin, cummax, cummin, logcumsumexp = operations("fmax fmin cummax cummin logcumsumexp")
     copysign, heaviside, signbit, positive = operations("copysign heaviside signbit positive")
     isposinf, isneginf, isreal, erfinv = operations("isposinf isneginf isreal erfinv")
+    logaddexp2, ldexp, gcd, lcm = operations("logaddexp2 ldexp gcd lcm")
+    nanmedian, cov, corrcoef, renorm, addbmm = operations("nanmedian cov corrcoef renorm addbmm")
     bitwise_left_shift, bitwise_right_shift = operations("bitwise_left_shift bitwise_right_shift")
 
     # matrices
@@ -203,11 +225,16 @@ class Methods:
     )
     scatter_reduce_, index_put_, copysign_, erfinv_ = all_in_place("scatter_reduce index_put copysign erfinv")
     eq_, ne_, lt_, le_, gt_, ge_ = all_in_place("eq ne lt le gt ge")
+    not_equal_, less_, less_equal_, greater_, greater_equal_ = all_in_place("ne lt le gt ge")
+    arcsin_, arccos_, arctan_, arctan2_, arcsinh_, arccosh_, arctanh_ = all_in_place(
+        "asin acos atan atan2 asinh acosh atanh"
+    )
     hypot_, sinc_, deg2rad_, rad2deg_, sgn_, true_divide_ = all_in_place("hypot sinc deg2rad rad2deg sign div")
     index_add_, index_copy_, index_fill_, tril_, triu_ = all_in_place("index_add index_copy index_fill tril triu")
     addmm_, baddbmm_, addmv_, addr_ = all_in_place("addmm baddbmm addmv addr")
     bitwise_left_shift_, bitwise_right_shift_ = all_in_place("bitwise_left_shift bitwise_right_shift")
     heaviside_, fix_ = all_in_place("heaviside trunc")
+    ldexp_, gcd_, lcm_, renorm_, addbmm_ = all_in_place("ldexp gcd lcm renorm addbmm")
 
     def view_as(self, other: Any) -> Any:
         """Reshaped to the shape of `other`."""

@@ -16,6 +16,7 @@ Code that draws asks for `generator()`: it gets the address it runs under, or el
 import contextlib
 import copy
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -130,3 +131,25 @@ def generator(explicit: Generator | None = None, device: Any = None) -> np.rando
             raise RuntimeError(f"expected a generator of the device {wanted}, got one of {own}")
     source = explicit or getattr(_local, "generator", None) or default_generator
     return source.next()
+
+
+def initial_seed() -> int:
+    """The seed that the process-wide generator was started from."""
+    return default_generator.initial_seed()
+
+
+def seed() -> int:
+    """Start the process-wide generator anew from a seed that nobody knows beforehand, and return it."""
+    chosen = secrets.randbits(63)
+    default_generator.manual_seed(chosen)
+    return chosen
+
+
+def get_rng_state() -> dict[str, int]:
+    """The state of the process-wide generator: two integers, where PyTorch has thousands of bytes."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: dict[str, int]) -> None:
+    """Let the process-wide generator go on from a state that `get_rng_state` returned."""
+    default_generator.set_state(new_state)

@@ -4,6 +4,7 @@ Its operations, `x + y` and `x.relu()`, are inherited from minires/methods.py, i
 """
 
 import copy
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,12 +22,26 @@ from minires.autograd import (
     run_backward,
     seed_of,
 )
-from minires.backend import Array, device_of, is_bfloat16, is_floating, is_number
+from minires.backend import Array, device_of, is_bfloat16, is_floating, is_number, memory_owner
 from minires.conversion import Conversions
 from minires.in_place import InPlace
 from minires.methods import OPERATIONS, Methods, register
 
-__all__ = ["OPERATIONS", "HookHandle", "Tensor", "register"]
+__all__ = ["OPERATIONS", "HookHandle", "Size", "Tensor", "register"]
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple that knows how many elements it stands for."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements: the product of the lengths."""
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Size(found) if isinstance(index, slice) else found
 
 
 class HookHandle:
@@ -71,7 +86,7 @@ class Tensor(Methods, Conversions, InPlace, Variable):
 
     # ------------------------------------------------------------------------------------------------ what it is
 
-    shape = property(lambda self: self.array.shape, doc="Lengths of the axes, a tuple.")
+    shape = property(lambda self: Size(self.array.shape), doc="Lengths of the axes, a tuple with a method `numel`.")
     ndim = property(lambda self: self.array.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.array.dtype, doc="Type of the elements, a numpy.dtype.")
     device = property(lambda self: device_of(self.array), doc="Where the array lives.")
@@ -92,7 +107,7 @@ class Tensor(Methods, Conversions, InPlace, Variable):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.array.shape[dim]
 
     def dim(self) -> int:
         """Number of axes."""
@@ -111,6 +126,14 @@ class Tensor(Methods, Conversions, InPlace, Variable):
     def get_device(self) -> int:
         """The number of the GPU, -1 for the CPU."""
         return -1 if self.device.type == "cpu" else self.device.index or 0
+
+    def storage_offset(self) -> int:
+        """How many elements of the memory lie before the first of this tensor."""
+        return (self.data_ptr() - Tensor(memory_owner(self.array)).data_ptr()) // self.array.itemsize
+
+    def is_same_size(self, other: "Tensor") -> bool:
+        """Whether both have the same shape."""
+        return self.shape == other.shape
 
     def element_size(self) -> int:
         """Bytes an element."""
@@ -149,9 +172,9 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         return self.array.transpose(0, 2, 3, 1).flags.c_contiguous
 
     def __len__(self) -> int:
-        if not self.shape:
+        if not self.array.ndim:
             raise TypeError("len() of a tensor without axes")
-        return self.shape[0]
+        return self.array.shape[0]
 
     def __iter__(self) -> Iterator["Tensor"]:
         if not self.shape:
@@ -181,7 +204,8 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         return f"tensor({', '.join([values, *notes])})"
 
     def __format__(self, specification: str) -> str:
-        return format(self.item(), specification) if self.ndim == 0 and specification else repr(self)
+        plain = self.ndim == 0 and (specification or type(self) is Tensor)
+        return format(self.item(), specification) if plain else repr(self)
 
     # ------------------------------------------------------------------------------------------------- the gradient
 
@@ -208,7 +232,7 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         inputs: a tensor or several: only their `.grad` changes, and only what leads to them is computed.
         """
         if create_graph or inputs is not None:
-            backward(self, gradient, retain_graph, create_graph, inputs)
+            backward(self, gradient, retain_graph, create_graph, inputs=inputs)
         else:
             run_backward(self, seed_of(self, gradient), bool(retain_graph))
 

@@ -42,7 +42,7 @@ from minires.nn.activation_pieces import (
 from minires.nn.attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from minires.nn.containers import ModuleDict, ModuleList, Sequential
 from minires.nn.conv import Conv2d, StdConv2d
-from minires.nn.conv_transpose import Conv1d, ConvTranspose1d, ConvTranspose2d
+from minires.nn.conv_transpose import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from minires.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -52,18 +52,19 @@ from minires.nn.dropout import (
     FeatureAlphaDropout,
     StochasticDepth,
 )
-from minires.nn.embedding import Embedding
+from minires.nn.embedding import Embedding, EmbeddingBag
 from minires.nn.flatten import Flatten, Unflatten
 from minires.nn.fuse import InferenceModel, compile_inference
 from minires.nn.fused import FoldedConv2d, conv_norm_act, norm_act, projection
 from minires.nn.group_norm import GroupNorm
-from minires.nn.linear import Identity, Linear
+from minires.nn.linear import Bilinear, Identity, Linear
 from minires.nn.loss import CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
 from minires.nn.loss_of_embeddings import (
     CosineEmbeddingLoss,
     CosineSimilarity,
     HingeEmbeddingLoss,
     MarginRankingLoss,
+    MultiLabelMarginLoss,
     MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     PairwiseDistance,
@@ -115,17 +116,21 @@ from minires.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from minires.nn.parameter import Parameter
+from minires.nn.parameter import Buffer, Parameter
 from minires.nn.parameter_containers import ParameterDict, ParameterList
 from minires.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minires.nn.pooling_kin import (
     AdaptiveAvgPool1d,
+    AdaptiveAvgPool3d,
     AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
     AvgPool1d,
+    AvgPool3d,
     LPPool1d,
     LPPool2d,
     MaxPool1d,
+    MaxPool3d,
     MaxUnpool1d,
     MaxUnpool2d,
 )
@@ -149,18 +154,23 @@ __all__ = [
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AlphaDropout",
     "ArcFaceLoss",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchHardTripletLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
+    "Buffer",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -170,8 +180,10 @@ __all__ = [
     "ConstantPad3d",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosFaceLoss",
     "CosineEmbeddingLoss",
     "CosineLinear",
@@ -182,6 +194,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
@@ -214,12 +227,14 @@ __all__ = [
     "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "MaxUnpool1d",
     "MaxUnpool2d",
     "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "MultiheadAttention",

@@ -35,12 +35,10 @@ class Tanh(Module):
 
 
 class Softmax(Module):
-    """y_i = e^x_i / sum_j e^x_j along the axis `dim`, which must be given (PyTorch guesses, with a warning)."""
+    """y_i = e^x_i / sum_j e^x_j along the axis `dim`; without it PyTorch's old guess is taken, with a warning."""
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
-        if dim is None:
-            raise ValueError(f"{type(self).__name__}: dim must be given")
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
@@ -51,14 +49,14 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """y_i = x_i - log sum_j e^x_j along the axis `dim`, which must be given."""
+    """y_i = x_i - log sum_j e^x_j along the axis `dim`; see Softmax."""
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.log_softmax(input, self.dim)
 
 
 class Softmin(Softmax):
-    """y = softmax(-x) along the axis `dim`, which must be given."""
+    """y = softmax(-x) along the axis `dim`; see Softmax."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.softmin(input, self.dim)

@@ -1,4 +1,4 @@
-"""Conv1d, and transposed convolutions: the layers around functional.conv1d and functional.conv_transpose1d / 2d."""
+"""Conv1d and Conv3d, and transposed convolutions: the layers around the functions of these names."""
 
 import math
 from typing import Any
@@ -88,7 +88,7 @@ class Conv1d(_Convolution):
         super().__init__()
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}")
-        if padding == "same" and _numbers(stride, 1, "stride") != (1,):
+        if padding == "same" and set(_numbers(stride, self.axes, "stride")) != {1}:
             raise ValueError("padding='same' is not supported for strided convolutions")
         self._prepare(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
                       device, dtype)  # fmt: skip
@@ -96,6 +96,16 @@ class Conv1d(_Convolution):
     def forward(self, input: Tensor) -> Tensor:
         input, padding = padded(input, self.padding, self.kernel_size, self.dilation, self.padding_mode)
         return F.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv3d(Conv1d):
+    """Cross-correlation of volumes (N, in_channels, D, H, W) with windows (out, in / groups, KD, KH, KW)."""
+
+    axes = 3
+
+    def forward(self, input: Tensor) -> Tensor:
+        input, padding = padded(input, self.padding, self.kernel_size, self.dilation, self.padding_mode)
+        return F.conv3d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class _ConvTranspose(_Convolution):
@@ -153,4 +163,14 @@ class ConvTranspose2d(_ConvTranspose):
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         return F.conv_transpose2d(input, self.weight, self.bias, self.stride, self.padding,
+                                  self._extra(input, output_size), self.groups, self.dilation)  # fmt: skip
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution of volumes (N, in_channels, D, H, W); the rest as ConvTranspose2d."""
+
+    axes = 3
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        return F.conv_transpose3d(input, self.weight, self.bias, self.stride, self.padding,
                                   self._extra(input, output_size), self.groups, self.dilation)  # fmt: skip

@@ -145,6 +145,22 @@ def fuse_conv_bn_weights(
     return Parameter(made[0], conv_w.requires_grad), Parameter(made[1], conv_w.requires_grad)
 
 
+def fuse_linear_bn_eval(linear: Any, bn: Any) -> Any:
+    """A new Linear that computes bn(linear(x)), for a norm of as many features; see `fuse_conv_bn_eval`."""
+    if linear.out_features != bn.num_features:
+        raise AssertionError(f"To fuse, linear.out_features == bn.num_features, got {linear.out_features} and "
+                             f"{bn.num_features}")  # fmt: skip
+    return fuse_conv_bn_eval(linear, bn)
+
+
+def fuse_linear_bn_weights(
+    linear_w: Tensor, linear_b: Tensor | None, bn_rm: Tensor, bn_rv: Tensor, bn_eps: float, bn_w: Tensor | None,
+    bn_b: Tensor | None,
+) -> tuple[Parameter, Parameter]:  # fmt: skip
+    """(weight, bias) of the Linear with the norm folded in."""
+    return fuse_conv_bn_weights(linear_w, linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b)
+
+
 def _wide(values: Tensor | None, channels: int, default: float) -> Array:
     return np.full(channels, float(default)) if values is None else values.array.astype(np.float64)
 

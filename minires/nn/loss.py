@@ -4,19 +4,18 @@ from typing import Any
 
 from minires import ops
 from minires.nn.module import Module
+from minires.ops.loss import old_reduction
 from minires.tensor import Tensor
 
 
 class _Loss(Module):
-    """Arguments that PyTorch keeps for old programs, size_average and reduce, are refused by name."""
+    """size_average and reduce are PyTorch's older arguments for `reduction`; they give a warning."""
 
     reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
         super().__init__()
-        if size_average is not None or reduce is not None:
-            name = "reduce" if size_average is None else "size_average"
-            raise ValueError(f"{name} is not supported: use reduction='mean', 'sum' or 'none'")
+        reduction = old_reduction(size_average, reduce, reduction)
         if reduction not in self.reductions:
             raise ValueError(f"{reduction} is not a valid value for reduction: 'mean', 'sum' or 'none'")
         self.reduction = reduction

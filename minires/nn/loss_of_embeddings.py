@@ -120,6 +120,13 @@ class MultiMarginLoss(_Loss):
                                    reduction=self.reduction)  # fmt: skip
 
 
+class MultiLabelMarginLoss(_Loss):
+    """sum over targets t and other classes k of max(1 - x_t + x_k, 0) / K; targets end with -1."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.multilabel_margin_loss(input, target, reduction=self.reduction)
+
+
 class MultiLabelSoftMarginLoss(_Loss):
     """The mean over classes of BCEWithLogitsLoss; weight (K,)."""
 

@@ -68,6 +68,8 @@ class BCEWithLogitsLoss(_Loss):
 class KLDivLoss(_Loss):
     """target (ln target - input), the input being a logarithm; reduction: also "batchmean". See functional.kl_div."""
 
+    reductions = ("mean", "sum", "none", "batchmean")
+
     def __init__(
         self, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False,
     ) -> None:  # fmt: skip

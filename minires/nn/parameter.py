@@ -32,3 +32,14 @@ class Parameter(Tensor):
 
 def _rebuild(kind: type[Parameter], array: Array, axes: list[int], requires_grad: bool) -> Parameter:
     return kind(array.transpose(axes), requires_grad)
+
+
+class Buffer(Tensor):
+    """A Tensor that registers itself as a buffer when it is assigned to an attribute of a Module.
+
+    persistent: whether the state dict holds it (as in `Module.register_buffer`).
+    """
+
+    def __init__(self, data: Any, *, persistent: bool = True) -> None:
+        super().__init__(data)
+        self.persistent = persistent

@@ -1,10 +1,10 @@
-"""Pooling along one axis, by the places of the largest values and back, by powers; and adaptive maxima."""
+"""Pooling along one axis and of volumes, by the places of the largest values, by powers; adaptive maxima."""
 
 from typing import Any
 
 from minires.nn import functional as F
 from minires.nn.module import Module
-from minires.nn.pooling import AdaptiveAvgPool2d, MaxPool2d
+from minires.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minires.tensor import Tensor
 
 
@@ -61,6 +61,36 @@ class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
+
+
+class MaxPool3d(MaxPool2d):
+    """Largest value of each box of volumes (N, C, D, H, W); the rest as MaxPool2d."""
+
+    def forward(self, input: Tensor) -> Any:
+        return F.max_pool3d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+                            self.return_indices)  # fmt: skip
+
+
+class AvgPool3d(AvgPool2d):
+    """Average of each box of volumes (N, C, D, H, W); the rest as AvgPool2d."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.avg_pool3d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+                            self.count_include_pad, self.divisor_override)  # fmt: skip
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
+    """Averages over output_size boxes of volumes (N, C, D, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.adaptive_avg_pool3d(input, self.output_size)
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPool1d):
+    """Largest values of output_size boxes of volumes (N, C, D, H, W). return_indices: also their places."""
+
+    def forward(self, input: Tensor) -> Any:
+        return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
 
 
 class _MaxUnpool(Module):

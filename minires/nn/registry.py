@@ -4,7 +4,7 @@ import difflib
 from typing import Any
 
 from minires.nn.hooks import Hooked
-from minires.nn.parameter import Parameter
+from minires.nn.parameter import Buffer, Parameter
 from minires.tensor import Tensor
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -36,6 +36,10 @@ class Registry(Hooked):
             if name not in self._modules:  # a module replaced keeps its place in the order
                 self._forget(name)
             self._modules[name] = value
+        elif isinstance(value, Buffer) and name not in self.__dict__.get("_buffers", ()):
+            self._start("buffers")
+            self._forget(name)
+            self.register_buffer(name, value, value.persistent)
         elif name in self.__dict__.get("_parameters", ()):
             _refuse_unless_none(name, value, "parameter", "Parameter")
             self._parameters[name] = None

@@ -31,6 +31,7 @@ from minires.ops.arrangements import (
     msort,
     rsub,
     tensor_split,
+    vander,
     vsplit,
 )
 from minires.ops.batch_normalisation import batch_norm, batch_norm_act
@@ -104,10 +105,23 @@ from minires.ops.creation import (
 from minires.ops.diagonal import diag, diag_embed, diagonal, trace, tril, tril_indices, triu, triu_indices
 from minires.ops.elementwise import abs, add, div, exp, log, mul, neg, pow, reciprocal, sqrt, square, sub
 from minires.ops.error_function import erf, erfc
-from minires.ops.exponential import exp2, expm1, log1p, log2, log10, logaddexp, logit, rsqrt, xlogy
+from minires.ops.exponential import (
+    exp2,
+    expm1,
+    ldexp,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logaddexp2,
+    logit,
+    rsqrt,
+    xlogy,
+)
 from minires.ops.extremes import (
     cummax,
     cummin,
+    cumulative_trapezoid,
     fmax,
     fmin,
     logcumsumexp,
@@ -118,11 +132,13 @@ from minires.ops.index import argsort, gather, kthvalue, median, sort, topk
 from minires.ops.kinds_of_products import (
     addmv,
     addr,
+    bilinear,
     cdist,
     cross,
     dist,
     inner,
     kron,
+    pdist,
     vdot,
 )
 from minires.ops.linalg import linear, matmul
@@ -138,14 +154,18 @@ from minires.ops.matrices import (
 )
 from minires.ops.moments import norm, std, var
 from minires.ops.padding import pad
-from minires.ops.products import addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
+from minires.ops.products import addbmm, addcdiv, addcmul, addmm, baddbmm, bmm, dot, einsum, mm, mv, outer, tensordot
 from minires.ops.quantiles import (
     aminmax,
+    corrcoef,
+    cov,
     mode,
     nanmean,
+    nanmedian,
     nanquantile,
     nansum,
     quantile,
+    renorm,
     std_mean,
     var_mean,
 )
@@ -182,7 +202,7 @@ from minires.ops.reduce import (
     min,
     sum,
 )
-from minires.ops.rounding import ceil, floor, floor_divide, fmod, frac, remainder, round, sign, trunc
+from minires.ops.rounding import ceil, floor, floor_divide, fmod, frac, gcd, lcm, remainder, round, sign, trunc
 from minires.ops.running import cumprod, diff, prod
 from minires.ops.scatter import (
     index_add,

@@ -1,5 +1,6 @@
 """Nonlinearities, and softmax."""
 
+import warnings
 from typing import Any
 
 from minires import backend, kernels
@@ -137,13 +138,13 @@ def tanh(input: Tensor) -> Tensor:
 
 
 @register
-def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Probabilities from scores, along the axis `dim`, which must be given."""
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Probabilities from scores, along the axis `dim`; without it PyTorch's old guess is taken, with a warning."""
     return _along(Softmax, input, dim, dtype)
 
 
 @register
-def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """Logarithm of `softmax`, without overflow or loss of digits."""
     return _along(LogSoftmax, input, dim, dtype)
 
@@ -162,12 +163,15 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return Dropout.apply(_real(input), p)
 
 
-def _along(function: type[Function], input: Tensor, dim: int, dtype: Any) -> Tensor:
+def _along(function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+    if dim is None:
+        dim = 0 if input.ndim in (0, 1, 3) else 1
+        warnings.warn(f"no dim was given for softmax, and {dim} is taken: give it", stacklevel=4)
+    axis = axis_of(dim, input.ndim)
     if dtype is not None:
         input = input.to(dtype)
     if not is_floating(input.dtype):
         raise RuntimeError(f"softmax is for real numbers, got {input.dtype}")
-    axis = axis_of(dim, input.ndim)
     if input.ndim == 0:
         return function.apply(input.reshape(1), 0).reshape(())
     return function.apply(input, axis)

@@ -81,9 +81,9 @@ def rrelu(
 
 
 @register
-def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """softmax(-input) along the axis `dim`, which must be given."""
-    return softmax(-input, dim, dtype=dtype)
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax(-input) along the axis `dim`."""
+    return softmax(-input, dim, dtype)
 
 
 @register

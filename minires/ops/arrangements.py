@@ -145,3 +145,13 @@ def msort(input: Tensor) -> Tensor:
 def rsub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """other - alpha input."""
     return other - (input if alpha == 1 else input * alpha)
+
+
+@register
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers x^(N-1), ..., x, 1 of each element as a row (the other way round, if `increasing`); N: x's length."""
+    count = x.numel() if N is None else N
+    if x.ndim != 1 or count < 0:
+        raise RuntimeError(f"vander: expected a vector and N from 0 up, got shape {x.shape} and N={count}")
+    powers = Tensor(array_module(x.array).arange(count))
+    return x.unsqueeze(1) ** (powers if increasing else powers.flip(0))

@@ -79,4 +79,6 @@ def _as_operand(value: Any) -> Any:
 def _cast(value: Any, dtype: np.dtype) -> Any:
     if isinstance(value, Tensor):
         return value if value.dtype == dtype else OPERATIONS["convert"](value, dtype=dtype)
-    return dtype.type(value) if is_floating(dtype) else value
+    if is_floating(dtype):
+        return dtype.type(value)
+    return np.asarray(value).astype(dtype)[()]  # 300 among bytes is 44, as in PyTorch

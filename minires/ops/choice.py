@@ -36,10 +36,10 @@ class Clamp(Function):
         xp, (need_x, need_low, need_high) = array_module(x), ctx.needs_input_grad
         below = xp.zeros(x.shape, bool) if low is None else x < low
         above = xp.zeros(x.shape, bool) if high is None else x > high
-        inside = ~(below | above | xp.isnan(x))
+        inside = (True if low is None else x >= low) & (xp.ones(x.shape, bool) if high is None else x <= high)
         if low is not None and high is not None:
             crossed = xp.greater(low, high)  # then the result is high everywhere
-            below, above, inside = below & ~crossed, above | crossed, inside & ~crossed
+            below, above = below & ~crossed, above | crossed
         return (
             sum_to_shape(kept_where(inside, grad), ctx.shapes[0]) if need_x else None,
             sum_to_shape(kept_where(below, grad), ctx.shapes[1]) if need_low else None,
@@ -231,10 +231,10 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`input` with `value`, a number or a tensor without axes, where the mask (a boolean tensor, broadcast) holds."""
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
-    value = value if isinstance(value, Tensor) else Tensor(value)
+    given, value = value, value if isinstance(value, Tensor) else Tensor(value)
     if value.ndim:
         raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got {value.ndim} axes")
-    if is_floating(value.dtype) and not is_floating(input.dtype):
+    if isinstance(given, Tensor) and is_floating(value.dtype) and not is_floating(input.dtype):
         raise RuntimeError(f"masked_fill: a value of type {value.dtype} cannot be put among {input.dtype}")
     common_shape(input.shape, mask.shape)
     return MaskedFill.apply(input, mask, value.to(input.dtype))
@@ -242,7 +242,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 @register
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input): the number at `weight` on the way from `input` to `end`. All of one type."""
+    """input + weight * (end - input): the number at `weight` on the way from `input` to `end`. All of one real type."""
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"lerp is for real numbers, got {input.dtype}")
     for value in (end, weight):
         if isinstance(value, Tensor) and value.dtype != input.dtype:
             raise RuntimeError(f"lerp: expected dtype {input.dtype}, got {value.dtype}")

@@ -5,6 +5,7 @@ whether the new tensor is a leaf that gets a gradient. Random draws come from `g
 `minires.random.generator()`, which `manual_seed` starts; the law is PyTorch's, the numbers are not.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,21 @@ from typing import Any
 import numpy as np
 
 from minires import backend
-from minires.backend import Array, array_module, device_of, float64, gpu_module, int64, is_floating, move
+from minires.backend import (
+    Array,
+    array_module,
+    contiguous_format,
+    device_of,
+    float64,
+    gpu_module,
+    int64,
+    is_floating,
+    move,
+    preserve_format,
+)
+from minires.number_types import number_as
 from minires.ops.dims import shape_of
+from minires.ops.shape import contiguous
 from minires.placement import on_their_device
 from minires.random import Generator
 from minires.random import generator as draws_from
@@ -69,68 +83,111 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     return Tensor(ndarray)
 
 
+def also_by_size(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorator of `f(*size, ...)`: the size may also come by its name, `f(size=(2, 3))`."""
+
+    @functools.wraps(function)
+    def call(*size: Any, **settings: Any) -> Tensor:
+        return function(*size, *settings.pop("size", ()), **settings)
+
+    return call
+
+
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Every element `fill_value`, whose type decides where `dtype` does not (int64 for a whole number)."""
     if dtype is None:
         dtype = _from_data(fill_value).dtype
-    return _finish(np.full(shape_of((size,)) if not isinstance(size, int) else (size,), fill_value, dtype), dtype,
-                   device, requires_grad)  # fmt: skip
+    array = np.full(_lengths((size,)), number_as(fill_value, dtype), dtype)
+    return _finish(array, dtype, device, requires_grad)
 
 
+@also_by_size
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Every element 0."""
-    return _finish(np.zeros(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+    return _finish(np.zeros(_lengths(size), dtype or backend.default_dtype), None, device, requires_grad)
 
 
+@also_by_size
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Every element 1."""
-    return _finish(np.ones(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+    return _finish(np.ones(_lengths(size), dtype or backend.default_dtype), None, device, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@also_by_size
+def empty(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = contiguous_format,
+) -> Tensor:  # fmt: skip
     """Memory with arbitrary values."""
-    return _finish(np.empty(shape_of(size), dtype or backend.default_dtype), None, device, requires_grad)
+    array = contiguous(Tensor(np.empty(_lengths(size), dtype or backend.default_dtype)), memory_format).array
+    return _finish(array, None, device, requires_grad)
 
 
-def _like(input: Tensor, fill: Callable[..., Array], dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _like(
+    input: Tensor, fill: Callable[..., Array], dtype: Any, device: Any, requires_grad: bool, memory_format: Any
+) -> Tensor:
     array = fill(input.array, dtype=input.dtype if dtype is None else dtype)
+    array = contiguous(Tensor(array), memory_format).array
     return Tensor(array if device is None else move(array, device), requires_grad)
 
 
+def _lengths(size: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape in `f(2, 3)` or `f((2, 3))`. RuntimeError for a negative length."""
+    shape = shape_of(size)
+    if min(shape, default=0) < 0:
+        raise RuntimeError(f"a tensor cannot have the negative lengths in {shape}")
+    return shape
+
+
 @on_their_device
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = preserve_format,
+) -> Tensor:  # fmt: skip
     """Zeros in the shape, type and memory order of `input`."""
-    return _like(input, array_module(input.array).zeros_like, dtype, device, requires_grad)
+    return _like(input, array_module(input.array).zeros_like, dtype, device, requires_grad, memory_format)
 
 
 @on_their_device
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = preserve_format,
+) -> Tensor:  # fmt: skip
     """Ones in the shape, type and memory order of `input`."""
-    return _like(input, array_module(input.array).ones_like, dtype, device, requires_grad)
+    return _like(input, array_module(input.array).ones_like, dtype, device, requires_grad, memory_format)
 
 
 @on_their_device
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = preserve_format,
+) -> Tensor:  # fmt: skip
     """Memory with arbitrary values in the shape, type and memory order of `input`."""
-    return _like(input, array_module(input.array).empty_like, dtype, device, requires_grad)
+    return _like(input, array_module(input.array).empty_like, dtype, device, requires_grad, memory_format)
 
 
 @on_their_device
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = preserve_format,
+) -> Tensor:  # fmt: skip
     """Every element `fill_value`, in the shape, type and memory order of `input`."""
     xp = array_module(input.array)
-    return _like(input, lambda array, dtype: xp.full_like(array, fill_value, dtype), dtype, device, requires_grad)
+    number = xp.asarray(number_as(fill_value, np.dtype(input.dtype if dtype is None else dtype)))
+    return _like(input, lambda array, dtype: xp.full_like(array, number, dtype), dtype, device, requires_grad,
+                 memory_format)  # fmt: skip
 
 
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None,
+    start: float | None = None, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """start, start + step, ... below end; `arange(end)` starts at 0. int64 if all three are whole, else float32."""
     if end is None:
-        start, end = 0, start
+        start, end = None, start
+    if end is None:
+        raise TypeError("arange: the end is missing")
+    start = 0 if start is None else start
     if step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: cannot come from {start} to {end} in steps of {step}")
     if dtype is None:
@@ -179,9 +236,15 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     return Tensor(np.from_dlpack(ext_tensor))
 
 
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """`obj` as a tensor, sharing memory where nothing has to change."""
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`obj` as a tensor, sharing memory where nothing has to change. copy: always (True) or never (ValueError)."""
     found = as_tensor(obj, dtype, device).detach()
+    shares = isinstance(obj, Tensor | np.ndarray) and found.data_ptr() == as_tensor(obj).data_ptr()
+    if copy is False and not shares:
+        raise ValueError("asarray: cannot make this tensor without a copy")
+    found = found.clone() if copy and shares else found
     return found.requires_grad_() if requires_grad else found
 
 
@@ -227,21 +290,23 @@ def new_full(
 # ------------------------------------------------------------------------------------------------------------ at random
 
 
+@also_by_size
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform on [0, 1)."""
     dtype = dtype or backend.default_dtype
     drawn = np.float32 if dtype == np.float32 else np.float64
-    return _finish(draws_from(generator, device).random(shape_of(size), drawn), dtype, device, requires_grad)
+    return _finish(draws_from(generator, device).random(_lengths(size), drawn), dtype, device, requires_grad)
 
 
+@also_by_size
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    return _finish(draws_from(generator, device).standard_normal(shape_of(size)), dtype or backend.default_dtype, device,
-                   requires_grad)  # fmt: skip
+    draws = draws_from(generator, device).standard_normal(_lengths(size))
+    return _finish(draws, dtype or backend.default_dtype, device, requires_grad)
 
 
 def randint(
@@ -253,7 +318,7 @@ def randint(
         low, high, size = 0, low, high
     if low >= high:
         raise RuntimeError(f"randint expects low < high, got low={low} and high={high}")
-    return _finish(draws_from(generator, device).integers(low, high, shape_of((size,))), dtype or int64, device,
+    return _finish(draws_from(generator, device).integers(low, high, _lengths((size,))), dtype or int64, device,
                    requires_grad)  # fmt: skip
 
 

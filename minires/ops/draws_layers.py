@@ -239,6 +239,13 @@ def looked_up(random: Random) -> Arguments:
     return [index, normal(random, rows, 3), None, None, 2.0], {}
 
 
+def bags(random: Random) -> Arguments:
+    """embedding_bag(index, weight, offsets, mode=, padding_idx=)."""
+    index, rows = random.permutation(6), distinct(random, 6, 2)
+    places = one_of(random, ([index.reshape(2, 3), rows], {}), ([index, rows, np.array([0, 2, 2])], {}))
+    return places[0], {"mode": one_of(random, "sum", "mean", "max"), "padding_idx": one_of(random, None, 1)}
+
+
 def dropped(random: Random, axes: int) -> Arguments:
     """dropout of channels(x, p, training)."""
     return [normal(random, *shape(random, axes, axes)), one_of(random, 0.0, 0.4, 1.0), True], {}
@@ -253,3 +260,27 @@ def attended(random: Random) -> Arguments:
     seen[:, 0] = True
     mask = one_of(random, None, None, normal(random, queries, keys), normal(random, *leading, 1, keys), seen)
     return [*tensors, mask, 0.0, mask is None and bool(random.integers(0, 2))], {"scale": one_of(random, None, 0.3)}
+
+
+def convolved_volumes(transposed: bool) -> Draw:
+    """conv3d or conv_transpose3d(x, weight, bias, stride=, padding=, ...)."""
+
+    def draw(random: Random) -> Arguments:
+        groups = one_of(random, 1, 2)
+        weight = normal(random, *((2, 4 // groups) if transposed else (4, 2 // groups)), 2, 1, 2)
+        named = {"stride": one_of(random, 1, (2, 1, 2)), "padding": one_of(random, 0, (1, 0, 1)), "groups": groups}
+        bias = one_of(random, None, normal(random, 4))
+        return [normal(random, 1, 2, 3, 2, 4), weight, bias], {**named, "dilation": one_of(random, 1, (2, 1, 1))}
+
+    return draw
+
+
+def pooled_volumes(numbers: Any, **settings: tuple[Any, ...]) -> Draw:
+    """max_pool3d and avg_pool3d(x, kernel_size, stride, padding, ...)."""
+
+    def draw(random: Random) -> Arguments:
+        named = {name: one_of(random, *choices) for name, choices in settings.items()}
+        places = [(2, 3, 2), one_of(random, None, 2), one_of(random, 0, 1)]
+        return [numbers(random, 1, 2, 4, 5, 4), *places], {**named, "ceil_mode": one_of(random, True, False)}
+
+    return draw

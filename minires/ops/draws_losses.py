@@ -144,6 +144,13 @@ def scores(random: Random) -> Arguments:
     }
 
 
+def several_classes(random: Random) -> Arguments:
+    """multilabel_margin_loss(x, target)."""
+    target = np.stack([random.permutation(4) for _ in range(3)])
+    target[:, 2:][random.random((3, 2)) < 0.5] = -1
+    return [normal(random, 3, 4), target], _reduction(random)
+
+
 def labels(random: Random) -> Arguments:
     """multilabel_soft_margin_loss(x, target, weight)."""
     sizes = shape(random, 1, 2)

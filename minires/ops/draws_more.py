@@ -60,6 +60,26 @@ def areas(random: Random) -> Arguments:
     return one_of(random, ([y], {"dx": 0.5, "dim": 0}), ([y, normal(random, 4)], {}), ([y, normal(random, 3, 4)], {}))
 
 
+def running_gaps(random: Random) -> Arguments:
+    """nanmedian(x, dim, keepdim)."""
+    return [with_gaps(random, 3, 4), one_of(random, 0, 1, -1), one_of(random, True, False)], {}
+
+
+def observed(random: Random) -> Arguments:
+    """cov and corrcoef(x)."""
+    return [normal(random, 3, 5)], {}
+
+
+def shortened(random: Random) -> Arguments:
+    """renorm(x, p, dim, maxnorm)."""
+    return [distinct(random, 3, 4), one_of(random, 1, 2, 3), one_of(random, 0, -1), 1.1], {}
+
+
+def powers(random: Random) -> Arguments:
+    """vander(x, N, increasing)."""
+    return [nonzero(random, 3), one_of(random, None, 2, 4), one_of(random, True, False)], {}
+
+
 def two_apart(random: Random) -> Arguments:
     """fmax and fmin(a, b): no ties."""
     first, second = pair(random, distinct, distinct)
@@ -228,6 +248,11 @@ def steps(random: Random) -> Arguments:
 def shifted(random: Random) -> Arguments:
     """bitwise_left_shift and its kin(x, y)."""
     return [random.integers(-9, 9, 4), one_of(random, 2, random.integers(0, 4, 4))], {}
+
+
+def whole_pair(random: Random) -> Arguments:
+    """gcd and lcm(x, y)."""
+    return [random.integers(-30, 30, (3, 4)), random.integers(0, 30, 4)], {}
 
 
 def likely(random: Random) -> Arguments:

@@ -28,7 +28,10 @@ def _check(p: float) -> None:
 def _of_channels(input: Tensor, p: float, training: bool, axes: tuple[int, int], name: str) -> Tensor:
     """Whole channels are 0 with probability p, else divided by 1 - p. axes: of one sample, and of a batch."""
     _check(p)
-    if input.ndim not in axes:
+    if input.ndim == 2 and axes[0] > 2:
+        warnings.warn(f"{name}: expected {axes[0]}D or {axes[1]}D input, but received 2D: each element is dropped "
+                      "alone", stacklevel=3)  # fmt: skip
+    elif input.ndim not in axes:
         raise RuntimeError(f"{name}: expected {axes[0]}D or {axes[1]}D input, but received a {input.ndim}D input")
     if not training or p == 0:
         return input

@@ -97,7 +97,7 @@ class Pow(Function):
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
         ctx.shapes = _shape(a), _shape(b)
-        y = a**b
+        y = _power(a, b)
         ctx.save_for_backward(a, b, y if ctx.needs_input_grad[1] else None)
         return y
 
@@ -114,6 +114,15 @@ class Pow(Function):
             safe = xp.where(xp.equal(a, 0) & xp.greater_equal(b, 0), 1, a)
             grad_b = sum_to_shape((grad * y * xp.log(safe)).astype(grad.dtype, copy=False), ctx.shapes[1])
         return grad_a, grad_b
+
+
+def _power(a: Any, b: Any) -> Array:
+    """a^b. Of whole numbers with b < 0: 0, or the power of a = 1 and -1, as in PyTorch; NumPy raises."""
+    if not hasattr(b, "dtype") or b.dtype.kind != "i":
+        return a**b
+    xp = array_module(a if hasattr(a, "dtype") and a.ndim else b)
+    of_one = xp.where(a == 1, 1, xp.where(a == -1, 1 - 2 * (b & 1), 0))
+    return xp.where(b < 0, of_one, a ** xp.maximum(b, 0)).astype(b.dtype)
 
 
 class Neg(Function):
@@ -229,12 +238,12 @@ def _scaled(input: Any, other: Any, alpha: float) -> Any:
     """alpha * other. RuntimeError for a real alpha among integers."""
     if alpha == 1:
         return other
-    kinds = [value.dtype.kind for value in (input, other) if isinstance(value, Tensor)]
+    kinds = {value.dtype.kind for value in (input, other) if isinstance(value, Tensor)}
     if isinstance(alpha, float) and "f" not in kinds and not isinstance(other, float):
         raise RuntimeError("for integral input tensors, argument alpha must not be a floating point number")
     if not isinstance(other, Tensor):
         return other * alpha
-    whole = other.dtype.kind in "iu"  # a negative alpha goes round the end of bytes, as in PyTorch
+    whole = other.dtype.kind in "iu" or kinds == {"b"}  # a negative alpha goes round the end of bytes, as in PyTorch
     return mul(other, Tensor(array_module(other.array).asarray(alpha).astype(other.dtype)) if whole else alpha)
 
 
@@ -272,16 +281,21 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         if isinstance(value, Tensor) and is_floating(value.dtype):
             return Div.apply(first, second)
     dtype = backend.default_dtype
-    first, second = (value.to(dtype) if isinstance(value, Tensor) else value for value in (first, second))
+    first, second = (value.to(dtype) if isinstance(value, Tensor) else dtype.type(value) for value in (first, second))
     return Div.apply(first, second)
 
 
 @register
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent."""
-    if isinstance(exponent, int | float) and exponent == 2:
+    """input ** exponent. RuntimeError for whole numbers and a negative number, and for booleans among themselves."""
+    if isinstance(exponent, int | float) and exponent == 2 and isinstance(input, Tensor):
         return square(input)
-    return Pow.apply(*operands(input, exponent))
+    first, second = operands(input, exponent)
+    if isinstance(exponent, int) and exponent < 0 and not is_floating(first.dtype):
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if _is_boolean(first) and _is_boolean(second):
+        raise RuntimeError("pow is not for two booleans")
+    return Pow.apply(first, second)
 
 
 @register

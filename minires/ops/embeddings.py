@@ -1,8 +1,8 @@
-"""Embedding: a table of vectors, looked up by number."""
+"""Embedding: a table of vectors, looked up by number, alone or in bags."""
 
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module
-from minires.tensor import Tensor, register
+from minires.tensor import OPERATIONS, Tensor, register
 
 
 class Embedding(Function):
@@ -70,3 +70,47 @@ def _shorten(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -
         if length > max_norm:
             weight.array[row] *= max_norm / (length + 1e-7)
     weight.bump_version()
+
+
+@register
+def embedding_bag(
+    input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+    per_sample_weights: Tensor | None = None, include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Sums, means or largest of the rows of weight (K, D) that each bag of numbers names: (bags, D), 0 for no numbers.
+
+    input: a row for each bag; or a vector, in which offsets (bags,) says where each begins (with include_last_offset
+    also where the last one ends). mode: "sum", "mean" or "max". per_sample_weights: factors of the rows, for "sum".
+    padding_idx: a number that does not count. The rest as in `embedding`.
+    """
+    if (offsets is None) != (input.ndim == 2):
+        raise ValueError(f"embedding_bag: a matrix takes no offsets, a vector needs them, got input {input.shape}")
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"embedding_bag: mode has to be one of sum, mean, max, got {mode!r}")
+    if per_sample_weights is not None and mode != "sum":
+        raise NotImplementedError(f"embedding_bag: per_sample_weights are for mode='sum', not {mode!r}")
+    if per_sample_weights is not None and per_sample_weights.shape != input.shape:
+        raise ValueError(f"embedding_bag: per_sample_weights {per_sample_weights.shape} for input {input.shape}")
+    xp, numbers = array_module(weight.array), input.reshape(-1)
+    if offsets is None:
+        count, bags = input.shape[0], xp.repeat(xp.arange(input.shape[0]), input.shape[1])
+    else:
+        starts = offsets.array[:-1] if include_last_offset else offsets.array
+        if starts.size and starts[0] != 0:
+            raise RuntimeError(f"embedding_bag: offsets[0] has to be 0, got {int(starts[0])}")
+        count, bags = len(starts), xp.searchsorted(starts, xp.arange(len(numbers)), side="right") - 1
+    rows = embedding(numbers, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+    if padding_idx is not None:
+        kept = xp.flatnonzero(numbers.array != padding_idx % len(weight))
+        rows, bags = rows[Tensor(kept)], bags[kept]
+    if per_sample_weights is not None:
+        factors = per_sample_weights.reshape(-1)
+        rows = rows * (factors if padding_idx is None else factors[Tensor(kept)]).unsqueeze(1)
+    nothing, place = Tensor(xp.zeros((count, weight.shape[1]), weight.dtype)), Tensor(bags)
+    if mode == "max":
+        wide = place.unsqueeze(1).expand(*rows.shape)
+        return OPERATIONS["scatter_reduce"](nothing, 0, wide, rows, "amax", include_self=False)
+    found = OPERATIONS["index_add"](nothing, 0, place, rows)
+    counts = xp.maximum(xp.bincount(bags, minlength=count), 1).astype(weight.dtype)
+    return found / Tensor(counts[:, None]) if mode == "mean" else found

@@ -10,6 +10,7 @@ from typing import Any
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module
 from minires.ops.broadcast import sum_to_shape
+from minires.ops.elementwise import pow
 from minires.ops.pointwise import Pointwise, function_of, kept_where, need_tensors, real, real_operands
 from minires.tensor import Tensor, register
 
@@ -141,3 +142,17 @@ def xlogy(input: Any, other: Any) -> Tensor:
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), the inverse of sigmoid; x is first moved into [eps, 1 - eps], if eps is given."""
     return Logit.apply(real(input), eps)
+
+
+@register
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2 ** input + 2 ** other) without overflow."""
+    need_tensors("logaddexp2", input, other)
+    first, second = real_operands(input, other)
+    return logaddexp(first * math.log(2), second * math.log(2)) / math.log(2)
+
+
+@register
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2 ** other."""
+    return input * pow(2.0, other)

@@ -133,14 +133,25 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 @register
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Any:
     """The integral along `dim` of points y joined by straight lines, `dx` (1) apart, or at the places x."""
+    return _areas(y, x, dx, dim, "trapezoid").sum(axis_of(dim, y.ndim))
+
+
+def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, name: str) -> Any:
+    """The area between each point along `dim` and the next."""
     axis = axis_of(dim, y.ndim)
     if x is not None and dx is not None:
-        raise RuntimeError("trapezoid: give x or dx, not both")
-    if not y.ndim:
-        raise RuntimeError("trapezoid: y needs at least one axis")
+        raise RuntimeError(f"{name}: give x or dx, not both")
+    if not y.ndim or y.dtype.kind == "b":
+        raise RuntimeError(f"{name}: y needs at least one axis, of numbers")
     front = (slice(None),) * axis
     middles = (y[(*front, slice(1, None))] + y[(*front, slice(None, -1))]) / 2
     if x is None:
-        return (middles if dx in (None, 1) else middles * dx).sum(axis)
+        return middles if dx in (None, 1) else middles * dx
     steps = x[..., 1:] - x[..., :-1]
-    return (middles * (steps.reshape(-1, *[1] * (y.ndim - 1 - axis)) if x.ndim == 1 else steps)).sum(axis)
+    return middles * (steps.reshape(-1, *[1] * (y.ndim - 1 - axis)) if x.ndim == 1 else steps)
+
+
+@register
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The running integrals along `dim`: as `trapezoid` of the first two points, the first three, and so on."""
+    return _areas(y, x, dx, dim, "cumulative_trapezoid").cumsum(axis_of(dim, y.ndim))

@@ -32,3 +32,18 @@ def result_type(tensor1: Any, tensor2: Any) -> np.dtype:
 def is_complex(input: Tensor) -> bool:
     """Whether the elements are complex numbers: never."""
     return input.is_complex()
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is not 0. RuntimeError if there are more."""
+    return input.is_nonzero()
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the elements can be negative."""
+    return input.is_signed()
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape."""
+    return input.is_same_size(other)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from minires import backend
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module, int64, is_floating
+from minires.backend import Array, array_module, int64, is_floating, uint8
+from minires.number_types import number_as
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import axis_of
 from minires.ops.memory import axis_order, new_array, own_places
@@ -103,7 +104,7 @@ class CopyValues(Function):
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
-        return None, sum_to_shape(grad, ctx.shape)
+        return array_module(grad).zeros_like(grad), sum_to_shape(grad, ctx.shape)
 
 
 class Gather(Function):
@@ -145,6 +146,8 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 @register
 def set_items(input: Tensor, index: Any, value: Any) -> Tensor:
     """A copy of `input` in which the places `index` hold `value`, which is broadcast to them."""
+    if isinstance(value, bool | int | float):
+        value = number_as(value, input.dtype)
     value = value if isinstance(value, Tensor) else Tensor(array_module(input.array).asarray(value, input.dtype))
     try:
         steps = _near(input.array, _steps(index, input.ndim))
@@ -213,6 +216,8 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     """(value, index) of the k-th smallest element along `dim`, k from 1."""
     axis = axis_of(dim, input.ndim)
     length = input.shape[axis] if input.ndim else 1
+    if not length:
+        raise IndexError(f"kthvalue(): expected reduction dim {dim} to have non-zero size")
     if not 1 <= k <= length:
         raise RuntimeError(f"kthvalue(): selected number k={k} out of range for an axis with {length} elements")
     return _one_of_the_sorted(input, axis, k - 1, keepdim)
@@ -233,7 +238,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         reversed_place = _nan_or_middle(input.array, axis)
         places = array_module(input.array).expand_dims(reversed_place, axis) if input.ndim else reversed_place
         order = argsort(input, axis)
-        return _taken_from(input, axis, gather(order, axis, Tensor(places)) if input.ndim else order, keepdim)
+        return taken_from(input, axis, gather(order, axis, Tensor(places)) if input.ndim else order, keepdim)
     return _one_of_the_sorted(input, axis, (length - 1) // 2, keepdim)
 
 
@@ -248,10 +253,10 @@ def _one_of_the_sorted(input: Tensor, axis: int, place: int, keepdim: bool) -> V
     order = argsort(input, axis)
     if input.ndim:
         order = order[(slice(None),) * axis + (slice(place, place + 1),)]
-    return _taken_from(input, axis, order, keepdim)
+    return taken_from(input, axis, order, keepdim)
 
 
-def _taken_from(input: Tensor, axis: int, indices: Tensor, keepdim: bool) -> ValuesAndIndices:
+def taken_from(input: Tensor, axis: int, indices: Tensor, keepdim: bool) -> ValuesAndIndices:
     """Values and indices at one place along the axis, which goes unless `keepdim`."""
     values, indices = _picked(input, axis, indices)
     if keepdim or not input.ndim:
@@ -271,7 +276,7 @@ def _sorting(array: Array, axis: int, descending: bool) -> Array:
 
 
 def _picked(input: Tensor, axis: int, indices: Tensor) -> ValuesAndIndices:
-    return ValuesAndIndices(gather(input, axis, indices) if input.ndim else input, indices)
+    return ValuesAndIndices(gather(input, axis, indices) if input.ndim else input.clone(), indices)
 
 
 def _steps(index: Any, ndim: int) -> Steps:
@@ -336,6 +341,8 @@ def _as_part(part: Any) -> Any:
     array = part.array if isinstance(part, Tensor) else Tensor(part).array
     if isinstance(part, list | tuple) and not array.size:
         array = array.astype(int64)
+    if array.dtype == uint8:  # PyTorch's older way to write a mask
+        array = array.astype(bool)
     if array.dtype.kind not in "iub":
         raise IndexError(f"tensors used as indices must hold integers or booleans, not {array.dtype}")
     return int(array) if array.ndim == 0 and array.dtype.kind in "iu" else array

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from minires.backend import array_module, is_floating
 from minires.ops.dims import axis_of
-from minires.ops.elementwise import add, mul, sub
+from minires.ops.elementwise import mul, sub
 from minires.ops.moments import norm
 from minires.ops.pointwise import need_tensors
-from minires.ops.products import dot, mv, outer, tensordot
+from minires.ops.products import dot, einsum, mv, outer, tensordot, weighted_sum
 from minires.ops.rearrange import roll
 from minires.ops.reduce import sum
 from minires.ops.shape import reshape, unsqueeze
@@ -33,15 +34,19 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 @register
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta input + alpha mat vec."""
-    product = mul(mv(mat, vec), alpha)
-    return product if beta == 0 else add(mul(input, beta), product)
+    return weighted_sum(input, mv(mat, vec), beta, alpha)
 
 
 @register
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta input + alpha times the matrix of all products of two vectors' elements."""
-    product = mul(outer(vec1, vec2), alpha)
-    return product if beta == 0 else add(mul(input, beta), product)
+    """beta input + alpha times the matrix of all products of two vectors' elements.
+
+    RuntimeError for real factors among whole numbers.
+    """
+    product = outer(vec1, vec2)
+    if not is_floating(product.dtype) and (isinstance(beta, float) or isinstance(alpha, float)):
+        raise RuntimeError("addr: for whole numbers, beta and alpha must not be real ones")
+    return weighted_sum(input, product, beta, alpha)
 
 
 @register
@@ -93,3 +98,24 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> T
     if p < 0:
         raise RuntimeError(f"cdist only supports non-negative p values, got {p}")
     return norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1)
+
+
+@register
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm distances of all pairs of rows of a matrix: 0 and 1, 0 and 2, ..., 1 and 2, ..."""
+    if input.ndim != 2 or not is_floating(input.dtype):
+        raise RuntimeError(f"pdist only supports matrices of real numbers, got {input.shape}, {input.dtype}")
+    if p < 0:
+        raise RuntimeError(f"pdist only supports non-negative p values, got {p}")
+    first, second = (Tensor(places) for places in array_module(input.array).triu_indices(len(input), 1))
+    return norm(sub(input[first], input[second]), p, -1)
+
+
+@register
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y[k] = sum over i, j of a[i] weight[k, i, j] b[j] + bias[k]: a (..., I), b (..., J), weight (K, I, J)."""
+    if input1.shape[:-1] != input2.shape[:-1] or weight.shape[1:] != (input1.shape[-1], input2.shape[-1]):
+        raise RuntimeError(f"bilinear: inputs of shapes {input1.shape} and {input2.shape} and a weight of shape "
+                           f"{weight.shape} do not fit")  # fmt: skip
+    found = einsum("...i,kij,...j->...k", input1, weight, input2)
+    return found if bias is None else found + bias

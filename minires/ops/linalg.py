@@ -99,8 +99,12 @@ def matmul(input: Any, other: Any) -> Tensor:
 @register
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input weight^T + bias: input (..., in), weight (out, in), bias (out,)."""
+    if weight.ndim == 1 and bias is None:
+        return matmul(input, weight)
     if not input.ndim or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise RuntimeError(f"linear: input of shape {input.shape} and weight of shape {weight.shape} do not fit")
+    if bias is not None and not bias.ndim:
+        return linear(input, weight) + bias
     if bias is not None and bias.shape != weight.shape[:1]:
         raise RuntimeError(f"linear: bias of shape {bias.shape} for {weight.shape[0]} outputs")
     mixed = input.dtype != weight.dtype or (bias is not None and bias.dtype != input.dtype)

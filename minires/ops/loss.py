@@ -3,7 +3,7 @@
 import warnings
 
 from minires import kernels
-from minires.autograd import Function, Node
+from minires.autograd import Function, Node, is_grad_enabled
 from minires.backend import Array, array_module, is_capturing, is_floating
 from minires.ops import elementwise
 from minires.ops.activation import log_softmax
@@ -56,6 +56,22 @@ class NegativeLogLikelihood(Function):
         return dx, None, None
 
 
+class MeanOfCounted(Function):
+    """y = sum l / sum w, NaN of none;  dl = dy / sum w, 0 where the weights w, of the rows that count, are all 0."""
+
+    @staticmethod
+    def forward(ctx: Node, losses: Array, weights: Array) -> Array:
+        xp = array_module(losses)
+        ctx.shape, ctx.total = losses.shape, xp.asarray(weights.sum(dtype=losses.dtype))
+        return xp.asarray(kernels.sum_over(losses, tuple(range(losses.ndim)), False) / ctx.total)
+
+    @staticmethod
+    def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
+        xp = array_module(grad)
+        share = xp.where(ctx.total == 0, 0, grad / xp.where(ctx.total == 0, 1, ctx.total))
+        return xp.broadcast_to(share.astype(grad.dtype, copy=False), ctx.shape), None
+
+
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     """All losses, their sum or their mean."""
     if reduction == "none":
@@ -91,8 +107,7 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Array]:
 def _finish(losses: Tensor, target: Tensor, factor: Array, reduction: str) -> Tensor:
     """The losses reduced; the mean is weighted by `factor`, the weight of each row's class, 0 for ignored rows."""
     if reduction == "mean":
-        total = array_module(factor).asarray(factor.sum(dtype=losses.dtype))
-        return sum(losses) / Tensor(total)
+        return MeanOfCounted.apply(losses, factor)
     return reduced(losses.reshape(target.shape) if losses.shape != target.shape else losses, reduction)
 
 
@@ -100,6 +115,8 @@ def _factors(rows: Tensor, target: Array, weight: Tensor | None, ignore_index: i
     """(classes, factor): the target with 0 for ignored rows, and the weight of each row's class, 0 for ignored ones."""
     xp = array_module(target)
     classes = rows.shape[1]
+    if weight is not None and weight.requires_grad and is_grad_enabled():
+        raise RuntimeError("there is no gradient for the weights of the classes: detach them")
     if weight is not None and weight.shape != (classes,):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes, "
                            f"got shape {weight.shape}")  # fmt: skip
@@ -116,8 +133,8 @@ def _factors(rows: Tensor, target: Array, weight: Tensor | None, ignore_index: i
 
 @register
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
-    reduce: None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int =
+    -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """-log softmax(input)[target]: input (N, K) or (N, K, ...) of scores, target (N) or (N, ...) of class numbers.
 
@@ -128,7 +145,7 @@ def cross_entropy(
     label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al. 2016, section 7).
     IndexError for a target that is no class.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
     if is_floating(target.dtype) and target.shape == input.shape:
@@ -166,11 +183,11 @@ def _of_probabilities(
 
 @register
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
-    reduce: None = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int =
+    -100, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-input[target] for log-probabilities `input` (N, K) or (N, K, ...); the rest as in `cross_entropy`."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     rows, classes = _rows(input, target, "nll_loss")
     safe, factor = _factors(rows, classes, weight, ignore_index)
     return _finish(NegativeLogLikelihood.apply(rows, safe, factor), target, factor, reduction)
@@ -193,31 +210,33 @@ def _weighed_mean(losses: Tensor, weight: Tensor | None, input: Tensor, reductio
 
 @register
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
+    "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(input - target)^2, times `weight`, of the input's shape; the mean is then over the sum of the weights."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     _warn_of_shapes(input, target)
     return _weighed_mean(elementwise.square(elementwise.sub(input, target)), weight, input, reduction)
 
 
 @register
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
+    "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """|input - target|, times `weight`, of the input's shape; the mean is then over the sum of the weights."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     _warn_of_shapes(input, target)
     return _weighed_mean(elementwise.abs(elementwise.sub(input, target)), weight, input, reduction)
 
 
-def _refuse_old(size_average: object, reduce: object) -> None:
-    """PyTorch keeps these two for old programs."""
-    if size_average is not None or reduce is not None:
-        name = "reduce" if size_average is None else "size_average"
-        raise ValueError(f"{name} is not supported: use reduction='mean', 'sum' or 'none'")
+def old_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The `reduction`, or what PyTorch's two older arguments for it ask for, with a warning: they stand before it."""
+    if size_average is None and reduce is None:
+        return reduction
+    reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(f"size_average and reduce are deprecated: use reduction={reduction!r} instead", stacklevel=3)
+    return reduction
 
 
 def _warn_of_shapes(input: Tensor, target: Tensor) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires.backend import array_module
-from minires.ops.loss import _refuse_old, reduced
+from minires.ops.loss import old_reduction, reduced
 from minires.ops.loss_of_pairs import binary_cross_entropy_with_logits
 from minires.ops.moments import norm
 from minires.ops.reduce import mean, sum
@@ -39,14 +39,14 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 @register
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
-    swap: bool = False, size_average: None = None, reduce: None = None, reduction: str = "mean",
+    swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(d(anchor, positive) - d(anchor, negative) + margin, 0), d the `pairwise_distance`.
 
     swap: the negative's distance to the positive is used where it is smaller (Balntas et al. 2016). ValueError for
     a margin that is not above 0.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
         return pairwise_distance(first, second, p, eps)
@@ -82,14 +82,14 @@ def _of_triplets(
 
 @register
 def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: None = None, reduce: None = None,
-    reduction: str = "mean",
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool
+    | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """1 - cos where the target is 1, max(cos - margin, 0) where it is -1; inputs (N, D) and target (N), or (D) and ().
 
     The cosine is x1 . x2 / sqrt((|x1|^2 + 1e-12) (|x2|^2 + 1e-12)).
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if (target.ndim, input1.ndim, input2.ndim) not in ((0, 1, 1), (1, 2, 2)):
         raise RuntimeError(f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs "
                            f"with sizes {input1.shape} and {input2.shape}.")  # fmt: skip
@@ -103,11 +103,11 @@ def cosine_embedding_loss(
 
 @register
 def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: None = None, reduce: None = None,
-    reduction: str = "mean",
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool
+    | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(-target (input1 - input2) + margin, 0): target 1 wants the first larger, -1 the second."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
                            f"{input1.shape}, input2: {input2.shape}, target: {target.shape}")  # fmt: skip
@@ -116,11 +116,11 @@ def margin_ranking_loss(
 
 @register
 def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: None = None, reduce: None = None,
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """input where the target is 1, max(margin - input, 0) where it is -1."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     where, zeros = OPERATIONS["where"], Tensor(input.array * 0)
     losses = where(target != 1, (margin - input).clamp(min=0), zeros) + where(target != -1, input, zeros)
     return reduced(losses, reduction)
@@ -129,13 +129,13 @@ def hinge_embedding_loss(
 @register
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
-    size_average: None = None, reduce: None = None, reduction: str = "mean",
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """sum over k != t of max(margin - x_t + x_k, 0)^p / K for scores x (N, K) or (K) and class numbers t.
 
     weight (K): a factor for each target's class, before the power. p: 1 or 2.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if p not in (1, 2):
         raise ValueError(f"only p == 1 and p == 2 supported, got {p}")
     if weight is not None and weight.ndim != 1:
@@ -154,12 +154,38 @@ def multi_margin_loss(
 
 
 @register
-def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, reduce: None = None,
+def multilabel_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
+    """sum over targets t and other classes k of max(1 - x_t + x_k, 0) / K for scores x (N, K) or (K).
+
+    target: of the same shape, each row the numbers of its classes, ended by a -1 if there are fewer than K.
+    """
+    reduction = old_reduction(size_average, reduce, reduction)
+    if target.shape != input.shape or input.ndim not in (1, 2):
+        raise RuntimeError(f"inconsistent target size: {target.shape} for input of size: {input.shape}")
+    single, rows = input.ndim == 1, input.reshape(-1, input.shape[-1])
+    xp, named = array_module(rows.array), target.array.reshape(rows.shape)
+    if named.size and (named.min() < -1 or named.max() >= rows.shape[1]):
+        raise RuntimeError(f"multilabel_margin_loss: target is out of range for {rows.shape[1]} classes")
+    counts = (named < 0).cumsum(1) == 0  # what stands before the first -1
+    classes = xp.arange(rows.shape[1])
+    is_target = ((named[:, :, None] == classes) & counts[:, :, None]).any(1)
+    own = rows.gather(1, Tensor(xp.where(counts, named, 0)))
+    margins = (1 - own.unsqueeze(2) + rows.unsqueeze(1)).clamp(min=0)
+    counted = counts[:, :, None] & ~is_target[:, None, :]
+    losses = sum(margins * Tensor(counted.astype(rows.dtype)), (1, 2)) / rows.shape[1]
+    return reduced(squeeze(losses, 0) if single else losses, reduction)
+
+
+@register
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None
+    = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """The mean over classes (last axis) of `binary_cross_entropy_with_logits`, times weight (K)."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     losses = binary_cross_entropy_with_logits(input, target.to(input.dtype), reduction="none")
     return reduced(mean(losses if weight is None else losses * weight, -1), reduction)
 

@@ -11,7 +11,7 @@ from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating, result_type
 from minires.ops.activation_formulas import sigmoid_of, softplus_of
 from minires.ops.broadcast import common_shape, sum_to_shape
-from minires.ops.loss import _refuse_old, _warn_of_shapes, reduced, weighed
+from minires.ops.loss import _warn_of_shapes, old_reduction, reduced, weighed
 from minires.ops.reduce import sum
 from minires.tensor import OPERATIONS, Tensor, register
 
@@ -105,7 +105,7 @@ class KullbackLeibler(PairLoss):
     """
 
     value = staticmethod(lambda xp, x, t: xp.where(t == 0, 0, t * xp.log(xp.where(t == 0, 1, t))) - t * x)
-    slope_x = staticmethod(lambda xp, x, t: -t + 0 * x)
+    slope_x = staticmethod(lambda xp, x, t: xp.broadcast_to(-t, xp.broadcast(x, t).shape))
     slope_t = staticmethod(lambda xp, x, t: xp.where(t > 0, xp.log(xp.where(t > 0, t, 1)) + 1, 0) - x)
 
 
@@ -113,7 +113,7 @@ class KullbackLeiblerOfLogarithms(PairLoss):
     """l = e^t (t - x): both are logarithms of probabilities;  dx = -dy e^t, dt = dy e^t (t - x + 1)."""
 
     value = staticmethod(lambda xp, x, t: xp.exp(t) * (t - x))
-    slope_x = staticmethod(lambda xp, x, t: -xp.exp(t) + 0 * x)
+    slope_x = staticmethod(lambda xp, x, t: xp.broadcast_to(-xp.exp(t), xp.broadcast(x, t).shape))
     slope_t = staticmethod(lambda xp, x, t: xp.exp(t) * (t - x + 1))
 
 
@@ -165,11 +165,11 @@ def huber_loss(
 
 @register
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
-    beta: float = 1.0,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
+    "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """Squares over 2 beta for differences up to beta, |difference| - beta / 2 beyond; beta 0 is `l1_loss`."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     _warn_of_shapes(input, target)
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
@@ -180,14 +180,14 @@ def smooth_l1_loss(
 
 @register
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, reduce: None = None,
-    reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None
+    = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-target ln(input) - (1 - target) ln(1 - input) of probabilities, times `weight`, which is broadcast.
 
     ValueError for a target of another shape, RuntimeError for an input outside [0, 1].
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) "
                          "is deprecated. Please ensure they have the same size.")  # fmt: skip
@@ -199,14 +199,14 @@ def binary_cross_entropy(
 
 @register
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, reduce: None = None,
-    reduction: str = "mean", pos_weight: Tensor | None = None,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None
+    = None, reduction: str = "mean", pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """`binary_cross_entropy` of sigmoid(input), without overflow; pos_weight: how much more positives weigh, broadcast.
 
     ValueError for a target of another shape.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
     if pos_weight is not None and pos_weight.requires_grad:
@@ -222,14 +222,14 @@ def binary_cross_entropy_with_logits(
 
 @register
 def kl_div(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean",
-    log_target: bool = False,
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str =
+    "mean", log_target: bool = False,
 ) -> Tensor:  # fmt: skip
     """target (ln target - input): the input is the logarithm of a probability, the target one (log_target: as input).
 
     reduction: also "batchmean", the sum over the length of axis 0, which is the divergence itself.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     kind = KullbackLeiblerOfLogarithms if log_target else KullbackLeibler
     losses = kind.apply(*_real_pair(input, target, "kl_div"))
     if reduction != "batchmean":
@@ -239,24 +239,24 @@ def kl_div(
 
 @register
 def soft_margin_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean"
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
     """ln(1 + e^(-target input)), targets being -1 or 1."""
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     return reduced(SoftMargin.apply(*_real_pair(input, target, "soft_margin_loss")), reduction)
 
 
 @register
 def poisson_nll_loss(
-    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: None = None,
-    eps: float = 1e-8, reduce: None = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+    eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """e^input - target input: counts `target`, of which the input is the logarithm of the expectation.
 
     log_input=False: input - target ln(input + eps). full: plus Stirling's approximation to ln(target!), for targets
     above 1.
     """
-    _refuse_old(size_average, reduce)
+    reduction = old_reduction(size_average, reduce, reduction)
     input, target = _real_pair(input, target, "poisson_nll_loss")
     losses = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:

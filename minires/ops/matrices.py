@@ -53,6 +53,8 @@ class Det(Function):
     def backward(ctx: Node, grad: Array) -> Array:
         (x,) = ctx.saved_arrays
         xp = array_module(x)
+        if not xp.isfinite(x).all():
+            return xp.full_like(x, float("nan"))
         u, s, vt = xp.linalg.svd(x)
         others = xp.repeat(s[..., None, :], s.shape[-1], -2)
         others[..., xp.arange(s.shape[-1]), xp.arange(s.shape[-1])] = 1
@@ -155,6 +157,8 @@ class SingularValues(Function):
 
 def _checked(x: Tensor, name: str, square: bool = True) -> Tensor:
     need_real(x, name)
+    if x.dtype.itemsize < 4:
+        raise RuntimeError(f"{name}: low precision types are not supported, got {x.dtype}")
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         raise RuntimeError(f"{name}: expected {'square matrices' if square else 'matrices'}, got shape {x.shape}")
     return x
@@ -240,7 +244,9 @@ def svdvals(A: Tensor) -> Tensor:
 @register
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The n-th power of square matrices, n any whole number."""
-    result, factor = None, inverse(input) if n < 0 else _checked(input, "matrix_power")
+    if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        raise RuntimeError(f"matrix_power: expected square matrices, got shape {input.shape}")
+    result, factor = None, inverse(input) if n < 0 else input
     n = -n if n < 0 else n
     while n:
         if n % 2:

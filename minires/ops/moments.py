@@ -156,5 +156,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
         return sum(Tensor((input.array != 0).astype(input.dtype)), axes, keepdim)
     size = elementwise.abs(input)
     if abs(p) == float("inf"):
+        if not count_along(input.shape, axes):
+            raise RuntimeError(f"norm: there is no largest or smallest of no elements, in shape {input.shape}")
         return (amax if p > 0 else amin)(size, axes, keepdim)
     return sum(size, axes, keepdim) if p == 1 else NormP.apply(input, p, axes, keepdim)

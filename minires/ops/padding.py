@@ -116,5 +116,5 @@ def _must_reach(shape: tuple[int, ...], widths: Widths, mode: str, pad: Sequence
     """RuntimeError where there is too little inside to take the border from."""
     for length, pair in zip(shape, widths, strict=True):
         longest = {"reflect": length - 1, "circular": length}.get(mode, max(pair) if length else 0)
-        if max(pair) > longest:
+        if pair != (0, 0) and max(pair) > longest:
             raise RuntimeError(f"pad={tuple(pad)}: {mode} can add at most {longest} elements to {length}")

@@ -56,12 +56,14 @@ def function_of(kind: type[Function], summary: str | None = None) -> Any:
 
 
 def real(input: Tensor) -> Tensor:
-    """The tensor itself, or as float32 if it holds integers or booleans."""
+    """The tensor itself, or as float32 if it holds integers or booleans. TypeError for what is no Tensor."""
+    need_tensors("this operation", input)
     return input if is_floating(input.dtype) else input.to(backend.default_dtype)
 
 
 def real_operands(first: Any, second: Any) -> tuple[Tensor, Tensor]:
     """As `operands`, both Tensors of one floating type: integers become float32."""
+    first, second = (real(value) if isinstance(value, Tensor) else value for value in (first, second))
     pair = _tensors(*operands(first, second))
     dtype = next((value.dtype for value in pair if is_floating(value.dtype)), backend.default_dtype)
     return pair[0].to(dtype), pair[1].to(dtype)

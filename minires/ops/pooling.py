@@ -249,3 +249,15 @@ def lp_pool1d(
     """`lp_pool2d` of rows (N, C, L)."""
     kernel, step, _, _ = _one_axis(kernel_size, stride, 0, 1)
     return as_picture(input, "lp_pool1d", lambda x: lp_pool2d(x, norm_type, kernel, step, ceil_mode))
+
+
+@register
+def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool1d` with its indices, whatever return_indices says."""
+    return adaptive_max_pool1d(input, output_size, True)
+
+
+@register
+def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool2d` with its indices, whatever return_indices says."""
+    return adaptive_max_pool2d(input, output_size, True)

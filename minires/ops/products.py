@@ -3,7 +3,7 @@
 from typing import Any
 
 from minires.autograd import Function, Node
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import common_shape
 from minires.ops.diagonal import diagonal
 from minires.ops.elementwise import add, mul
@@ -151,18 +151,27 @@ def _with_axes(input: Tensor, count: int, name: str) -> Tensor:
 @register
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2); `input` is broadcast to the product."""
-    return _added(input, mm(mat1, mat2), beta, alpha)
+    return weighted_sum(input, mm(mat1, mat2), beta, alpha)
+
+
+@register
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * (the sum of all batch1[i] @ batch2[i])."""
+    return weighted_sum(input, bmm(batch1, batch2).sum(0, dtype=batch1.dtype), beta, alpha)
 
 
 @register
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2), stacks of matrices; `input` is broadcast to the product."""
-    return _added(input, bmm(batch1, batch2), beta, alpha)
+    return weighted_sum(input, bmm(batch1, batch2), beta, alpha)
 
 
-def _added(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+def weighted_sum(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """beta input + alpha product, `input` being broadcast to the product; with beta 0 it may hold NaN."""
     if common_shape(input.shape, product.shape) != product.shape:
         raise RuntimeError(f"the shape {input.shape} cannot be broadcast to that of the product, {product.shape}")
+    if not is_floating(product.dtype):  # among whole numbers the factors lose their fractions, as in PyTorch
+        beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else mul(product, alpha)
     return add(product, input if beta == 1 else mul(input, beta)) if beta != 0 else product
 
@@ -170,12 +179,15 @@ def _added(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
 @register
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
+    real = is_floating(input.dtype) or is_floating(tensor1.dtype) or is_floating(tensor2.dtype)
+    return add(input, mul(tensor1, tensor2), alpha=value if real else int(value))
 
 
 @register
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 / tensor2, of real numbers."""
+    """input + value * tensor1 / tensor2. RuntimeError for whole numbers."""
+    if not is_floating(tensor1.dtype) and not is_floating(tensor2.dtype):
+        raise RuntimeError("addcdiv is not for whole numbers: use addcmul, or divide first")
     return add(input, tensor1 / tensor2, alpha=value)
 
 

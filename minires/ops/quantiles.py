@@ -3,11 +3,13 @@
 from typing import Any, NamedTuple
 
 from minires.backend import array_module, int64, is_floating
-from minires.ops.choice import lerp, masked_fill
+from minires.ops.choice import lerp, masked_fill, where
 from minires.ops.dims import axes_of, axis_of
 from minires.ops.elementwise import div
-from minires.ops.index import ValuesAndIndices, gather, sort
-from minires.ops.moments import std, var
+from minires.ops.index import ValuesAndIndices, argsort, gather, median, sort, taken_from
+from minires.ops.linalg import matmul
+from minires.ops.moments import norm, std, var
+from minires.ops.pointwise import real
 from minires.ops.reduce import amax, amin, mean, need_real, sum
 from minires.ops.shape import permute, reshape, squeeze, unsqueeze
 from minires.tensor import Tensor, register
@@ -49,8 +51,8 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     xp = array_module(input.array)
     if isinstance(q, Tensor) and (q.dtype != input.dtype or q.ndim > 1):
         raise RuntimeError(f"{name}() q must be a number or a vector of {input.dtype}, got {q.dtype}, {q.shape}")
-    shares = q.array if isinstance(q, Tensor) else xp.asarray(q, input.dtype)
-    if not input.numel() or ((shares < 0) | (shares > 1)).any():
+    shares = q if isinstance(q, Tensor) else Tensor(xp.asarray(q, input.dtype))
+    if not input.numel() or ((shares.array < 0) | (shares.array > 1)).any():
         raise RuntimeError(f"{name}() takes an input that is not empty, and q from 0 to 1")
     axis = axis_of(dim, input.ndim) if dim is not None else 0
     lengths = [1] * input.ndim if dim is None else list(input.shape)
@@ -61,11 +63,11 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     low, high, weight = _neighbours(xp, ranks, interpolation)
     ordered = sort(rows, -1).values
     below, above = gather(ordered, rows.ndim - 1, Tensor(low)), gather(ordered, rows.ndim - 1, Tensor(high))
-    found = lerp(below, above, Tensor(weight.astype(input.dtype)))  # (..., numbers of q)
+    found = lerp(below, above, weight)  # (..., numbers of q)
     found = permute(found, (found.ndim - 1, *range(found.ndim - 1)))  # (q, ...) without the axis, its neighbour moved
-    kept = reshape(found if dim is None else _put_back(found, axis, input.ndim), (shares.size, *lengths))
+    kept = reshape(found if dim is None else _put_back(found, axis, input.ndim), (shares.numel(), *lengths))
     if not keepdim:
-        kept = reshape(kept, shares.size) if dim is None or not input.ndim else squeeze(kept, axis + 1)
+        kept = reshape(kept, shares.numel()) if dim is None or not input.ndim else squeeze(kept, axis + 1)
     return kept if shares.ndim else kept[0]
 
 
@@ -74,23 +76,24 @@ def _put_back(found: Tensor, axis: int, ndim: int) -> Tensor:
     return unsqueeze(found, -1).transpose(axis + 1, -1) if ndim else found
 
 
-def _ranks(rows: Tensor, shares: Any, ignore: bool) -> Any:
+def _ranks(rows: Tensor, shares: Tensor, ignore: bool) -> Tensor:
     """Places (real numbers) among the sorted elements of each row, where NaN stand last; with NaN, that of a NaN."""
     xp, length = array_module(rows.array), rows.shape[-1]
     nans = xp.isnan(rows.array).sum(axis=-1, keepdims=True)
     counted = length - nans if ignore else xp.full_like(nans, length)
-    ranks = shares * xp.maximum(counted - 1, 0).astype(rows.dtype)
-    return ranks if ignore else xp.where(nans > 0, xp.asarray(length - 1, rows.dtype), ranks)
+    ranks = shares * Tensor(xp.maximum(counted - 1, 0).astype(rows.dtype))
+    return ranks if ignore else masked_fill(ranks, Tensor(nans > 0), length - 1)
 
 
-def _neighbours(xp: Any, ranks: Any, interpolation: str) -> tuple[Any, Any, Any]:
-    """(place below, place above, weight of the one above)."""
+def _neighbours(xp: Any, given: Tensor, interpolation: str) -> tuple[Any, Any, Tensor]:
+    """(place below, place above, weight of the one above, which alone has a gradient)."""
+    ranks = given.array
     if interpolation in ("lower", "higher", "nearest"):
         rounding = {"lower": xp.floor, "higher": xp.ceil, "nearest": xp.rint}[interpolation]
         place = rounding(ranks).astype(int64)
-        return place, place, xp.zeros_like(ranks)
+        return place, place, Tensor(xp.zeros_like(ranks))
     low = xp.floor(ranks)
-    weight = ranks - low if interpolation == "linear" else xp.full_like(ranks, 0.5)
+    weight = given - Tensor(low) if interpolation == "linear" else Tensor(xp.full_like(ranks, 0.5))
     return low.astype(int64), xp.ceil(ranks).astype(int64), weight
 
 
@@ -164,3 +167,58 @@ def var_mean(
     """(`var`, `mean`)."""
     dims = None if isinstance(dim, bool) else dim
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dims, keepdim)
+
+
+@register
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """`median` of the elements that are not NaN; NaN where there are none."""
+    if dim is None:
+        return nanmedian(input.reshape(-1), 0).values if input.numel() else median(input)
+    if not input.ndim or not is_floating(input.dtype) or not input.numel():
+        return median(input, dim, keepdim)
+    axis = axis_of(dim, input.ndim)
+    counts = (~_nan(input).array).sum(axis=axis, keepdims=True)
+    places = Tensor((array_module(input.array).maximum(counts, 1) - 1) // 2)
+    return taken_from(input, axis, gather(argsort(input, axis), axis, places), keepdim)
+
+
+@register
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
+    """The covariances (n, n) of n variables, the rows of a matrix whose columns are observations; a vector is one.
+
+    correction: what is taken from the number of observations to divide by. fweights: how often each observation counts
+    (whole numbers); aweights: how much it weighs.
+    """
+    if input.ndim > 2 or input.dtype.kind == "b":
+        raise RuntimeError(f"cov: expected a matrix or a vector of numbers, got shape {input.shape}, {input.dtype}")
+    rows = real(input.reshape(1, -1) if input.ndim < 2 else input)
+    weights = aweights if fweights is None else fweights if aweights is None else fweights * aweights
+    if weights is None:
+        centred, total = rows - rows.mean(1, True), rows.shape[1]
+        return matmul(centred, centred.t()) / max(total - correction, 0)
+    total = weights.sum()
+    centred = rows - (rows * weights).sum(1, True) / total
+    less = correction if aweights is None else correction * (weights * aweights).sum() / total
+    return matmul(centred * weights, centred.t()) / (total - less).clamp(min=0)
+
+
+@register
+def corrcoef(input: Tensor) -> Tensor:
+    """Pearson's correlations (n, n) of n variables, the rows of a matrix whose columns are observations."""
+    found = cov(input)
+    deviations = found.diagonal().sqrt()
+    shares = (found / deviations.unsqueeze(1) / deviations.unsqueeze(0)).clamp(-1, 1)
+    return shares if input.ndim == 2 else shares.reshape(())
+
+
+@register
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Each slice along `dim` whose p-norm is above maxnorm scaled down to it."""
+    axis = axis_of(dim, input.ndim)
+    if input.ndim < 2 or p <= 0 or maxnorm < 0:
+        raise RuntimeError(f"renorm: expected at least 2 axes, p above 0 and maxnorm from 0 up, got {input.shape}, "
+                           f"{p}, {maxnorm}")  # fmt: skip
+    lengths = norm(input, p, tuple(other for other in range(input.ndim) if other != axis), True)
+    return input * where(lengths > maxnorm, maxnorm / (lengths + 1e-7), Tensor(lengths.array * 0 + 1))

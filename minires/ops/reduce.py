@@ -133,10 +133,11 @@ def need_real(input: Tensor, name: str) -> None:
         raise RuntimeError(f"{name}: the input must be of floating point type, got {input.dtype}")
 
 
-def _need_elements(input: Tensor, axes: tuple[int, ...], name: str) -> None:
-    """IndexError where the extreme of no elements is asked for."""
+def _need_elements(input: Tensor, axes: tuple[int, ...], name: str, dim: Any) -> None:
+    """Where the extreme of no elements is asked for: IndexError, or RuntimeError if no `dim` was named."""
     if count_along(input.shape, axes) == 0:
-        raise IndexError(f"{name}: expected reduction over axes that are not empty, got shape {input.shape}")
+        kind = RuntimeError if dim is None or dim == () else IndexError
+        raise kind(f"{name}: expected reduction over axes that are not empty, got shape {input.shape}")
 
 
 # ------------------------------------------------------------------------------------------- the functions users call
@@ -161,17 +162,17 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 @register
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The largest value along `dim`; ties share the gradient evenly. IndexError over no elements."""
+    """The largest value along `dim`; ties share the gradient evenly. An error over no elements."""
     axes = axes_of(dim, input.ndim)
-    _need_elements(input, axes, "amax")
+    _need_elements(input, axes, "amax", dim)
     return Extreme.apply(input, axes, keepdim, True)
 
 
 @register
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The smallest value along `dim`; ties share the gradient evenly. IndexError over no elements."""
+    """The smallest value along `dim`; ties share the gradient evenly. An error over no elements."""
     axes = axes_of(dim, input.ndim)
-    _need_elements(input, axes, "amin")
+    _need_elements(input, axes, "amin", dim)
     return Extreme.apply(input, axes, keepdim, False)
 
 
@@ -201,7 +202,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, name: str) -> Any:
         return ExtremeOfAll.apply(input, axes_of(None, input.ndim), False, name == "max")
     axis = axis_of(dim, input.ndim)
     indices = (argmax if name == "max" else argmin)(input, axis, keepdim=True)
-    values = gather(input, axis, indices) if input.ndim else input
+    values = gather(input, axis, indices) if input.ndim else input.clone()
     if keepdim or not input.ndim:
         return ValuesAndIndices(values, indices)
     return ValuesAndIndices(squeeze(values, axis), squeeze(indices, axis))
@@ -221,7 +222,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def _arg_extreme(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Tensor:
     axis = None if dim is None or not input.ndim else axis_of(dim, input.ndim)
-    _need_elements(input, axes_of(axis, input.ndim), name)
+    _need_elements(input, axes_of(axis, input.ndim), name, 0)
     found = getattr(input.array, name)(axis=axis)
     xp = array_module(input.array)
     indices = Tensor(xp.asarray(found, dtype=int64))

@@ -84,6 +84,24 @@ class Resample(Function):
         return grad, None
 
 
+def resample_bytes(x: Array, tables: list[tuple[int, Taps]]) -> Array:
+    """The same for pictures of bytes, in whole numbers, as PyTorch has it (and, with more bits, Pillow).
+
+    Along the last axis first. The weights are rounded to 16 bits, sign included, and each sum to a byte.
+    """
+    for axis, taps in reversed(tables):
+        weights = taps.weights.copy()
+        for left in range(weights.shape[1] - 1):  # one place that occurs twice, at the border, has one weight
+            twice = taps.places[:, left] == taps.places[:, left + 1]
+            weights[twice, left + 1] += weights[twice, left]
+            weights[twice, left] = 0
+        bits = next(bits for bits in range(23) if bits == 22 or int(0.5 + weights.max() * 2 ** (bits + 1)) >= 2**15)
+        whole = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
+        sums = apply_taps(x.astype(np.int32), Taps(taps.places, whole, taps.length), axis)
+        x = (sums + 2 ** (bits - 1) >> bits).clip(0, 255).astype(uint8)
+    return x.copy() if not tables else x
+
+
 # ------------------------------------------------------------------------------------------------ the tables of taps
 
 
@@ -183,7 +201,7 @@ def interpolate(
                          "bicubic | trilinear")  # fmt: skip
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor")
-    if not is_floating(input.dtype) and not (input.dtype == uint8 and kind.startswith("nearest")):
+    if not is_floating(input.dtype) and input.dtype != uint8:
         raise RuntimeError(f"interpolate is for real numbers, got {input.dtype}")
     lengths, factors = _new_lengths(input, size, scale_factor, recompute_scale_factor)
     if min(lengths) < 1 or min(input.shape[1:]) < 1:
@@ -194,8 +212,11 @@ def interpolate(
     tables = []
     for axis, (length, factor) in enumerate(zip(lengths, factors, strict=True), 2):
         if length != input.shape[axis] or factor not in (None, 1.0):
-            taps = resampling_taps(kind, input.shape[axis], length, factor, bool(align_corners), antialias, input.dtype)
+            real = input.dtype if is_floating(input.dtype) else np.float64
+            taps = resampling_taps(kind, input.shape[axis], length, factor, bool(align_corners), antialias, real)
             tables.append((axis, taps))
+    if input.dtype == uint8 and not kind.startswith("nearest"):
+        return Tensor(resample_bytes(input.array, tables))
     return Resample.apply(input, tuple(tables)) if tables else input.clone()
 
 
@@ -231,3 +252,15 @@ def upsample(
 ) -> Tensor:
     """The old name of `interpolate`."""
     return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+@register
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """An old name of `interpolate(mode="nearest")`."""
+    return interpolate(input, size, scale_factor)
+
+
+@register
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """An old name of `interpolate(mode="bilinear", align_corners=True)`."""
+    return interpolate(input, size, scale_factor, "bilinear", True)

@@ -10,6 +10,7 @@ from minires.autograd import Function, Node, quiet
 from minires.backend import Array, array_module, is_floating
 from minires.ops.broadcast import operands, sum_to_shape
 from minires.ops.elementwise import sign_of
+from minires.ops.pointwise import need_tensors, same_operands
 from minires.tensor import Tensor, register
 
 
@@ -156,3 +157,23 @@ def _divided(input: Any, other: Any, name: str) -> tuple[Tensor, Tensor]:
     if not is_floating(dtype) and not two.array.all():
         raise RuntimeError(f"ZeroDivisionError: {name} of whole numbers by 0")
     return one, two
+
+
+@register
+def gcd(input: Tensor, other: Tensor) -> Tensor:
+    """The greatest common divisor of each pair of whole numbers. RuntimeError for real ones."""
+    return _of_whole_numbers("gcd", input, other)
+
+
+@register
+def lcm(input: Tensor, other: Tensor) -> Tensor:
+    """The least common multiple of each pair of whole numbers. RuntimeError for real ones."""
+    return _of_whole_numbers("lcm", input, other)
+
+
+def _of_whole_numbers(name: str, input: Tensor, other: Tensor) -> Tensor:
+    need_tensors(name, input, other)
+    first, second = same_operands(input, other)
+    if first.dtype.kind not in "iu":
+        raise RuntimeError(f"{name} is for whole numbers, got {first.dtype}")
+    return Tensor(getattr(array_module(first.array), name)(first.array, second.array))

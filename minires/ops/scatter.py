@@ -162,7 +162,8 @@ def _in_range(index: Tensor, length: int, name: str) -> None:
 @also_for_numbers
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices numbered by `index`, a vector of integers, along `dim`."""
-    return getitem(input, (slice(None),) * _vector(input, dim, index, "index_select") + (index,))
+    places = index if index.ndim else reshape(index, 1)
+    return getitem(input, (slice(None),) * _vector(input, dim, index, "index_select") + (places,))
 
 
 @register

@@ -8,6 +8,7 @@ from minires.ops.broadcast import sum_to_shape
 from minires.ops.diagonal import diagonal
 from minires.ops.dims import axis_of
 from minires.ops.index import Steps, _inner, _kept, _places, _steps, set_items
+from minires.ops.pointwise import kept_where
 from minires.ops.scatter import _checked, _corner
 from minires.tensor import Tensor, register
 
@@ -47,7 +48,7 @@ class ScatterReduce(Function):
         dx, dvalues = GRADIENTS[ctx.reduce](xp, grad, x, values, y, places, own)
         dsrc = xp.zeros(ctx.src_shape, grad.dtype)
         dsrc[_corner(index)] = dvalues
-        return dx * own, dsrc, None, None, None, None
+        return kept_where(own, dx), dsrc, None, None, None, None
 
 
 def _start(xp: Any, reduce: str, dtype: Any) -> Any:
@@ -78,7 +79,7 @@ def _of_extreme(xp: Any, grad: Array, x: Array, values: Array, y: Array, places:
     winners, winning = (x == y) & own, values == y[places]
     counts = winners.astype(grad.dtype)
     xp.add.at(counts, places, winning.astype(grad.dtype))
-    share = grad / xp.maximum(counts, 1)
+    share = grad / counts  # where y is NaN nobody wins, and the gradient is NaN, as in PyTorch
     return winners * share, winning * share[places]
 
 

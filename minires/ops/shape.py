@@ -8,6 +8,7 @@ from typing import Any
 
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, channels_last, contiguous_format, preserve_format
+from minires.number_types import common_type
 from minires.ops.broadcast import sum_to_shape
 from minires.ops.dims import also_by_name, axes_of, axis_of, shape_of
 from minires.tensor import Tensor, register
@@ -266,7 +267,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                 f"sizes of tensors must match except in dimension {axis}: tensor {number} has shape {tensor.shape}, "
                 f"the first {kept[0].shape}"
             )
-    dtype = array_module(kept[0].array).result_type(*(tensor.dtype for tensor in kept))
+    dtype = common_type(tensor.array for tensor in tensors)
     return Concatenate.apply(*(tensor.to(dtype) for tensor in kept), axis=axis)
 
 
@@ -283,8 +284,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 @register
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Parts along an axis, as views: of a given length (the last may be shorter), or of the given lengths."""
+def split(
+    tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None
+) -> tuple[Tensor, ...]:
+    """Parts along an axis, as views: of a given length (the last may be shorter), or of the given lengths.
+
+    split_size: the name that the length or lengths have in the method, `x.split(split_size=2)`.
+    """
+    split_size_or_sections = split_size if split_size_or_sections is None else split_size_or_sections
     axis = axis_of(dim, tensor.ndim)
     length = tensor.shape[axis]
     if isinstance(split_size_or_sections, int):

@@ -18,7 +18,7 @@ class CopySign(Function):
     def forward(ctx: Node, a: Array, b: Array) -> Array:
         xp = array_module(a)
         ctx.shapes, y = (a.shape, b.shape), xp.asarray(xp.copysign(a, b))
-        ctx.signs = xp.where(a == 0, 0, xp.copysign(xp.ones((), a.dtype), b) * xp.sign(a)).astype(a.dtype)
+        ctx.signs = xp.where(a == 0, 0, y / a).astype(a.dtype)  # NaN where a is infinite, as in PyTorch
         return y
 
     @staticmethod

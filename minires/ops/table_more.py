@@ -5,7 +5,7 @@ from minires.ops import draws_more as more
 from minires.ops import draws_plain as plain
 from minires.ops.draws import elementwise, normal, one_of, two, two_axes
 from minires.ops.draws_tensor import inside
-from minires.ops.entry import Entry, entry
+from minires.ops.entry import Entry, entry, network
 
 MORE: tuple[Entry, ...] = (
     # along an axis
@@ -21,6 +21,14 @@ MORE: tuple[Entry, ...] = (
     entry("cummin", more.running),
     entry("logcumsumexp", more.running),
     entry("trapezoid", more.areas),
+    entry("cumulative_trapezoid", more.areas),
+    entry("nanmedian", more.running_gaps),
+    entry("cov", more.observed),
+    entry("corrcoef", more.observed),
+    entry("renorm", more.shortened),
+    entry("vander", more.powers, ""),
+    entry("logaddexp2", two(normal, normal)),
+    entry("ldexp", two(normal, normal)),
     entry("fmax", more.two_apart),
     entry("fmin", more.two_apart),
     # signs
@@ -43,6 +51,9 @@ MORE: tuple[Entry, ...] = (
     entry("cross", more.threes),
     entry("vecdot", products.matrices((2, 3), (3,), dim=(-1,)), "linalg.vecdot"),
     entry("dist", more.difference),
+    network("pdist", lambda random: ([more.distances(random)[0][1], one_of(random, 1.0, 2.0, 3.0)], {})),
+    network("bilinear", products.matrices((2, 3), (2, 4), (5, 3, 4), (5,))),
+    entry("addbmm", products.matrices((3, 4), (2, 3, 5), (2, 5, 4), beta=(1, 0.5), alpha=(1, -2))),
     entry("cdist", more.distances),
     entry("inverse", more.square),
     entry("det", more.square),
@@ -71,6 +82,8 @@ MORE: tuple[Entry, ...] = (
 
 MORE_PLAIN: tuple[Entry, ...] = (
     entry("heaviside", more.steps),
+    entry("gcd", more.whole_pair),
+    entry("lcm", more.whole_pair),
     *(entry(name, elementwise(plain.unusual)) for name in ("signbit", "isposinf", "isneginf", "isreal")),
     *(entry(f"bitwise_{side}_shift", more.shifted) for side in ("left", "right")),
     entry("bernoulli", more.likely, ""),
