@@ -40,7 +40,8 @@ def run(name: str, words: Sequence[str]) -> int:
     )
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed passes (7)")
     parser.add_argument("--profile", action="store_true", help="also a table of kernels and operations")
-    parser.add_argument("--by-shape", action="store_true", help="in that table, one row for each shape")
+    parser.add_argument("--by-shape", action="store_true", help="in that table, one row for each shape; with "
+                        "--autotune on a GPU, the way of each convolution")  # fmt: skip
     parser.add_argument("--trace", metavar="FILE", help="write one pass as a Chrome trace")
     add_common(parser)
     given = parser.read(words)
@@ -67,6 +68,9 @@ def run(name: str, words: Sequence[str]) -> int:
         entry = speed.to_dict(roofline)
         if on_gpu and given.get("autotune"):
             entry["ways"] = {layer: trial._asdict() for layer, trial in backends.cudnn.trials.items()}
+            if given.get("by_shape"):
+                texts.append(output.table([["convolution", "by", "ms of each way, where they were timed"],
+                                           *map(_way, entry["ways"], entry["ways"].values())]))  # fmt: skip
         if given.get("profile") or given.get("trace"):
             seen = profile_once(bench.make_step(model, shape, work, **how), place)
             rows = seen.key_averages(bool(given.get("by_shape")))
@@ -117,6 +121,11 @@ def describe(found: dict[str, Any], roofline: Roofline) -> str:
         *(_ways(entry) for entry in found["work"] if "ways" in entry),
         f"peak: {roofline.flops / 1e9:.0f} GFLOP/s, {product}{note}",
     ])  # fmt: skip
+
+
+def _way(layer: str, trial: dict[str, Any]) -> list[str]:
+    times = ", ".join(f"{way} {value:.3f}" for way, value in trial["milliseconds"].items())
+    return [layer, str(trial["chosen"]), times]
 
 
 def _ways(entry: dict[str, Any]) -> str:

@@ -116,6 +116,19 @@ def test_as_json_with_the_ways(ticks, small, capsys, tmp_path, monkeypatch):
     assert (tmp_path / "trace.json").exists() and (tmp_path / "autotune.json").exists()
 
 
+@needs_emulator
+def test_the_way_of_each_convolution(ticks, small, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRES_HOME", str(tmp_path))
+    monkeypatch.setattr(autotune, "TRIES", 1)
+    try:
+        assert main([*SMALL, "--inference", "--autotune", "--by-shape", "--amp", "fp16"]) == 0
+    finally:
+        mr.backends.cudnn.benchmark = False
+    out = capsys.readouterr().out
+    assert re.search(r"inference, convolutions by mma 128 \(\d+\)", out), "all ways take as long: the first is taken"
+    assert re.search(r"forward 2x8x8x16 \* 16x3x3x16 .* float16 .* mma 128 +mma 128 1\.000, mma 128x64 1\.000, ", out)
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (("--device", "cuda"), "--device cuda: CUDA needs CuPy"),
     (("--device", "gpu"), "--device is cpu, cuda, cuda:N or auto; got 'gpu'"),
