@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.isotonic import IsotonicRegression
 
 from minires.finetune.recipe import run_job
 from minires.training import Callback
@@ -33,6 +34,8 @@ class Witness(Callback):
     def before_fit(self, trainer):
         trainer.model.double()
         self.first = copy_weights(trainer.model)
+        if hasattr(trainer.loss_fn, "teacher"):
+            self.teacher = copy_weights(trainer.loss_fn.teacher.double())
 
     def before_step(self, trainer):
         inputs, targets = trainer.batch  # mixed by now
@@ -45,6 +48,8 @@ class Witness(Callback):
 
     def cleanup(self, trainer):
         trainer.model.float()
+        if hasattr(trainer.loss_fn, "teacher"):
+            trainer.loss_fn.teacher.float()
 
 
 class Block(torch.nn.Module):
@@ -66,13 +71,14 @@ class Block(torch.nn.Module):
 class Network(torch.nn.Module):
     """The residual network of eight layers for small pictures (He et al. 2016, section 4.2)."""
 
-    def __init__(self):
+    def __init__(self, weights):
         super().__init__()
         self.conv1, self.bn1 = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(16)
         self.layer1, self.layer2, self.layer3 = (
             torch.nn.Sequential(Block(before, planes)) for before, planes in ((16, 16), (16, 32), (32, 64))
         )
-        self.fc = torch.nn.Linear(64, 3)
+        self.fc = torch.nn.Linear(64, len(weights["fc.bias"]))
+        self.double().load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
 
     def forward(self, x):
         x = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
@@ -84,8 +90,8 @@ class Job:
 
     def __init__(self, witness, settings, probe=0):
         self.given, self.probe = settings, probe
-        self.net = Network().double()
-        self.net.load_state_dict({name: torch.tensor(array) for name, array in witness.first.items()})
+        self.net = Network(witness.first)
+        self.teacher = Network(witness.teacher).eval() if "distill" in settings else None
         self.start = {name: each.detach().clone() for name, each in self.net.named_parameters()}
         self.steps = len(witness.batches) // EPOCHS
         kind = torch.optim.SGD if settings["opt"] == "sgd" else torch.optim.AdamW
@@ -109,10 +115,21 @@ class Job:
         return self.given["lr"] * factor * rise * self.given.get("layer_decay", 1.0) ** DEPTH[name.partition(".")[0]]
 
     def loss(self, x, y):
-        logs = torch.log_softmax(self.net(x), dim=1)
-        wanted = torch.nn.functional.one_hot(y, 3).double() if y.ndim == 1 else y
-        smoothing = self.given.get("smoothing", 0.0)
-        loss = -((wanted * (1 - smoothing) + smoothing / 3) * logs).sum(dim=1).mean()
+        scores = self.net(x)
+        count = scores.shape[1]
+        if self.given.get("task") == "ordinal":
+            above = (y[:, None] > torch.arange(count)).double()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, above, reduction="sum") / len(x)
+        else:
+            wanted = torch.nn.functional.one_hot(y, count).double() if y.ndim == 1 else y
+            smoothing = self.given.get("smoothing", 0.0)
+            wanted = wanted * (1 - smoothing) + smoothing / count
+            loss = -(wanted * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
+        if self.teacher is not None:
+            with torch.no_grad():
+                p = torch.softmax(self.teacher(x) / 2, dim=1)
+            q = torch.log_softmax(scores[:, : p.shape[1]] / 2, dim=1)
+            loss = loss + self.given["distill"] * 4 * (p * (p.log() - q)).sum(dim=1).mean()
         for name, each in self.net.named_parameters():
             if "l2_sp" in self.given and not name.startswith("fc") and each.requires_grad:
                 loss = loss + self.given["l2_sp"] / 2 * ((each - self.start[name]) ** 2).sum()
@@ -153,6 +170,12 @@ class Job:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(group["name"], number)
         self.optimizer.step()
+        if self.given.get("task") == "ordinal":
+            with torch.no_grad():
+                self.net.fc.weight.copy_(self.net.fc.weight.mean(dim=0, keepdim=True).expand_as(self.net.fc.weight))
+                places, bias = np.arange(len(self.net.fc.bias)), self.net.fc.bias.numpy()
+                falling = IsotonicRegression(increasing=False).fit_transform(places, bias)
+                self.net.fc.bias.copy_(torch.tensor(falling))
         if "model_ema_decay" in self.given:
             now = {name: each.detach().clone() for name, each in self.net.state_dict().items()}
             decay, old = self.given["model_ema_decay"], self.average or now
@@ -167,18 +190,25 @@ JOBS = {
                "l2_sp": 0.2, "layer_decay": 0.8}, {"strategy": "lp-ft", "grad_accum_steps": 2}, 1),
     "sam": ({"opt": "sgd", "lr": 0.03, "weight_decay": 0.01, "norm_weight_decay": 0.0, "sam": 0.1, "clip_grad": 1.0},
             {"mixup": 0.4, "grad_accum_steps": 3}, 0),
+    "ordinal": ({"opt": "sgd", "lr": 0.1, "weight_decay": 0.01, "norm_weight_decay": 0.0, "task": "ordinal"}, {}, 0),
+    "distill": ({"opt": "sgd", "lr": 0.05, "weight_decay": 0.01, "norm_weight_decay": 0.0, "distill": 1.5},
+                {"rehearsal": 3, "grad_accum_steps": 2}, 0),
 }  # fmt: skip
+NUMBERED = {"10": (40, 60, 200), "20": (60, 70, 190), "30": (210, 50, 40), "40": (200, 60, 90), "50": (50, 180, 60)}
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_ends_with_the_weights_of_its_formulas(tmp_path, name):
     settings, more, probe = JOBS[name]
     settings = {**settings, "batch_size": 4 if "grad_accum_steps" in more else 8}
-    make_photos(tmp_path / "photos", per_class=14)
-    witness = Witness()
-    run_job("finetune", {"data": str(tmp_path / "photos"), "weights": str(make_weights(tmp_path / "weights")),
-                         "output": str(tmp_path / "run"), "epochs": EPOCHS, "val_split": 0.0, **settings, **more},
-            callbacks=[witness])  # fmt: skip
+    make_photos(tmp_path / "photos", per_class=11, colours=NUMBERED)
+    witness, place = Witness(), {"data": str(tmp_path / "photos"), "epochs": EPOCHS, "val_split": 0.0}
+    start = {"weights": str(make_weights(tmp_path / "weights"))}
+    if "distill" in settings:
+        make_photos(tmp_path / "old", per_class=6)
+        run_job("finetune", {**place, **start, "data": str(tmp_path / "old"), "output": str(tmp_path / "first")})
+        start = {"from_run": str(tmp_path / "first")}
+    run_job("finetune", {**place, **start, "output": str(tmp_path / "run"), **settings, **more}, callbacks=[witness])
     other = Job(witness, settings, probe)
     assert len({len(x) for x, _ in witness.batches}) == 2, "the last batch of an epoch is shorter"
     for number, (x, y) in enumerate(witness.batches):

@@ -177,7 +177,9 @@ def test_decisions_about_numbers(place, tmp_path):
             job(place, tmp_path / "other", "regression", review=str(file))
 
 
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize(
+    "task", ["multi-label", *(pytest.param(task, marks=pytest.mark.slow) for task in ("ordinal", "regression"))]
+)
 def test_ways_are_compared_by_the_figure_of_the_task(place, tmp_path, task):
     figure = FIGURES[task]
     result = compare(1, data=str(place / "pictures"), labels=str(place / TASKS[task]), task=task, epochs=1,
