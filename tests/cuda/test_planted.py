@@ -88,6 +88,17 @@ def convolution(exact, kind="float", window=3):
     return measure
 
 
+def epilogue_statistics(run):
+    """Rows and columns that no tile fills, and a bias."""
+    layer, kind = Layer((1, 9, 9, 40), (40, 1, 1, 40)), "__nv_bfloat16"
+    (x, wide), (weight, wide_w) = Draw(1, kind)(*layer.x_shape), Draw(2, kind)(*layer.weight_shape)
+    bias = Draw(3).numbers(40)
+    _, sums, rows = convs.forward(run, x, weight, layer, {"bias": bias}, False, wants_sums=True)
+    mean, variance, _ = norms.merged_statistics(run, sums, layer.pixels, rows, 0.0)
+    z = wide.reshape(-1, 40) @ wide_w.reshape(40, 40).T + bias
+    return max(error_of(mean, z.mean(0)), error_of(variance, z.var(0)))
+
+
 def warpgroups(run):
     """Several rounds of the buffers: 9 taps of two chunks."""
     layer = Layer((1, 9, 7, 72), (40, 3, 3, 72), padding=(1, 1))
@@ -127,6 +138,16 @@ LAST_LINES = "    const float value = normaliser.log_probability(to_float(x[base
 
 # what is planted; the kernel that gets it; file, old text, new text; what must be found
 PLANTED = [
+    ("a statistic without the rows of other lanes", epilogue_statistics, "conv_mma_forward", "conv_geometry.cuh",
+     "lanes < 32; lanes *= 2) mean", "lanes < 16; lanes *= 2) mean", "value"),
+    ("a tile's statistics of rows past its end", epilogue_statistics, "conv_mma_forward", "conv_geometry.cuh",
+     "r < inside_rows; r += SHARES) mean", "r < 64; r += SHARES) mean", "value"),
+    ("a statistic written by every lane", epilogue_statistics, "conv_mma_forward", "conv_geometry.cuh",
+     "if (inside && share == 0)", "if (inside)", "race"),
+    ("statistics of columns past the end", epilogue_statistics, "conv_mma_forward", "conv_geometry.cuh",
+     "if (inside && share == 0)", "if (share == 0)", "bounds race"),
+    ("a tile's rows counted as a whole tile", epilogue_statistics, "conv_mma_forward", "conv_geometry.cuh",
+     "mean /= inside_rows", "mean /= 64", "value"),
     ("a barrier missing in a sum over rows", batch_norm, "batch_norm_sums", "common.cuh",
      "    __syncthreads();\n    if (row < half)", "    if (row < half)", "race unset"),
     ("a barrier missing in a sum over a block", cross_entropy, "cross_entropy", "common.cuh",

@@ -176,26 +176,51 @@ template <int V> __device__ __forceinline__ void load_from_tile(float (&to)[V], 
   }
 }
 
-// Statistics of a tile [ROWS][COLUMNS] in shared memory, of which `rows` x `columns` are inside; then the epilogue and
-// the writing, rows by rows, so that neighbours write neighbours.
+// Mean of y + bias in each column of a tile in shared memory, and the sum of squared deviations from it, over the rows
+// that are inside. Several lanes of a warp take the rows of one column in turn, and add up what they have in the end.
+// WIDE columns lie beside each other, by which the pitch is more than a multiple of 32: so all lanes meet other banks.
+template <class T, int COLUMNS, int PITCH, int COUNT>
+__device__ __forceinline__ void tile_statistics(const float* tile, const Epilogue<T>& epilogue, int inside_rows,
+                                                int inside_columns, int first_channel, int all) {
+  constexpr int WIDE = PITCH % 32, SHARES = 32 / WIDE;
+  static_assert(32 % WIDE == 0 && COLUMNS % WIDE == 0, "a warp takes whole columns");
+  const int share = threadIdx.x % 32 / WIDE;
+  for (int group = threadIdx.x / 32; group < COLUMNS / WIDE; group += COUNT / 32) {
+    const int column = group * WIDE + threadIdx.x % WIDE, channel = first_channel + column;
+    const bool inside = column < inside_columns;
+    const float bias = inside && epilogue.bias ? epilogue.bias[channel] : 0.f;
+    float mean = 0.f, squares = 0.f;
+#pragma unroll 4
+    for (int r = share; r < inside_rows; r += SHARES) mean += tile[r * PITCH + column] + bias;
+#pragma unroll
+    for (int lanes = WIDE; lanes < 32; lanes *= 2) mean += __shfl_xor_sync(WHOLE_WARP, mean, lanes);
+    mean /= inside_rows;
+#pragma unroll 4
+    for (int r = share; r < inside_rows; r += SHARES) {
+      const float difference = tile[r * PITCH + column] + bias - mean;
+      squares = fmaf(difference, difference, squares);
+    }
+#pragma unroll
+    for (int lanes = WIDE; lanes < 32; lanes *= 2) squares += __shfl_xor_sync(WHOLE_WARP, squares, lanes);
+    if (inside && share == 0) {
+      float* const sums = epilogue.sums + (size_t)blockIdx.x * 2 * all + channel;
+      sums[0] = mean;
+      sums[all] = squares;
+    }
+  }
+}
+
+// Statistics of a tile [ROWS][COLUMNS] in shared memory, if they are wanted; then the epilogue and the writing, rows by
+// rows, so that neighbours write neighbours.
 template <class T, int ROWS, int COLUMNS, int PITCH, int COUNT, bool GRADIENT>
 __device__ __forceinline__ void finish_tile(const float* tile, const Rows<GRADIENT>& rows, const Epilogue<T>& epilogue,
                                             T* __restrict__ y, int first_row, int first_column) {
   const int inside_rows = min(ROWS, rows.count() - first_row);
   const int inside_columns = min(COLUMNS, rows.columns() - first_column);
-  const int first_channel = rows.group * rows.columns() + first_column, all = rows.g.outputs;
-  if (!GRADIENT && epilogue.sums && threadIdx.x < inside_columns) {
-    const int channel = first_channel + threadIdx.x;
-    float mean = 0.f, squares = 0.f;
-    for (int r = 0; r < inside_rows; r++) mean += epilogue.with_bias(tile[r * PITCH + threadIdx.x], channel);
-    mean /= inside_rows;
-    for (int r = 0; r < inside_rows; r++) {
-      const float difference = epilogue.with_bias(tile[r * PITCH + threadIdx.x], channel) - mean;
-      squares = fmaf(difference, difference, squares);
-    }
-    float* const sums = epilogue.sums + (size_t)blockIdx.x * 2 * all + channel;
-    sums[0] = mean;
-    sums[all] = squares;
+  const int first_channel = rows.group * rows.columns() + first_column;
+  if (!GRADIENT && epilogue.sums) {
+    tile_statistics<T, COLUMNS, PITCH, COUNT>(tile, epilogue, inside_rows, inside_columns, first_channel,
+                                              rows.g.outputs);
   }
   constexpr int V = 16 / sizeof(T);
   const bool packs = rows.columns() % V == 0;
