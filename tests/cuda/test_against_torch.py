@@ -15,7 +15,7 @@ from minires.kernels.cuda import autotune, convs, loader, switches
 from minires.ops.table import TABLE
 from minires.random import philox
 from tests.cuda.harness import needs_emulator
-from tests.cuda.test_operations import evaluate
+from tests.cuda.test_operations import Case, evaluate
 from tests.ops.helpers import cotangents, floats
 
 torch = pytest.importorskip("torch")
@@ -92,7 +92,7 @@ def evaluate_torch(entry, seed, place):
 def test_operations(label, place):
     for seed in range(1 if place.small else 4):
         theirs = evaluate_torch(ENTRIES[label], seed, place)
-        for ours, expected in zip(evaluate(ENTRIES[label], seed, "cuda:0"), theirs, strict=True):
+        for ours, expected in zip(evaluate(ENTRIES[label], Case(seed), "cuda:0"), theirs, strict=True):
             assert (ours is None) == (expected is None)
             if isinstance(ours, np.ndarray):
                 expected = expected.detach().cpu().numpy()

@@ -8,7 +8,7 @@ import pytest
 import minires as mr
 from minires import backend
 from tests.cuda.harness import needs_emulator
-from tests.cuda.test_operations import ENTRIES, evaluate
+from tests.cuda.test_operations import ENTRIES, Case, evaluate
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -68,8 +68,8 @@ def test_without_ml_dtypes_one_line(monkeypatch):
 @needs_emulator
 def test_operations(label, stand_in):
     """Results and gradients have the type, and the values of float32's but for rounding."""
-    for ours, expected in zip(evaluate(ENTRIES[label], 0, "cuda:0", BF16), evaluate(ENTRIES[label], 0, "cpu"),
-                              strict=True):  # fmt: skip
+    entry, narrow = ENTRIES[label], Case(0, dtype=BF16)
+    for ours, expected in zip(evaluate(entry, narrow, "cuda:0"), evaluate(entry, Case(0), "cpu"), strict=True):
         if isinstance(expected, np.ndarray):
             assert ours.shape == expected.shape
             assert ours.dtype == (BF16 if expected.dtype == np.float32 else expected.dtype)
