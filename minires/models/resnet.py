@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from minires import nn, ops
 from minires.models.base import ImageModel
 from minires.models.norms import Norm, find_norm, standardise_weights
-from minires.nn import conv_norm_act, norm_act, projection
+from minires.nn import conv_norm_act, norm_act
 from minires.tensor import Tensor
 
 
@@ -34,6 +34,13 @@ def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, d
 def conv1x1(in_planes: int, out_planes: int, stride: int = 1) -> nn.Conv2d:
     """1x1 convolution: a matrix applied to the channels of every pixel."""
     return nn.Conv2d(in_planes, out_planes, 1, stride, bias=False)
+
+
+def projected(x: Tensor, downsample: nn.Module) -> Tensor:
+    """downsample(x); where that is a convolution and its norm, as one operation if nn.conv_norm_act has one."""
+    if type(downsample) is nn.Sequential and len(downsample) == 2 and not downsample.has_hooks:
+        return conv_norm_act(downsample[0], downsample[1], None, x)
+    return downsample(x)
 
 
 class BasicBlock(nn.Module):
@@ -91,7 +98,7 @@ class Bottleneck(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else projection(self.downsample, x)
+        identity = x if self.downsample is None else projected(x, self.downsample)
         out = norm_act(self.bn1, self.relu, self.conv1(x))
         out = norm_act(self.bn2, self.relu, self.conv2(out))
         return conv_norm_act(self.conv3, self.bn3, self.relu, out, residual=identity)

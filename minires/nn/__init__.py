@@ -55,7 +55,7 @@ from minires.nn.dropout import (
 from minires.nn.embedding import Embedding, EmbeddingBag
 from minires.nn.flatten import Flatten, Unflatten
 from minires.nn.fuse import InferenceModel, compile_inference
-from minires.nn.fused import FoldedConv2d, conv_norm_act, norm_act, projection
+from minires.nn.fused import FoldedConv2d, conv_norm_act, norm_act
 from minires.nn.group_norm import GroupNorm
 from minires.nn.linear import Bilinear, Identity, Linear
 from minires.nn.loss import CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
@@ -291,7 +291,6 @@ __all__ = [
     "functional",
     "init",
     "norm_act",
-    "projection",
     "utils",
 ]  # fmt: skip
 

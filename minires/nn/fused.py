@@ -2,7 +2,6 @@
 
 from minires import ops
 from minires.nn.activation import ReLU
-from minires.nn.containers import Sequential
 from minires.nn.conv import Conv2d
 from minires.nn.module import Module
 from minires.nn.norm import BatchNorm2d
@@ -54,10 +53,3 @@ def is_expansion(conv: Module, norm: Module, x: Tensor) -> bool:
     places = x.numel() // max(1, conv.in_channels * conv.stride[0] * conv.stride[1])
     expands = conv.out_channels >= 4 * conv.in_channels and places >= PLACES * conv.in_channels
     return is_pointwise and conv.bias is None and x.dim() == 4 and expands and norm.uses_batch_statistics()
-
-
-def projection(downsample: Module, x: Tensor) -> Tensor:
-    """downsample(x), with its convolution and norm as one operation where `conv_norm_act` can."""
-    if type(downsample) is Sequential and len(downsample) == 2 and not downsample.has_hooks:
-        return conv_norm_act(downsample[0], downsample[1], None, x)
-    return downsample(x)
