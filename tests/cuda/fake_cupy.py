@@ -240,6 +240,8 @@ for _name in OPERATORS.split():
 
 
 def matmul(a, b):
+    if max(a.ndim, b.ndim) > 2 and a.dtype.name == "bfloat16":
+        raise TypeError("CuPy 14 has no products of stacks of matrices in bfloat16")
     return lifted(lambda first, second: narrowed(np.matmul(first, second), a, b))(a, b)
 
 

@@ -1,5 +1,6 @@
 """tf32: the switches have torch's names and defaults, and the convolutions and products listen to them."""
 
+import numpy as np
 import pytest
 
 import minires as mr
@@ -55,3 +56,22 @@ def test_products_listen(stand_in):
     mr.backends.cuda.matmul.allow_tf32 = False
     a @ a
     assert stand_in.compute_types == [("float32", 7), ("float32", 0)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("shapes", [
+    ((3, 2, 4), (3, 4, 5)), ((3, 2, 4), (4, 5)), ((2, 4), (3, 4, 5)), ((3, 1, 2, 4), (2, 4, 5)), ((0, 2, 4), (4, 5)),
+    ((3, 2, 0), (3, 0, 5)),
+])  # fmt: skip
+def test_stacks_of_narrow_matrices(dtype, shapes, stand_in):
+    """tf32 loses nothing of them; one matrix on the right is one product, in the type itself."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    stand_in.compute_types.clear()
+    draws = np.random.default_rng(0)
+    a, b = (mr.tensor(draws.standard_normal(shape).astype("f4")).to(dtype) for shape in shapes)
+    y = a.cuda() @ b.cuda()
+    expected = a.float() @ b.float()
+    assert y.dtype == a.dtype and y.shape == expected.shape
+    assert np.abs(y.float().cpu().numpy() - expected.numpy()).max(initial=0) <= 0.02
+    assert stand_in.compute_types == ([] if len(shapes[1]) == 2 else [("float32", 7)])
