@@ -181,6 +181,10 @@ static void run_block(u64 index) {
   make_current(first);
   emu_switch(&run.main_stack_pointer, first->stack_pointer);
   if (traffic.on) add_up_block();
+  if (!run.failed && !run.alive && run.has_wgmma && !have_all_taken_part()) {
+    snprintf(run.error, sizeof run.error, "mask|0|a warp has left out a wgmma that others of its warpgroup called");
+    run.failed = true;
+  }
   if (run.failed || !run.alive) return;
   std::string waiting;
   for (int t = 0; t < run.threads && waiting.size() < 300; t++)

@@ -123,7 +123,7 @@ static void prepare_fiber(int thread) {
   fiber.thread = t, fiber.warp = t / 32, fiber.lane = t % 32;
   fiber.index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
   fiber.state = READY;
-  fiber.open_copies.clear(), fiber.copy_groups.clear(), fiber.accumulators.clear();
+  fiber.open_copies.clear(), fiber.copy_groups.clear(), fiber.accumulators.clear(), fiber.touched.clear();
   fiber.accumulators_touched = true;
   // stagger the stacks, which would otherwise all fall into the same lines of the processor's cache
   Address top = ((Address)run.stacks + (t + 1) * STACK - 256 - (t & 63) * 320) & ~15ull;

@@ -91,6 +91,7 @@ static void check_wgmma_reads(u64 offset, int bytes, void* place) {
 
 // A thread's own variable: the registers of a wgmma may not be touched while it is under way.
 static void check_accumulators(Address address, int bytes, void* place) {
+  if (run.fiber->accumulators.empty() && !run.fiber->accumulators_touched) run.fiber->touched.push_back(address);
   for (const Accumulators& a : run.fiber->accumulators) {
     const Address begin = (Address)a.registers, end = begin + a.values.size() * sizeof(float);
     if (address >= end || address + bytes <= begin) continue;

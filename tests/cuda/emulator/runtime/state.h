@@ -55,6 +55,7 @@ struct Fiber {
   Address waits_on;                                 // the mbarrier that it waits for
   std::vector<Accumulators> accumulators;
   bool accumulators_touched;                        // since the last wgmma.fence
+  std::vector<Address> touched;                     // own variables since then, of which a first wgmma may be told
 };
 
 struct Collective {

@@ -83,13 +83,23 @@ static void check_wgmma(const WgmmaRequest& first, void** requests) {
     fail("mask", nullptr, "the warps of a warpgroup bring different operands to the same wgmma");
 }
 
+// At the end of a block: all four warps of a warpgroup take part in a wgmma.
+static bool have_all_taken_part() {
+  for (int w = 0; w < run.warp_count; w++)
+    if (products[w].count != warpgroup_products[w / 4].size()) return false;
+  return true;
+}
+
+static void expect_wgmma() {
+  if (run.has_wgmma) return;
+  run.has_wgmma = true;
+  start_clocks();
+  for (std::vector<u64>& reads : wgmma_reads) reads.assign(DYNAMIC_SHARED / 16, 0);
+}
+
 // D += A B: lane l of warp w holds, at i = 4 j + 2 h + e, row 16 w + l / 4 + 8 h, column 8 j + 2 (l % 4) + e.
 template <class Value> static void answer_wgmma(void** requests, Value value) {
-  if (!run.has_wgmma) {
-    run.has_wgmma = true;
-    start_clocks();
-    for (std::vector<u64>& reads : wgmma_reads) reads.assign(DYNAMIC_SHARED / 16, 0);
-  }
+  expect_wgmma();
   const WgmmaRequest& first = *(WgmmaRequest*)requests[0];
   check_wgmma(first, requests);
   static float A[16][16], B[256][16];
@@ -101,6 +111,10 @@ template <class Value> static void answer_wgmma(void** requests, Value value) {
     Accumulators* mine = nullptr;
     for (Accumulators& a : fiber.accumulators)
       if (a.registers == r.d) mine = &a;
+    for (Address touched : fiber.touched)
+      if (touched - (Address)r.d < count * sizeof(float))
+        fail("async", nullptr, "wgmma on registers that were touched behind its wgmma.fence");
+    fiber.touched.clear();
     if (!mine) mine = &fiber.accumulators.emplace_back(Accumulators{r.d, false, std::vector<float>(count)});
     if (!mine->pending) memcpy(mine->values.data(), r.d, count * sizeof(float));
     mine->pending = true;
@@ -117,7 +131,11 @@ template <class Value> static void answer_wgmma(void** requests, Value value) {
 static bool has_open_products(u32 warp) { return products[warp].open.size() || products[warp].groups.size(); }
 
 static void answer_wgmma_fence(void**) {
-  for (int lane = 0; lane < 32; lane++) fibers[run.warp * 32 + lane].accumulators_touched = false;
+  expect_wgmma();
+  for (int lane = 0; lane < 32; lane++) {
+    fibers[run.warp * 32 + lane].accumulators_touched = false;
+    fibers[run.warp * 32 + lane].touched.clear();
+  }
 }
 static void answer_wgmma_commit(void**) {
   products[run.warp].groups.push_back(std::move(products[run.warp].open));
