@@ -3,6 +3,7 @@
 `mr.backends.cpu.benchmark = True`, `mr.backends.cudnn.benchmark = True`: try which algorithm is the fastest for each
 convolution, on the CPU or on a GPU, and remember it.
 `mr.backends.cuda.matmul.allow_tf32`, `mr.backends.cudnn.allow_tf32`: whether float32 may lose 13 bits on a GPU.
+The classes have __slots__: a wrong name is an AttributeError, and no switch that does nothing.
 """
 
 import json
@@ -24,6 +25,8 @@ class CpuBackend:
     is computed in several ways, and the fastest is used from then on, by later processes, too: choices are kept in
     `file()`. Off, rules of thumb choose; a run that is to be repeated bit for bit is left to those.
     """
+
+    __slots__ = ("_benchmark",)
 
     def __init__(self) -> None:
         self._benchmark = False
@@ -96,6 +99,8 @@ def _save(path: str, machine: str, choices: dict[str, str]) -> None:
 class MatmulSwitches:
     """allow_tf32 (default False): whether products of float32 matrices on a GPU may round their operands to tf32."""
 
+    __slots__ = ()
+
     @property
     def allow_tf32(self) -> bool:
         """Whether tf32 is allowed."""
@@ -108,6 +113,8 @@ class MatmulSwitches:
 
 class CudaBackend:
     """How matrix products are computed on a GPU: `matmul.allow_tf32`."""
+
+    __slots__ = ("matmul",)
 
     def __init__(self) -> None:
         self.matmul = MatmulSwitches()
@@ -132,6 +139,7 @@ class CudnnBackend:
             print(layer, trial.chosen, trial.milliseconds)
     """
 
+    __slots__ = ("_benchmark",)
     trials = gpu_autotune.trials
 
     def __init__(self) -> None:

@@ -140,3 +140,9 @@ def test_other_layers_are_not_tried(memory, tried):
 def test_wrong_use():
     with pytest.raises(TypeError, match="True or False"):
         mr.backends.cpu.benchmark = 1
+
+
+@pytest.mark.parametrize("place", [mr.backends.cpu, mr.backends.cudnn, mr.backends.cuda, mr.backends.cuda.matmul])
+def test_a_switch_that_does_not_exist(place):
+    with pytest.raises(AttributeError, match="benchmrk"):
+        place.benchmrk = True
