@@ -18,12 +18,13 @@ from functools import partial
 import numpy as np
 
 from minires.autograd import Node, quiet
-from minires.kernels.cpu import inference_pool
+from minires.kernels.cpu import inference_pool, inference_strips, inference_winograd
 from minires.kernels.cpu.inference_conv import Columns, Layer, Pointwise
 from minires.kernels.cpu.inference_groups import Grouped
 from minires.kernels.cpu.inference_layout import Activation, Border, Call, Share
 from minires.kernels.cpu.inference_memory import Need, Workspace, aligned, places
-from minires.kernels.cpu.inference_winograd import Winograd, suits
+from minires.kernels.cpu.inference_strips import Strips
+from minires.kernels.cpu.inference_winograd import Winograd
 from minires.kernels.cpu.windows import Geometry
 from minires.kernels.shapes import Pair
 from minires.nn.inference_calls import Calls, calls_of
@@ -88,7 +89,10 @@ def kind_of(geometry: Geometry, pictures: int, weight_shape: tuple[int, ...], gr
         return Grouped
     if geometry.kernel == (1, 1) and geometry.padding == (0, 0):
         return Pointwise
-    return Winograd if suits(geometry, 1, pictures, weight_shape[1], weight_shape[0]) else Columns
+    outputs, inputs = weight_shape[:2]
+    if inference_winograd.suits(geometry, 1, pictures, inputs, outputs):
+        return Winograd
+    return Strips if inference_strips.suits(geometry, 1, inputs, outputs) else Columns
 
 
 # ------------------------------------------------------------------------------------------- pictures at a time

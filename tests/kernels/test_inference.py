@@ -11,6 +11,7 @@ from minires.kernels.cpu import (
     inference_conv,
     inference_pool,
     inference_products,
+    inference_strips,
     inference_team,
     inference_winograd,
     small_products,
@@ -160,12 +161,16 @@ borders = pytest.mark.parametrize("border", [Border(), Border(1, 1, 2, 3)])
     (inference_winograd.Winograd, (2, 6, 8, 8), 5, (3, 3), (1, 1), (1, 1), (1, 1)),
     (inference_winograd.Winograd, (1, 3, 7, 10), 64, (3, 3), (1, 1), (0, 2), (1, 1)),
     (inference_winograd.Winograd, (3, 4, 3, 3), 4, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (inference_strips.Strips, (2, 6, 8, 8), 5, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (inference_strips.Strips, (1, 3, 7, 10), 64, (3, 3), (1, 1), (0, 2), (1, 1)),
+    (inference_strips.Strips, (3, 4, 3, 3), 4, (3, 3), (1, 1), (2, 1), (1, 1)),
 ])  # fmt: skip
 def test_layers(kind, x_shape, outputs, kernel, stride, padding, dilation, border, shares, monkeypatch):
     monkeypatch.setattr(inference_conv, "BLOCK", 200)
     monkeypatch.setattr(inference_conv, "PLACES", 1)
     monkeypatch.setattr(inference_winograd, "BUDGET", 300)
     monkeypatch.setattr(inference_winograd, "TILES", 1)
+    monkeypatch.setattr(inference_strips, "BUDGET", 600)
     check_layer(kind, x_shape, outputs, kernel, stride, padding, dilation, border=border, shares=shares)
 
 
@@ -179,7 +184,8 @@ def test_layers_of_any_shape(x_shape, outputs, kernel, stride, padding, dtype):
     kernel = tuple(min(k, size + 2 * p) for k, size, p in zip(kernel, x_shape[2:], padding, strict=True))
     check_layer(inference_conv.Columns, x_shape, outputs, kernel, stride, padding, dtype=dtype)
     if all(size + 2 * p >= 3 for size, p in zip(x_shape[2:], padding, strict=True)):
-        check_layer(inference_winograd.Winograd, x_shape, outputs, (3, 3), padding=padding, dtype=dtype)
+        for kind in (inference_winograd.Winograd, inference_strips.Strips):
+            check_layer(kind, x_shape, outputs, (3, 3), padding=padding, dtype=dtype)
 
 
 @borders

@@ -3,8 +3,8 @@
     y = relu(conv(x) + bias + residual)
 
 1x1 windows are a product of the matrix of places with the weights. Other windows are laid out as the rows of a matrix
-first (im2col, see columns.py), a block at a time; 3x3 windows of stride 1 go by Winograd (inference_winograd.py). Each
-block is finished (bias, residual, ReLU) while it is in the cache.
+first (im2col, see columns.py), a block at a time; 3x3 windows of stride 1 go by Winograd (inference_winograd.py, and
+inference_strips.py for few channels). Each block is finished (bias, residual, ReLU) while it is in the cache.
 """
 
 import math
