@@ -18,6 +18,7 @@ EXAMPLES = {
   minires finetune --data photos/ --epochs 30 --output runs/photos
   minires finetune --data photos/ --freeze all-but-head --head 256 --lr 0.003
   minires finetune --data photos/ --labels tags.csv          a column of labels such as cat|dog, or 0 and 1 for each
+  minires finetune --data photos/ --labels tags.csv --tune-thresholds       each label with a threshold of its own
   minires finetune --data photos/ --labels ages.csv --task regression        a column of numbers, or several
   minires finetune --data grades/ --task ordinal             classes that have an order
   minires finetune --data photos/ --folds 5                  few pictures: each is validated on once

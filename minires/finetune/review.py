@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minires.data import FileDataset, MultiLabelDataset
+from minires.data.classes import normal_name
 from minires.data.labels_dataset import BETWEEN
 from minires.data.labels_opening import words
 from minires.data.table import read_rows
@@ -106,9 +107,9 @@ def _decided(
 def _target(part: FileDataset, wish: str, old: Any) -> Any:
     """The target that stands for a suggestion. KeyError for an unknown class, ValueError for what is no number."""
     if isinstance(part, MultiLabelDataset):
-        return tuple(sorted({part.class_to_idx[name] for name in words(wish, BETWEEN)}))
+        return tuple(sorted({part.class_to_idx[normal_name(name)] for name in words(wish, BETWEEN)}))
     if part.classes:
-        return part.class_to_idx[wish]
+        return part.class_to_idx[normal_name(wish)]
     numbers = tuple(float(word) for word in wish.split())
     if len(numbers) != np.size(old) or not np.isfinite(numbers).all():
         raise ValueError(wish)

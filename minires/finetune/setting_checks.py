@@ -149,7 +149,8 @@ def _mixing(settings: "Settings") -> None:
     for name, given, other in (("--mixup and --cutmix", mixes, "multi-label"),
                                ("--sampler balanced", balances, "ordinal")):  # fmt: skip
         if given and settings.task not in (None, "classification", other):
-            raise UsageError(f"{name} are for classification and {other}, not for {settings.task}",
+            verb = "are" if " and " in name else "is"
+            raise UsageError(f"{name} {verb} for classification and {other}, not for {settings.task}",
                              code="usage.conflict")  # fmt: skip
         if given and weighs:
             raise UsageError(f"--class-weights does not go with {name}", code="usage.conflict")

@@ -47,6 +47,7 @@ class Trainer:
 
     loss_fn: `loss_fn(outputs, targets)`, the mean over the samples of a batch (or their sum, if its `reduction` says
     so). eval_loss_fn: the same for `evaluate` and validation (default: loss_fn), e.g. without label smoothing.
+    optimizer: with SAM every step makes the two passes that it needs (step.py).
     scheduler: moved on after every epoch (schedule_per="epoch") or every step ("step"). A ReduceLROnPlateau gets the
     figure `plateau_on` after every epoch (default: val_loss, without validation loss).
     metrics: names ("accuracy", "top5", "mse", "mean_iou", ...), functions or Metric. callbacks: see callbacks.py.

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minires.data import FileDataset
 from minires.errors import DataError, UsageError
 from minires.finetune import evaluate_model, finetune, reporting
+from minires.finetune.review import apply_review
 from tests.finetune.helpers import make_photos, make_weights
 
 
@@ -66,6 +68,14 @@ def test_the_next_run_does_what_the_table_says(place, tmp_path):
     result = finetune(output=str(tmp_path / "run"), resume=True)
     assert result.status == "done" and (tmp_path / "run" / "report.html").exists()
     assert evaluate_model(tmp_path / "run").metrics == result.after
+
+
+def test_a_class_may_be_spelled_in_either_unicode_form(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    part = FileDataset([("a.png", 0), ("b.png", 1)], [composed, "tea"], "")
+    (tmp_path / "review.csv").write_text(f"path,action,suggestion\nb.png,relabel,{apart}\n", "utf-8")
+    apply_review({"train": part}, str(tmp_path / "review.csv"))
+    assert part.samples == [("a.png", 0), ("b.png", 0)]
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_the_table_decides_where_it_is_clear(tmp_path, text, task):
      ({"task": "regression", "mixup": 0.2}, "--mixup and --cutmix are for classification and multi-label, not for"),
      ({"task": "ordinal", "cutmix": 0.2}, "not for ordinal"),
      ({"task": "ordinal", "smoothing": 0.1}, "not for ordinal"),
-     ({"task": "multi-label", "sampler": "balanced"}, "--sampler balanced are for classification and ordinal"),
+     ({"task": "multi-label", "sampler": "balanced"}, "--sampler balanced is for classification and ordinal"),
      ({"task": "multi-label", "samples_per_class": 3}, "--samples-per-class does not go with --task multi-label"),
      ({"threshold": 0.3, "task": "ordinal"}, "--threshold is for --task multi-label"),
      ({"task": "regression", "class_weights": "balanced"}, "--class-weights is for classification"),
