@@ -58,7 +58,8 @@ class Conversions:
         if self.requires_grad:
             raise BufferError("can't export tensors that require gradient, use tensor.detach()")
         look()
-        return self.array.__dlpack__(**settings)
+        with backend.on_device_of(self.array):
+            return self.array.__dlpack__(**settings)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Kind and number of the device that holds the memory, as DLPack counts them."""

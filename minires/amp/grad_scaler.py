@@ -7,7 +7,7 @@ infinity or NaN among the gradients; at one, the step is skipped and the scale s
 import enum
 from typing import Any
 
-from minires.backend import array_module, float16, is_capturing, on_device_of
+from minires.backend import Array, array_module, device, device_of, float16, is_capturing, on_device_of
 from minires.optim import Optimizer
 from minires.tensor import Tensor
 
@@ -102,14 +102,14 @@ class GradScaler:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if any(gradient.dtype == float16 for gradient in gradients):
             raise ValueError("Attempting to unscale FP16 gradients.")
-        finite = []
+        finite: dict[device, list[Array]] = {}
         for gradient in gradients:
             array = gradient.array
             with on_device_of(array):
-                finite.append(array_module(array).isfinite(array).all())
+                finite.setdefault(device_of(array), []).append(array_module(array).isfinite(array).all())
                 array *= array.dtype.type(1 / self._scale)
             gradient.bump_version()
-        self._found[id(optimizer)] = not all(bool(one) for one in finite)
+        self._found[id(optimizer)] = not all(map(_all, finite.values()))
         self._stages[id(optimizer)] = Stage.UNSCALED
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
@@ -169,3 +169,9 @@ class GradScaler:
         self._scale, self._growth_tracker = float(state_dict["scale"]), int(state_dict["_growth_tracker"])
         self._growth_factor, self._backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self._growth_interval = int(state_dict["growth_interval"])
+
+
+def _all(flags: list[Array]) -> bool:
+    """Whether all of these, on one device, are true; a GPU is waited for once."""
+    with on_device_of(flags[0]):
+        return bool(array_module(flags[0]).stack(flags).all())

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from minires.backend import array_module, device_of, gpu_module, is_capturing
+from minires.backend import array_module, device_of, gpu_module, is_capturing, on_device_of
 from minires.tensor import Tensor
 
 
@@ -91,6 +91,10 @@ class GraphedCallable:
         self.reasons: list[str] = []
 
     def __call__(self, *tensors: Tensor) -> Any:
+        with on_device_of(tensors[0].array) if tensors else contextlib.nullcontext():
+            return self._on_their_device(tensors)
+
+    def _on_their_device(self, tensors: tuple[Tensor, ...]) -> Any:
         reason = self._obstacle(tensors)
         if reason is not None:
             return self._plainly(tensors, reason)
@@ -117,6 +121,8 @@ class GraphedCallable:
                 return f"argument {place} is on the CPU"
             if self.cuda_graph is not None:
                 static = self.inputs[place]
+                if tensor.device != static.device:
+                    return f"argument {place} is on {tensor.device}, the captured one on {static.device}"
                 if (tensor.shape, tensor.dtype) != (static.shape, static.dtype):
                     return (f"argument {place} is {tensor.dtype} of shape {tensor.shape}, the captured one "
                             f"{static.dtype} of shape {static.shape}")  # fmt: skip
@@ -125,7 +131,7 @@ class GraphedCallable:
     def _plainly(self, tensors: tuple[Tensor, ...], reason: str) -> Any:
         if reason not in self.reasons:
             self.reasons.append(reason)
-            warnings.warn(f"no CUDA graph is replayed: {reason}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"no CUDA graph is replayed: {reason}", RuntimeWarning, stacklevel=4)
         return self.function(*tensors)
 
     def _capture(self, tensors: tuple[Tensor, ...]) -> None:

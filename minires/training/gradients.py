@@ -6,27 +6,42 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, on_device_of
+from minires.kernels.cuda.adapters import optim as on_gpu
 
 
 def gradient_norm(parameters: Iterable[Any]) -> float:
     """sqrt(sum of g^2) over all elements of all gradients; parameters without one do not count.
 
     The squares of a parameter are summed in its own type, and once more in float64 if that overflows: so the norm is
-    not finite only if a gradient is not.
+    not finite only if a gradient is not. On a GPU those of all parameters are summed together.
     """
-    return math.sqrt(sum(_sum_of_squares(p.grad.array) for p in parameters if p.grad is not None))
+    gradients = [p.grad.array for p in parameters if p.grad is not None]
+    together: dict[Any, list[Array]] = {}
+    rest = []
+    for array in gradients:
+        if not isinstance(array, np.ndarray) and on_gpu.measurable(array):
+            together.setdefault((array.device.id, array.dtype.name), []).append(array)
+        else:
+            rest.append(array)
+    return math.sqrt(sum(map(_sum_together, together.values())) + sum(map(_sum_of_squares, rest)))
+
+
+def _sum_together(arrays: list[Array]) -> float:
+    with on_device_of(arrays[0]):
+        norm = on_gpu.norm_together(arrays)
+    return norm**2 if math.isfinite(norm) else sum(map(_sum_of_squares, arrays))
 
 
 def _sum_of_squares(array: Array) -> float:
     flat = array.ravel(order="K")
     xp = array_module(flat)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with on_device_of(array), np.errstate(over="ignore", invalid="ignore"):
         total = float(xp.dot(flat, flat))
-    if math.isfinite(total) and array.dtype.itemsize >= 4:
-        return total
-    wide = flat.astype("float64")
-    return float(xp.dot(wide, wide))
+        if math.isfinite(total) and array.dtype.itemsize >= 4:
+            return total
+        wide = flat.astype("float64")
+        return float(xp.dot(wide, wide))
 
 
 def clip_gradients(parameters: Iterable[Any], largest: float, norm: float) -> None:
@@ -39,4 +54,5 @@ def clip_gradients(parameters: Iterable[Any], largest: float, norm: float) -> No
         return
     for parameter in parameters:
         if parameter.grad is not None:
-            parameter.grad.array *= parameter.grad.dtype.type(factor)
+            with on_device_of(parameter.grad.array):
+                parameter.grad.array *= parameter.grad.dtype.type(factor)

@@ -442,7 +442,10 @@ class Module:
 
     @staticmethod
     def from_dlpack(other):
-        return other if isinstance(other, ndarray) else ndarray(np.from_dlpack(other))
+        if isinstance(other, ndarray):
+            return other
+        with Device(other.__dlpack_device__()[1]):
+            return ndarray(np.from_dlpack(other))
 
     @staticmethod
     def get_array_module(*_):

@@ -109,7 +109,7 @@ def test_norm_and_factor(kind, bad, max_norm):
         grads[1][4500] = encode(np.float32([bad]), kind)[0]
     with Parameters(grad=(grads, "in")) as held:
         chunks = optims.chunks_of(held.addresses("grad"), [5, 5000])
-        made = optims.clip_factor(running(1), kind, chunks, np.zeros(1, np.int32), 0.25, max_norm)
+        made = optims.clip_factor(running(1), kind, chunks.arguments(), np.zeros(1, np.int32), 0.25, max_norm)
     assert made["skip"][0] == (bad is not None)
     if bad is None:
         norm = 0.25 * np.sqrt(sum((g.astype(float) ** 2).sum() for g in wide))
@@ -136,4 +136,4 @@ def test_a_wrong_length_is_found():
     with Parameters(grad=([values], "in")) as held:
         chunks = optims.chunks_of(held.addresses("grad"), [11])
         with pytest.raises(EmulatorError, match="'grad0', byte 40 of 40"):
-            optims.clip_factor(running(), "float", chunks, np.zeros(1, np.int32), 1.0, 0.0)
+            optims.clip_factor(running(), "float", chunks.arguments(), np.zeros(1, np.int32), 1.0, 0.0)

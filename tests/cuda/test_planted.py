@@ -62,7 +62,7 @@ def gradient_norm(run):
     array = harness.Array.holding(values, "grad")
     try:
         chunks = optims.chunks_of([[array.address]], [5000])
-        made = optims.clip_factor(run, "float", chunks, np.zeros(1, np.int32), 1.0, 0.0)
+        made = optims.clip_factor(run, "float", chunks.arguments(), np.zeros(1, np.int32), 1.0, 0.0)
         return error_of(made["result"][:1], np.float32([np.sqrt(5000)]))
     finally:
         array.free()

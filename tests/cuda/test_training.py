@@ -9,6 +9,7 @@ from PIL import Image
 import minires as mr
 from minires.cli import main
 from minires.training import ExponentialAverage, ModelCheckpoint, Trainer
+from minires.training.gradients import gradient_norm
 from tests.cuda.harness import needs_emulator
 
 pytestmark = needs_emulator
@@ -126,3 +127,20 @@ def test_the_command_line(amp, stand_in, photos, tmp_path, capsys):
 def test_no_such_gpu(stand_in, photos, capsys):
     assert main(["finetune", "--data", photos, "--device", "cuda:3"]) == 2
     assert "--device cuda:3: there is no device cuda:3: this machine has 1 GPU" in capsys.readouterr().err
+
+
+def test_the_norm_of_all_gradients_takes_two_launches(stand_in):
+    model = mr.nn.Sequential(mr.nn.Conv2d(3, 4, 3), mr.nn.Linear(6, 5), mr.nn.Linear(5, 5000))
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = mr.full_like(parameter, 0.25 * (number + 1))
+    expected = gradient_norm(model.parameters())
+    model.cuda()
+    for parameter in model.parameters():
+        parameter.grad = parameter.grad.cuda()
+    stand_in.launched.clear()
+    assert gradient_norm(model.parameters()) == pytest.approx(expected, rel=1e-6)
+    assert stand_in.launched == ["gradient_squares<float>", "clip_factor"]
+    model[0].weight.grad.mul_(1e30)  # whose square float32 does not hold
+    assert gradient_norm(model.parameters()) == pytest.approx(0.25e30 * 108**0.5, rel=1e-6)
+    model[1].bias.grad[0] = float("inf")
+    assert gradient_norm(model.parameters()) == float("inf")

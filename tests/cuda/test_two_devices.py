@@ -263,3 +263,19 @@ def test_what_goes_beside_the_operations(use):
     model(mr.ones(2, 4, device="cuda:1")).sum().backward()
     use(list(model.parameters()))
     assert {p.device for p in model.parameters()} == {p.grad.device for p in model.parameters()} == {"cuda:1"}
+
+
+def test_a_graph_of_the_second(stand_in):
+    model = mr.nn.Linear(3, 2).cuda(1)
+    graphed = mr.cuda.GraphedCallable(lambda x: model(x), warmup=1)
+    for _ in range(3):
+        y = graphed(mr.ones(4, 3, device="cuda:1"))
+    assert y.device == "cuda:1" and graphed.replays == 2 and cuda.current_device() == 0
+    with pytest.warns(RuntimeWarning, match="argument 0 is on cuda:0, the captured one on cuda:1"), pytest.raises(
+            RuntimeError, match="expected all tensors to be on the same device"):  # fmt: skip
+        graphed(mr.ones(4, 3, device="cuda:0"))
+
+
+def test_dlpack_of_the_second():
+    x = mr.ones(3, device="cuda:1")
+    assert x.__dlpack_device__() == (2, 1) and mr.from_dlpack(x).device == "cuda:1"

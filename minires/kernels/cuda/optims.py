@@ -4,8 +4,9 @@ Addresses are those of device memory: `array.data.ptr` of a CuPy array. They are
 as long as the arrays stay where they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,14 @@ def adam_rates(lr: float, beta1: float, beta2: float, step: int) -> np.ndarray:
 
 
 def clip_factor(
-    run: Run, instance: str, chunks: Chunks, skip: Array, inverse_scale: float, max_norm: float
+    run: Run, instance: str, chunks: Mapping[str, Any], skip: Array, inverse_scale: float, max_norm: float
 ) -> dict[str, Array]:
-    """{"result": [norm, factor], "skip": [1]} from all gradients (kind 0), scaled by 1 / inverse_scale."""
-    blocks = len(chunks.block_tensor)
+    """{"result": [norm, factor], "skip": [1]} from all gradients (kind 0), scaled by 1 / inverse_scale.
+
+    chunks: the arguments of `Chunks`.
+    """
+    blocks = chunks["blocks"]
     outputs = {"squares": ((blocks,), FLOAT), "not_finite": ((blocks,), np.dtype(np.int32))}
-    made = run("gradient_squares", instance, chunks.arguments(), outputs)
+    made = run("gradient_squares", instance, dict(chunks), outputs)
     given = {**made, "skip": skip, "chunks": blocks, "inverse_scale": inverse_scale, "max_norm": max_norm, "one": 1}
     return run("clip_factor", "", given, {"result": ((2,), FLOAT)})

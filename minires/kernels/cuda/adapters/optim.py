@@ -45,8 +45,17 @@ def like(grad: Array, parameter: Array) -> Array:
     return made
 
 
+Place = tuple[int, int]  # device and stream: what one stream has copied another one would have to wait for
+
+
+def here() -> Place:
+    """The present device and stream."""
+    cuda = cupy_module().cuda
+    return int(cuda.runtime.getDevice()), int(cuda.get_current_stream().ptr)
+
+
 @functools.lru_cache(maxsize=64)
-def chunks(device: int, addresses: tuple[tuple[int, ...], ...], sizes: tuple[int, ...]) -> dict[str, Any]:
+def chunks(place: Place, addresses: tuple[tuple[int, ...], ...], sizes: tuple[int, ...]) -> dict[str, Any]:
     """The kernels' lists, on the GPU; the same arrays are asked for at every step."""
     cupy = cupy_module()
     lists = optims.chunks_of(addresses, sizes).arguments()
@@ -54,7 +63,7 @@ def chunks(device: int, addresses: tuple[tuple[int, ...], ...], sizes: tuple[int
 
 
 @functools.lru_cache(maxsize=64)
-def rates_on_gpu(device: int, rates: tuple[float, ...]) -> Array:
+def rates_on_gpu(place: Place, rates: tuple[float, ...]) -> Array:
     """Learning rate and corrections, where the kernels read them."""
     return cupy_module().asarray(list(rates), dtype=backend.float32)
 
@@ -65,13 +74,28 @@ def launch(name: str, parameters: Sequence[Array], grads: Sequence[Array], state
     if backend.is_capturing():
         raise RuntimeError("an optimizer's numbers come from the CPU and cannot be captured in a CUDA graph: capture "
                            "forward and backward, and step outside of it")  # fmt: skip
-    device = cupy_module().cuda.runtime.getDevice()
+    place = here()
     grads = [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
     nothing = (0,) * len(parameters)
     kinds = [tuple(a.data.ptr for a in arrays) if arrays else nothing for arrays in (parameters, grads, *states, None)]
-    lists = chunks(device, tuple(kinds), tuple(p.size for p in parameters))
-    rates = rates_on_gpu(device, tuple(float(rate) for rate in rates))
+    lists = chunks(place, tuple(kinds), tuple(p.size for p in parameters))
+    rates = rates_on_gpu(place, tuple(float(rate) for rate in rates))
     run(name, cpp_type(grads[0]), {**lists, "rates": rates, **numbers}, {})
+
+
+def measurable(grad: Array) -> bool:
+    """Whether `norm_together` takes this gradient."""
+    return suits(grad) and bool(grad.size) and is_dense(grad)
+
+
+def norm_together(grads: Sequence[Array]) -> float:
+    """The 2-norm of all elements of gradients of one type on the present GPU, in two launches and one wait.
+
+    `measurable` must hold. Not finite where an element is not, or where squares are too large for float32.
+    """
+    lists = chunks(here(), (tuple(grad.data.ptr for grad in grads),), tuple(grad.size for grad in grads))
+    skip = cupy_module().zeros(1, backend.int32)
+    return float(optims.clip_factor(run, cpp_type(grads[0]), lists, skip, 1.0, 0.0)["result"][0])
 
 
 def sgd_together(
