@@ -1,5 +1,6 @@
 """Rectified linear unit, a block of memory at a time."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,6 @@ from minires.kernels.cpu.layout import channels_last, channels_second
 __all__ = ["relu_backward", "relu_forward"]
 
 BUDGET = 1 << 16  # values a block: its few arrays stay in the cache between one pass and the next
-ZEROS = {dtype: np.zeros(BUDGET, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
 def in_memory_order(x: np.ndarray) -> np.ndarray:
@@ -23,19 +23,27 @@ def in_framework_order(y: np.ndarray) -> np.ndarray:
     return channels_second(y) if y.ndim == 4 else y
 
 
-def zeros_like(part: np.ndarray) -> np.ndarray:
-    """As many zeros as `part` (at most BUDGET) has values: NumPy compares two rows faster than a row and a number."""
-    return ZEROS[part.dtype][: part.size] if part.dtype in ZEROS else np.zeros_like(part)
+@functools.lru_cache(maxsize=32)
+def _row(number: int, dtype: np.dtype, length: int) -> np.ndarray:
+    return np.full(length, number, dtype)
+
+
+def row_of(number: int, part: np.ndarray) -> np.ndarray:
+    """That number as often as one-dimensional `part` has values: NumPy works faster on two rows than with a number."""
+    return _row(number, part.dtype, 1 << max(0, part.size - 1).bit_length())[: part.size]
 
 
 def keep_where_positive(grad: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    """out = grad where y > 0 or y is NaN, else 0; all three contiguous and one-dimensional; out may be grad.
+    """out = grad where y > 0 or y is NaN, else 0; y is a result of ReLU, so that it has neither negatives nor -0.
 
-    np.where takes ten times as long, and a product with the mask would make NaN of an infinite gradient. So the mask
-    is spread to all bits of an integer as wide as the numbers, and the numbers' bits are kept or not.
+    All three are contiguous, one-dimensional, and do not share memory. np.where takes ten times as long, and a product
+    with a mask would make NaN of an infinite gradient. But seen as an integer without sign, only y = 0 is 0, and the
+    smaller of that integer and 1 is what the integer that grad is may be multiplied with.
     """
-    cut_off = np.less_equal(y, 0, out=scratch("cut off", y.shape, np.dtype(bool)))
-    keep_bits(grad, cut_off, out)
+    integer = np.dtype(f"u{grad.dtype.itemsize}")
+    bits, result = y.view(integer), out.view(integer)
+    np.minimum(bits, row_of(1, bits), out=result)
+    np.multiply(result, grad.view(integer), out=result)
 
 
 def keep_bits(grad: np.ndarray, cut_off: np.ndarray, out: np.ndarray) -> None:
@@ -56,7 +64,7 @@ def relu_forward(x: np.ndarray) -> np.ndarray:
 
     def work(blocks: Sequence[slice]) -> None:
         for block in blocks:
-            np.maximum(flat[block], zeros_like(flat[block]), out=result[block])
+            np.maximum(flat[block], row_of(0, flat[block]), out=result[block])
 
     parallel.over(parallel.ranges(flat.size, BUDGET), work)
     return in_framework_order(y)

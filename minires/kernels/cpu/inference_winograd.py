@@ -25,9 +25,7 @@ TILE, SIDE = 4, 6
 POINTS = SIDE * SIDE
 BUDGET = 1 << 18  # values of a block's transformed tiles
 TILES = 64  # a block has about as many tiles even where channels are many: the filters are read again for every block
-CHANNELS = (
-    64  # with fewer, lines are so short that copies and transforms cost more than they save
-)
+CHANNELS = 64  # with fewer, lines are so short that copies and transforms cost more than they save
 
 
 def suits(geometry: Geometry, groups: int, images: int, inputs: int, outputs: int) -> bool:
