@@ -151,7 +151,8 @@ def averages(job: "Job", steps: int) -> list[Callback]:
         plain.transform = job.preprocessing
         size = settings.validation_batch_size or settings.batch_size
         workers = loader_workers(settings.workers, settings.worker_type, plain, keep=True)
-        found.append(Reestimate(DataLoader(plain, size, drop_last=drops_last(len(plain), size), **workers)))
+        loader = DataLoader(plain, size, drop_last=drops_last(len(plain), size), **workers)
+        found.append(Reestimate(loader, of_averages=settings.bn != "reestimate"))
     return found
 
 

@@ -57,11 +57,12 @@ class AfterTraining(Callback):
     """Makes something in a model anew from whole batches: before every validation, and at the end of an epoch without.
 
     loader: the training pictures as they are prepared for evaluation. With averaged weights (EMA, SWA) it is made for
-    the average. A subclass says what, in `make`.
+    the average; of_averages: for nothing else, so that until there is one no pass is made. A subclass says what, in
+    `make`.
     """
 
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, of_averages: bool = False) -> None:
+        self.loader, self.of_averages = loader, of_averages
         self._done_at = -1
 
     def make(self, trainer: Trainer, batches: Iterable[Any], between: Callable[[], None]) -> None:
@@ -69,11 +70,13 @@ class AfterTraining(Callback):
         raise NotImplementedError
 
     def before_evaluate(self, trainer: Trainer) -> None:
+        if self._idle(trainer):
+            return
         self._run(trainer, trainer.pause_for_signals)  # which leaves it half made: it is made anew then
         self._done_at = trainer.step
 
     def after_epoch(self, trainer: Trainer) -> None:
-        if self._done_at == trainer.step:
+        if self._done_at == trainer.step or self._idle(trainer):
             return
         if trainer.averaged is None:
             self._run(trainer)
@@ -84,6 +87,9 @@ class AfterTraining(Callback):
         for name, array in copy_weights(trainer.model).items():
             trainer.averaged[name][...] = array
         restore_weights(trainer.model, own)
+
+    def _idle(self, trainer: Trainer) -> bool:
+        return self.of_averages and trainer.averaged is None
 
     def _run(self, trainer: Trainer, between: Callable[[], None] = lambda: None) -> None:
         with contextlib.closing(iter(Batches(self.loader, 0, device=trainer.device))) as stream:

@@ -192,6 +192,22 @@ def test_statistics_made_anew_are_the_means_over_the_batches():
     assert np.array_equal(norm.running_mean.array, first), "frozen ones stay"
 
 
+@pytest.mark.parametrize("val", [True, False])
+def test_statistics_of_averages_alone_cost_nothing_before_there_is_one(val):
+    passes = []
+
+    class Counted(list):
+        def __iter__(self):
+            passes.append(trainer.epoch)
+            return super().__iter__()
+
+    trainer = make_trainer(
+        [StochasticAverage(3), Reestimate(Counted(plain_loader()), of_averages=True)], stopping=False
+    )
+    trainer.fit(*make_loaders(val=val), epochs=4)
+    assert passes == ([2, 3] if val else [3, 4])  # epochs that are over by then
+
+
 def test_without_validation_too():
     trainer = make_trainer([StochasticAverage(1), Reestimate(plain_loader())], stopping=False)
     train, _ = make_loaders(val=False)
