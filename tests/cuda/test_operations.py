@@ -68,22 +68,20 @@ def evaluate(entry, case, device):
 
 
 def tried(entry, case, device):
-    """As `evaluate`; of an operation that refuses an array without elements, the kind of its error."""
+    """As `evaluate`; None of an operation that refuses an array without elements."""
     try:
         with np.errstate(all="ignore"):
             return evaluate(entry, case, device)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError):
         if not case.empty:
             raise
-        return type(error)
+        return None
 
 
 def compare(label, case):
     ours, theirs = (tried(ENTRIES[label], case, device) for device in (case.device, "cpu"))
-    if isinstance(theirs, type) or isinstance(ours, type):
-        assert ours == theirs
-        return
-    for our, expected in zip(ours, theirs, strict=True):
+    assert (ours is None) == (theirs is None), "one of the two has refused"
+    for our, expected in zip(ours or [], theirs or [], strict=True):
         assert (our is None) == (expected is None)
         if isinstance(expected, np.ndarray):
             assert our.shape == expected.shape and our.dtype == expected.dtype
