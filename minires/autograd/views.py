@@ -10,7 +10,7 @@ import numpy as np
 
 from minires.autograd.graph import Function, Node, Variable, refresh
 from minires.autograd.modes import _mode
-from minires.backend import Array
+from minires.backend import Array, array_module
 
 
 class Region(NamedTuple):
@@ -24,11 +24,20 @@ class Region(NamedTuple):
     start: int  # of the view's first element, from the base's lowest address
 
 
-def region_of(view: np.ndarray, base: np.ndarray) -> Region:
+def region_of(view: Array, base: Array) -> Region:
     """Where `view` lies within `base`."""
     before = sum(-step * (n - 1) for step, n in zip(base.strides, base.shape, strict=True) if step < 0)
-    start = view.ctypes.data - base.ctypes.data + before
+    start = _address(view) - _address(base) + before
     return Region(base.shape, base.strides, before, view.shape, view.strides, start)
+
+
+def _address(array: Array) -> int:
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+
+
+def _within(memory: Array, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """The array of these strides in flat memory whose first element is at the byte `start`."""
+    return array_module(memory).lib.stride_tricks.as_strided(memory[start // memory.itemsize :], shape, strides)
 
 
 class ViewWritten(Function):
@@ -46,10 +55,10 @@ class ViewWritten(Function):
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         region: Region = ctx.region
         reach = sum(abs(step) * (n - 1) for step, n in zip(region.base_strides, region.base_shape, strict=True))
-        memory = np.zeros(reach + grad.itemsize, np.uint8)
-        dx = np.ndarray(region.base_shape, grad.dtype, memory, region.base_start, region.base_strides)
+        memory = array_module(grad).zeros(reach // grad.itemsize + 1, grad.dtype)
+        dx = _within(memory, region.base_start, region.base_shape, region.base_strides)
         dx[...] = grad
-        part = np.ndarray(region.shape, grad.dtype, memory, region.start, region.strides)
+        part = _within(memory, region.start, region.shape, region.strides)
         dvalues = part.copy()
         part[...] = 0
         return dx, dvalues, None
@@ -57,8 +66,6 @@ class ViewWritten(Function):
 
 def write_through(view: Any, base: Variable, alias: Variable, result: Variable) -> None:
     """Make `base` the tensor into which `result` was written where `view` looks; `alias` is the base before that."""
-    if not isinstance(view.array, np.ndarray):
-        raise RuntimeError("in-place operations on a view that requires grad work on the CPU only; clone it first")
     written = ViewWritten.apply(alias, result, region_of(view.array, base.array))
     base.requires_grad, base.node, base.output_index = True, written.node, written.output_index
     refresh(view)

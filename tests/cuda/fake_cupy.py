@@ -389,7 +389,9 @@ class Module:
         linalg = types.SimpleNamespace(COMPUTE_TYPE_TF32=7, COMPUTE_TYPE_DEFAULT=0,
                                        set_compute_type=lambda *told: self.compute_types.append(told))  # fmt: skip
         self._core = types.SimpleNamespace(_routines_linalg=linalg)
-        self.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(sliding_window_view=windows))
+        strided = lifted(np.lib.stride_tricks.as_strided)
+        tricks = types.SimpleNamespace(sliding_window_view=windows, as_strided=strided)
+        self.lib = types.SimpleNamespace(stride_tricks=tricks)
         self.get_default_memory_pool = lambda: pool
         self.get_default_pinned_memory_pool = lambda: pool
 

@@ -293,3 +293,22 @@ def test_a_state_moves_with_its_parameters(stand_in):
     assert all(state["momentum_buffer"].is_cuda for state in optimizer.state.values())
     assert {p.device for p in moved.parameters()} == {mr.device("cuda:0")}
     assert not any(value.is_cuda for value in moved.cpu().state_dict().values())
+
+
+@on_stand_in
+@pytest.mark.parametrize("write", [
+    lambda y: y[0].mul_(3), lambda y: y.t()[1].add_(1), lambda y: y[:, ::2].mul_(y[:, 1:2].detach()),
+    lambda y: y.flip(0)[1:].zero_(), lambda y: y.reshape(-1)[2:5].exp_(), lambda y: y[:0].add_(1),
+    lambda y: y.__setitem__((1, slice(None, None, 2)), 7.0), lambda y: y.t()[:2].copy_(mr.ones(2, 2)),
+])  # fmt: skip
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_writing_into_a_view_that_requires_grad(write, order):
+    found = []
+    for place in ("cuda", "cpu"):
+        x = mr.arange(6.0).reshape(2, 3).permute(order).to(place).requires_grad_()
+        y = x * 2
+        view = y[1]
+        write(y if order == (0, 1) else y.t())
+        (y * y + view.sum()).sum().backward()
+        found.append((y.tolist(), x.grad.tolist(), view.tolist()))
+    assert found[0] == found[1]
