@@ -131,8 +131,14 @@ finfo, iinfo, promote_types = _numpy.finfo, _numpy.iinfo, _numpy.promote_types
 
 # Not everybody needs these: each is imported when it is first named, so that `import minires` stays quick.
 _LATER = (
-    "amp", "backends", "cuda", "explain", "finetune", "fx", "jit", "linalg", "onnx", "profiler", "training", "utils",
+    "amp", "backends", "cuda", "explain", "finetune", "fx", "hub", "jit", "linalg", "onnx", "profiler", "training",
+    "utils",
 )  # fmt: skip
+_ELSEWHERE = {  # names of torch itself that stand in a module that is imported later
+    "autocast": "amp", "GradScaler": "amp", "set_float32_matmul_precision": "backends",
+    "get_float32_matmul_precision": "backends", "use_deterministic_algorithms": "backends",
+    "are_deterministic_algorithms_enabled": "backends",
+}  # fmt: skip
 # Functions of networks that PyTorch has under both names, torch.conv2d and torch.nn.functional.conv2d.
 _ALSO_HERE = (
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",
@@ -153,7 +159,7 @@ _IN_PLACE = (
 )  # fmt: skip
 _IN_FUNCTIONAL_IN_PLACE = ("celu_", "rrelu_", "selu_", "threshold_")
 if _typing.TYPE_CHECKING:
-    from minires import amp, backends, cuda, explain, finetune, fx, jit, linalg, onnx, profiler, training, utils
+    from minires import amp, backends, cuda, explain, finetune, fx, hub, jit, linalg, onnx, profiler, training, utils
 
 
 def __getattr__(name: str) -> _typing.Any:
@@ -161,8 +167,8 @@ def __getattr__(name: str) -> _typing.Any:
         return _importlib.import_module(f"minires.{name}")
     if name == "bfloat16":
         return backend.bfloat16
-    if name in ("set_float32_matmul_precision", "get_float32_matmul_precision"):
-        return getattr(_importlib.import_module("minires.backends"), name)
+    if name in _ELSEWHERE:
+        return getattr(_importlib.import_module(f"minires.{_ELSEWHERE[name]}"), name)
     if name in _ALSO_HERE or name in _IN_FUNCTIONAL_IN_PLACE:
         return getattr(nn.functional, name)
     if name.endswith("_") and name[:-1] in _IN_PLACE:
@@ -171,4 +177,6 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *_ALSO_HERE, *_IN_FUNCTIONAL_IN_PLACE, *(f"{name}_" for name in _IN_PLACE)})
+    return sorted(
+        {*globals(), *_LATER, *_ELSEWHERE, *_ALSO_HERE, *_IN_FUNCTIONAL_IN_PLACE, *(f"{name}_" for name in _IN_PLACE)}
+    )

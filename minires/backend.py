@@ -78,18 +78,21 @@ contiguous_format, channels_last, preserve_format = (
 
 
 class device:  # noqa: N801 - PyTorch's name
-    """Where an array lives: `device("cpu")`, `device("cuda")` or `device("cuda:1")`. Compares equal to the same text.
+    """Where an array lives: `device("cpu")`, `device("cuda")` or `device("cuda:1")`, which is `device("cuda", 1)`.
+
+    It compares equal to the same text.
 
     "cuda" is the GPU that is used at the time (`cuda.set_device`), the first one at first; `index` is None then.
     Raises ValueError for any other text.
     """
 
-    def __init__(self, name: "str | device") -> None:
-        kind, colon, index = str(name).partition(":")
-        if kind not in ("cpu", "cuda") or (colon and not index.isdigit()) or (kind == "cpu" and index not in ("", "0")):
-            raise ValueError(f'expected the device "cpu", "cuda" or "cuda:N", got {str(name)!r}')
+    def __init__(self, type: "str | device", index: int | None = None) -> None:
+        name = str(type) if index is None else f"{type}:{index}"
+        kind, colon, place = name.partition(":")
+        if kind not in ("cpu", "cuda") or (colon and not place.isdigit()) or (kind == "cpu" and place not in ("", "0")):
+            raise ValueError(f'expected the device "cpu", "cuda" or "cuda:N", got {name!r}')
         self.type = kind
-        self.index = int(index) if index and kind == "cuda" else None
+        self.index = int(place) if place and kind == "cuda" else None
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"

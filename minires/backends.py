@@ -204,3 +204,19 @@ def get_float32_matmul_precision() -> str:
 
 
 cpu, cuda, cudnn = CpuBackend(), CudaBackend(), CudnnBackend()
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """True: nothing is chosen by timing any more, on the CPU (`cpu.benchmark`) or on a GPU (`cudnn.deterministic`).
+
+    There is no algorithm here that gives other bits from one run to the next, so that none is refused, nor, with
+    warn_only, warned of.
+    """
+    cudnn.deterministic = _flag("mode", mode)
+    if mode:
+        cpu.benchmark = False
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was called with last; False at first."""
+    return cudnn.deterministic

@@ -17,12 +17,13 @@ from minires.ops.matrices import matrix_norm as _matrix_norm
 from minires.ops.matrices import matrix_power as _matrix_power
 from minires.ops.matrices import qr, solve, svdvals
 from minires.ops.matrices import slogdet as _slogdet
+from minires.ops.matrix_functions import householder_product, matrix_exp
 from minires.ops.moments import norm as _norm
 from minires.tensor import Tensor
 
 __all__ = [
-    "cholesky", "cross", "det", "diagonal", "inv", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "qr",
-    "slogdet", "solve", "svdvals", "vecdot", "vector_norm",
+    "cholesky", "cross", "det", "diagonal", "householder_product", "inv", "matmul", "matrix_exp", "matrix_norm",
+    "matrix_power", "multi_dot", "norm", "qr", "slogdet", "solve", "svdvals", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 

@@ -173,7 +173,7 @@ class Methods:
     addmm, baddbmm, addmv, addr, inner, kron = operations("addmm baddbmm addmv addr inner kron")
     vdot, cross, dist, ger = operations("vdot cross dist outer")
     inverse, det, slogdet, logdet, cholesky = operations("inverse det slogdet logdet cholesky")
-    matrix_power, qr = operations("matrix_power qr")
+    matrix_power, qr, matrix_exp = operations("matrix_power qr matrix_exp")
 
     # shapes
     reshape, view, flatten, unflatten, ravel = operations("reshape reshape flatten unflatten ravel")

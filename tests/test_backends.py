@@ -146,3 +146,17 @@ def test_wrong_use():
 def test_a_switch_that_does_not_exist(place):
     with pytest.raises(AttributeError, match="benchmrk"):
         place.benchmrk = True
+
+
+def test_deterministic_algorithms():
+    assert not mr.are_deterministic_algorithms_enabled()
+    mr.backends.cudnn.deterministic = False
+    try:
+        mr.use_deterministic_algorithms(True)
+        assert mr.are_deterministic_algorithms_enabled() and mr.backends.cudnn.deterministic
+        assert not mr.backends.cpu.benchmark
+        with pytest.raises(TypeError, match="mode"):
+            mr.use_deterministic_algorithms("yes")
+    finally:
+        mr.use_deterministic_algorithms(False)
+    assert not mr.are_deterministic_algorithms_enabled()

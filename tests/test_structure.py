@@ -21,7 +21,7 @@ FLOORS = {
     "ops": 3,
     "cuda": 3,
     "nn": 4, "optim": 4, "jit": 4, "fx": 4, "linalg": 4,
-    "amp": 5, "models": 5, "data": 5, "backends": 5, "io": 5, "onnx": 5, "utils": 6,
+    "amp": 5, "models": 5, "data": 5, "backends": 5, "io": 5, "onnx": 5, "utils": 6, "hub": 6,
     "training": 6, "finetune": 6, "explain": 6, "report": 6, "profiler": 6,
     "cli": 7,
 }  # fmt: skip

@@ -38,11 +38,14 @@ _WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
 }  # fmt: skip
 
 
-def load(f: files.PathLike, map_location: Any = None, *, ema: bool = False) -> dict[str, Tensor]:
+def load(
+    f: files.PathLike, map_location: Any = None, *, weights_only: bool = True, ema: bool = False
+) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .npz, torch or Keras (.h5, .keras) file, by name. Loading never executes anything.
 
     f: its path, or its URL: what is not in the cache is downloaded (see download.py, which says what it raises).
     map_location: the device where the tensors go, the CPU unless said otherwise, wherever they were saved.
+    weights_only=False, which lets torch run what a file says, is refused (NotImplementedError).
     Torch files may be anything a training script leaves (see state_dicts.py for what is taken of it, and
     torch_file.load_object for all that is there). ema: the copy averaged over the training instead. bfloat16 becomes
     float32, which holds it exactly. Entries that hold no numbers are left out with a warning, and so are objects, such
@@ -52,6 +55,8 @@ def load(f: files.PathLike, map_location: Any = None, *, ema: bool = False) -> d
     """
     if not isinstance(map_location, str | device | type(None)):
         raise TypeError(f'map_location is a device, such as "cuda:1", or None, got {type(map_location).__name__}')
+    if weights_only is False:
+        raise NotImplementedError("load: weights_only=False is not supported, since nothing in a file is ever executed")
     place = resolved("cpu" if map_location is None else map_location)
     arrays = _arrays_of(download.local(f), ema)
     return {name: Tensor(move(array, place)) for name, array in arrays.items()}

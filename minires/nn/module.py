@@ -19,7 +19,7 @@ from minires.backend import is_floating
 from minires.nn.parameter import Parameter
 from minires.nn.registry import Registry
 from minires.nn.state import LoadReport, load_state
-from minires.tensor import Tensor
+from minires.tensor import HookHandle, Tensor
 
 
 class Module(Registry):
@@ -93,9 +93,9 @@ class Module(Registry):
         """The modules directly inside."""
         return (module for _, module in self.named_children())
 
-    def modules(self) -> "Iterator[Module]":
-        """This module and all inside it."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> "Iterator[Module]":
+        """This module and all inside it, each once, or as often as it occurs."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def get_submodule(self, target: str) -> "Module":
         """The module at a path such as "layer1.0.conv1"; "" is this one. AttributeError naming the step that fails."""
@@ -138,6 +138,19 @@ class Module(Registry):
             if module is not None:
                 state.update(module.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars))
         return state
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """For classes to define: change old keys of a copy of the state dict, then call this one, which does nothing.
+
+        The values are loaded when every module has had its turn. What is put into error_msgs is raised.
+        """
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> HookHandle:
+        """Call `hook(module, state_dict, prefix, ...)`, as `_load_from_state_dict`, before a state dict is loaded."""
+        return HookHandle(self.__dict__.setdefault("_load_state_dict_pre_hooks", {}), hook)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> LoadReport:
         """Copy the values of a state dict (path -> Tensor or NumPy array) into this module.

@@ -49,6 +49,7 @@ def load_state(module: "Module", state: Any, strict: bool, assign: bool) -> Load
     if not isinstance(state, Mapping):
         raise TypeError(f"Expected state_dict to be dict-like, got {type(state)}.")
     places = slots(module)
+    state, said = _adapted(module, state, strict)
     missing = [key for key, slot in places.items() if key not in state and not slot.optional]
     unexpected = [key for key in state if key not in places]
     arrays, faults = _matching_arrays(places, state)
@@ -56,12 +57,28 @@ def load_state(module: "Module", state: Any, strict: bool, assign: bool) -> Load
         lists = (("Missing", missing), ("Unexpected", unexpected))
         named = [f"{word} key(s) in state_dict: " + ", ".join(f'"{k}"' for k in keys) for word, keys in lists if keys]
         faults = named + faults
+    faults = [*faults, *said]
     if faults:
         text = "\n\t".join(f"{fault}. " for fault in faults)
         raise RuntimeError(f"Error(s) in loading state_dict for {type(module).__name__}:\n\t{text}")
     for key, array in arrays.items():
         (_assign if assign else _copy)(places[key], array)
     return LoadReport(missing, unexpected)
+
+
+def _adapted(module: "Module", state: Mapping[str, Any], strict: bool) -> tuple[dict[str, Any], list[str]]:
+    """A copy of the state in which modules have changed old keys into theirs, by hooks or by `_load_from_state_dict`.
+
+    And what they found wrong.
+    """
+    changed, metadata = dict(state), getattr(state, "_metadata", None) or {}
+    errors: list[str] = []
+    for path, child in list(module.named_modules()):
+        prefix, own = f"{path}." if path else "", metadata.get(path, {})
+        for hook in child.__dict__.get("_load_state_dict_pre_hooks", {}).values():
+            hook(child, changed, prefix, own, strict, [], [], errors)
+        child._load_from_state_dict(changed, prefix, own, strict, [], [], errors)
+    return changed, errors
 
 
 def _matching_arrays(places: dict[str, Slot], state: Mapping[str, Any]) -> tuple[dict[str, Array], list[str]]:

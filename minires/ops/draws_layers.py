@@ -262,17 +262,13 @@ def attended(random: Random) -> Arguments:
     return [*tensors, mask, 0.0, mask is None and bool(random.integers(0, 2))], {"scale": one_of(random, None, 0.3)}
 
 
-def convolved_volumes(transposed: bool) -> Draw:
-    """conv3d or conv_transpose3d(x, weight, bias, stride=, padding=, ...)."""
-
-    def draw(random: Random) -> Arguments:
-        groups = one_of(random, 1, 2)
-        weight = normal(random, *((2, 4 // groups) if transposed else (4, 2 // groups)), 2, 1, 2)
-        named = {"stride": one_of(random, 1, (2, 1, 2)), "padding": one_of(random, 0, (1, 0, 1)), "groups": groups}
-        bias = one_of(random, None, normal(random, 4))
-        return [normal(random, 1, 2, 3, 2, 4), weight, bias], {**named, "dilation": one_of(random, 1, (2, 1, 1))}
-
-    return draw
+def convolved_volumes(random: Random) -> Arguments:
+    """conv3d and conv_transpose3d(x, weight, bias, stride=, padding=, ...)."""
+    groups = one_of(random, 1, 2)
+    weight = normal(random, 2, 2 // groups, 2, 1, 2)
+    named = {"stride": one_of(random, 1, (2, 1, 2)), "padding": one_of(random, 0, (1, 0, 1)), "groups": groups}
+    bias = one_of(random, None, normal(random, 2))
+    return [normal(random, 1, 2, 3, 2, 3), weight, bias], {**named, "dilation": one_of(random, 1, (2, 1, 1))}
 
 
 def pooled_volumes(numbers: Any, **settings: tuple[Any, ...]) -> Draw:

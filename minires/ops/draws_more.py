@@ -157,6 +157,12 @@ def tall(random: Random) -> Arguments:
     return [np.concatenate([regular(random), normal(random, int(random.integers(0, 3)), 3)])], {}
 
 
+def reflections(random: Random) -> Arguments:
+    """householder_product(A, tau)."""
+    batch = shape(random, 0, 1)
+    return [normal(random, *batch, 4, int(random.integers(2, 5))), normal(random, *batch, 2)], {}
+
+
 def any_matrix(random: Random) -> Arguments:
     """svdvals(A): singular values apart from each other."""
     return [np.diag([3.0, 2.0, 1.0])[: int(random.integers(2, 4))] + normal(random, 1, 3) * 0.1], {}

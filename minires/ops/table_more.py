@@ -64,6 +64,8 @@ MORE: tuple[Entry, ...] = (
     entry("qr", more.tall, "linalg.qr"),
     entry("svdvals", more.any_matrix, "linalg.svdvals"),
     entry("matrix_power", more.power),
+    entry("matrix_exp", more.square, "linalg.matrix_exp"),
+    entry("householder_product", more.reflections, "linalg.householder_product"),
     entry("matrix_norm", more.measured, "linalg.matrix_norm"),
     # arrangements
     entry("swapaxes", two_axes),

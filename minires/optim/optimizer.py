@@ -9,7 +9,7 @@ from typing import Any
 from minires import observe
 from minires.autograd import enable_grad, no_grad
 from minires.backend import Array, array_module, device_of, move, on_device_of
-from minires.tensor import Tensor
+from minires.tensor import HookHandle, Tensor
 
 
 class Optimizer:
@@ -19,14 +19,17 @@ class Optimizer:
     of its own. Raises ValueError for no parameters or one that is in two groups, TypeError for what is no tensor.
     """
 
+    steps_seen = 0  # for the schedules, which warn when they are stepped before the optimizer
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.step_pre_hooks: dict[int, Any] = {}
+        self.step_post_hooks: dict[int, Any] = {}
         if isinstance(params, Tensor):
             raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, "
                             "but got a Tensor")  # fmt: skip
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self.steps_seen = 0  # for the schedules, which warn when they are stepped before the optimizer
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -59,6 +62,8 @@ class Optimizer:
         group = {**param_group, "params": tensors, **({"param_names": names} if names else {})}
         for name, default in self.defaults.items():
             group.setdefault(name, default)
+            if isinstance(group[name], Tensor):  # a rate in a tensor, which PyTorch takes for its graphs
+                group[name] = group[name].item()
         self.check_group(group)
         if len(set(tensors)) != len(tensors):
             warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=3)
@@ -72,12 +77,26 @@ class Optimizer:
         """Update every parameter that has a gradient. `closure` computes the loss anew and returns it; so does step."""
         self.steps_seen += 1
         loss = None
+        self._call(self.step_pre_hooks, closure)
         if closure is not None:
             with enable_grad():
                 loss = closure()
         with no_grad():
             observe.call("step", type(self).__name__, self._update_all)
+        self._call(self.step_post_hooks, closure)
         return loss
+
+    def _call(self, hooks: dict[int, Any], closure: Callable[[], Any] | None) -> None:
+        for hook in list(hooks.values()):
+            hook(self, () if closure is None else (closure,), {})
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(optimizer, args, kwargs)` before each step. Nothing that it returns is used."""
+        return HookHandle(self.step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(optimizer, args, kwargs)` after each step."""
+        return HookHandle(self.step_post_hooks, hook)
 
     def _update_all(self) -> None:
         for group in self.param_groups:

@@ -165,6 +165,7 @@ class LBFGS(Optimizer):
         if closure is None:
             raise TypeError("LBFGS computes the loss several times: give step a closure")
         self.steps_seen += 1
+        self._call(self.step_pre_hooks, closure)
         group = self.param_groups[0]
         state, lr = self.state[group["params"][0]], group["lr"]
         state.setdefault("func_evals", 0)
@@ -173,6 +174,7 @@ class LBFGS(Optimizer):
             first = closure()
         with on_device_of(group["params"][0].array):
             self._steps(closure, state, group, lr, float(first))
+        self._call(self.step_post_hooks, closure)
         return first
 
     def _steps(

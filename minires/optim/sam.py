@@ -33,6 +33,8 @@ class SAM(Optimizer):
         self.base_optimizer = base_optimizer(params, **settings)
         self.defaults, self.param_groups = self.base_optimizer.defaults, self.base_optimizer.param_groups
         self.state, self.steps_seen = self.base_optimizer.state, 0
+        self.step_pre_hooks, self.step_post_hooks = (
+            self.base_optimizer.step_pre_hooks, self.base_optimizer.step_post_hooks)  # fmt: skip
         self.moved: list[tuple[Tensor, Array]] = []  # parameters that stand at p + e, and their p
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -63,4 +63,4 @@ def test_same_outputs_and_gradients(name, dtype, training):
 
 
 def test_there_are_model_files():
-    assert len(FILES) >= 12
+    assert len(FILES) >= 13

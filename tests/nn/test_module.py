@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import nn
 from minires.tensor import Tensor
 
@@ -337,3 +338,28 @@ def test_parameter():
     assert not nn.Parameter(array, requires_grad=False).requires_grad
     with pytest.raises(RuntimeError, match="floating point"):
         nn.Parameter(np.zeros(3, np.int64))
+
+
+def test_old_keys_are_changed_while_loading():
+    class Renamed(mr.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = mr.nn.Linear(2, 1, bias=False)
+
+        def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+            if local_metadata.get("version", 1) < 2 and f"{prefix}linear.weight" in state_dict:
+                state_dict[f"{prefix}fc.weight"] = state_dict.pop(f"{prefix}linear.weight")
+            state_dict.pop(f"{prefix}unused", None)
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+    model, old = mr.nn.Sequential(Renamed()), {"0.linear.weight": mr.ones(1, 2), "0.unused": mr.zeros(1)}
+    model.load_state_dict(old)
+    assert model[0].fc.weight.tolist() == [[1, 1]] and sorted(old) == ["0.linear.weight", "0.unused"]
+    handle = model.register_load_state_dict_pre_hook(lambda module, state, prefix, *_: state.update(
+        {"0.fc.weight": state.pop("w")}))  # fmt: skip
+    model.load_state_dict({"w": mr.zeros(1, 2)})
+    assert model[0].fc.weight.tolist() == [[0, 0]]
+    handle.remove()
+    model[0]._load_from_state_dict = lambda *arguments: arguments[-1].append("too old")
+    with pytest.raises(RuntimeError, match="too old"):
+        model.load_state_dict({"0.fc.weight": mr.zeros(1, 2)})

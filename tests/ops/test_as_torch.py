@@ -42,7 +42,8 @@ L.nn.Bilinear(3, 3, 2)(x, y).shape | L.nn.MultiLabelMarginLoss()(x, k) | F.multi
 F.embedding_bag(k, x.T) | F.embedding_bag(k, x.T, mode="sum", per_sample_weights=y)
 F.embedding_bag(k, x.T, mode="max")
 F.embedding_bag(k[0], x.T, L.tensor([0, 2])) | F.upsample_nearest(x[None, None], scale_factor=2)
-x.uniform_(2, 1) | x.normal_(0, -1) | L.autograd.grad(x.sum(), x, None, True, False, True)
+L.device("cuda", 1).index | L.device("cpu", 0).type | x.uniform_(2, 1) | x.normal_(0, -1)
+L.autograd.grad(x.sum(), x, None, True, False, True)
 """
 
 

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import optim
 from minires.nn import Parameter
 from minires.tensor import Tensor
@@ -275,3 +276,35 @@ def test_deepcopy_of_model_and_optimizer_together():
     other_parameter, other = copy.deepcopy((parameter, optimizer))
     assert other.param_groups[0]["params"][0] is other_parameter
     assert other.state[other_parameter]["momentum_buffer"].tolist() == [1.0, 1.0]
+
+
+OF_HOOKS = {"SGD": mr.optim.SGD, "LBFGS": mr.optim.LBFGS,
+            "SAM": lambda params, lr: mr.optim.SAM(params, mr.optim.SGD, lr=lr)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_HOOKS)
+def test_hooks_around_a_step(name):
+    p, calls = mr.nn.Parameter(mr.ones(2)), []
+    optimizer = OF_HOOKS[name]([p], lr=0.1)
+    first = optimizer.register_step_pre_hook(lambda *found: calls.append(("before", found[0], p.tolist())))
+    optimizer.register_step_post_hook(lambda *found: calls.append(("after", found[0], p.tolist())))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert [word for word, _, _ in calls] == ["before", "after"] and calls[0][2] != calls[1][2]
+    first.remove()
+    optimizer.step(closure)
+    assert [word for word, _, _ in calls] == ["before", "after", "after"]
+
+
+def test_a_rate_in_a_tensor():
+    p = mr.nn.Parameter(mr.ones(2))
+    optimizer = mr.optim.SGD([p], lr=mr.tensor(0.25))
+    (p * 2).sum().backward()
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 0.25 and p.tolist() == [0.5, 0.5]

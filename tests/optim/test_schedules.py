@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import optim
 from minires.nn import Parameter
 
@@ -206,3 +207,26 @@ def test_needs_an_optimizer_and_initial_rates():
     ours, _ = optimizers()
     with pytest.raises(KeyError, match="initial_lr"):
         optim.lr_scheduler.StepLR(ours, 3, last_epoch=5)
+
+
+RESTARTED = {
+    "CosineAnnealingWarmRestarts": (3, 2, 0.01), "StepLR": (2,), "CosineAnnealingLR": (4,),
+    "LambdaLR": (lambda epoch: 0.5**epoch,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments"), RESTARTED.items())
+def test_to_an_epoch_as_in_torch(name, arguments):
+    found = []
+    for library in (mr, torch):
+        optimizer = library.optim.SGD([library.nn.Parameter(library.ones(1))], lr=0.1)
+        schedule = getattr(library.optim.lr_scheduler, name)(optimizer, *arguments)
+        optimizer.step()
+        rates = []
+        for epoch in (0.5, 2, 4.25, 7) if name.endswith("Restarts") else (1, 5, 3):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                schedule.step(epoch)
+            rates.append((schedule.get_last_lr()[0], schedule.last_epoch))
+        found.append(rates)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)

@@ -39,15 +39,26 @@ class LRScheduler:
         """The learning rates that were set last."""
         return self._last_lr
 
-    def step(self) -> None:
-        """Move on by one. Warns if the optimizer has not made a step before: the first rate would be skipped."""
+    def step(self, epoch: float | None = None) -> None:
+        """Move on by one. Warns if the optimizer has not made a step before: the first rate would be skipped.
+
+        epoch: go there instead, an older way that PyTorch keeps, with a warning.
+        """
         never_stepped = type(self.optimizer).step is Optimizer.step and self.optimizer.steps_seen == 0
         if self._step_count == 1 and self.last_epoch == 0 and never_stepped:
             warnings.warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first value of the "
                           "schedule is skipped", stacklevel=2)  # fmt: skip
         self._step_count += 1
+        if epoch is not None:
+            self._go_to(epoch)
+            return
         self.last_epoch += 1
         self._set(self.get_lr())
+
+    def _go_to(self, epoch: float) -> None:
+        warnings.warn("the epoch argument of `scheduler.step()` is deprecated: call step() without it", stacklevel=3)
+        self.last_epoch = epoch  # type: ignore[assignment]
+        self._set(getattr(self, "_get_closed_form_lr", self.get_lr)())
 
     def _start_at_zero(self) -> None:
         """Begin the schedule now, wherever the rates stand: by its closed form where it has one."""

@@ -27,7 +27,7 @@ class ChainedScheduler(LRScheduler):
         self._schedulers = list(schedulers)
         self._last_lr = self._current()
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Move every schedule on by one."""
         for scheduler in self._schedulers:
             scheduler.step()

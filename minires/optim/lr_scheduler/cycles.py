@@ -13,6 +13,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """eta_min + (base - eta_min) (1 + cos(pi T_cur / T_i)) / 2;  at T_cur = T_i the rate starts again.
 
     T_cur: steps since the last restart. T_i: steps to the next one, first T_0, each time T_mult times as many.
+    `step(epoch)` goes to any place, a fraction of an epoch too: `step(epoch + batch / batches)`.
     Loshchilov and Hutter 2017, "SGDR". ValueError for numbers that are not whole and positive.
     """
 
@@ -35,6 +36,13 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self.T_i *= self.T_mult
         factor = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
+
+    def _go_to(self, epoch: float) -> None:
+        if epoch < 0:
+            raise ValueError(f"Expected non-negative epoch, but got {epoch}")
+        self.last_epoch = epoch  # type: ignore[assignment]
+        self._set(self.get_lr())
+        self.last_epoch = math.floor(epoch)
 
 
 SCALES: dict[str, tuple[str, Callable[[float, float], float]]] = {  # mode: (counted in, height by gamma and count)

@@ -35,7 +35,7 @@ class SequentialLR(LRScheduler):
         self.schedulers[bisect_right(self.milestones, 0)]._first_step()
         self._last_lr = self._current()
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Move on by one."""
         self.last_epoch += 1
         number = bisect_right(self.milestones, self.last_epoch)
