@@ -16,6 +16,7 @@ from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
 from minires.finetune.strategies import PullToStart
 from minires.finetune.targets import TargetScale
+from minires.finetune.tasks.deciding import decide_task
 from minires.finetune.tasks.ranks import RankConsistent
 from minires.finetune.tensorboard import FOLDER, TensorBoard
 from minires.finetune.watching import EventLog, FiniteValidation
@@ -234,7 +235,7 @@ def keepers(settings: Settings) -> list[Callback]:
 
 def figure_of_merit(settings: Settings, validates: bool) -> str:
     """The column of the history whose best value makes the best epoch."""
-    wish = settings.eval_metric or METRICS_FOR[settings.task or "classification"][0]
+    wish = settings.eval_metric or METRICS_FOR[settings.task or decide_task(settings)][0]
     name = {"top1": "accuracy"}.get(wish, wish)
     if validates:
         return f"val_{name}"

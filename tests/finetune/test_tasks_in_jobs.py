@@ -323,6 +323,12 @@ def test_a_search_knows_which_way_is_better(place, tmp_path):
     assert study.metric == "val_rmse" and not study.larger and study.best.score == min(scores)
 
 
+def test_a_search_takes_the_task_from_the_table(place, tmp_path):
+    study = search(["lr=1e-3..1e-2"], trials=1, data=str(place / "pictures"), labels=str(place / "tags.csv"), epochs=1,
+                   batch_size=16, weights=str(place / "weights"), output=str(tmp_path / "search"))  # fmt: skip
+    assert study.metric == "val_loss" and not study.larger and study.best.score > 0
+
+
 def test_bad_pictures_and_rows_without_a_picture(place, tmp_path):
     (tmp_path / "pictures").mkdir()
     for file in (place / "pictures").iterdir():

@@ -39,7 +39,9 @@ def add_parallel(model: Any, stages: list[str] | None = None) -> list[ParallelCo
     refuse_adapters(model)
     layers = [layer for layer in layers_before_head(model, (nn.Conv2d,), stages) if _has_room(layer)]
     if not layers:
-        raise UsageError("there is no convolution with an odd window before the head to adapt", code="usage.conflict")
+        raise UsageError(
+            "there is no plain convolution with an odd window before the head to adapt", code="usage.conflict"
+        )
     for layer in layers:
         weight = layer.weight
         adapter = Parameter(empty((*weight.shape[:2], 1, 1), weight.device, weight.dtype, channels_last=True))
