@@ -39,7 +39,8 @@ def add_parallel(model: Any, stages: list[str] | None = None) -> list[ParallelCo
     refuse_adapters(model)
     layers = [layer for layer in layers_before_head(model, (nn.Conv2d,), stages) if _has_room(layer)]
     if not layers:
-        raise UsageError(
+        message = "there is no plain convolution with an odd window before the head to adapt"
+        raise UsageError(message, code="usage.conflict")
             "there is no plain convolution with an odd window before the head to adapt", code="usage.conflict"
         )
     for layer in layers:
