@@ -41,8 +41,6 @@ def add_parallel(model: Any, stages: list[str] | None = None) -> list[ParallelCo
     if not layers:
         message = "there is no plain convolution with an odd window before the head to adapt"
         raise UsageError(message, code="usage.conflict")
-            "there is no plain convolution with an odd window before the head to adapt", code="usage.conflict"
-        )
     for layer in layers:
         weight = layer.weight
         adapter = Parameter(empty((*weight.shape[:2], 1, 1), weight.device, weight.dtype, channels_last=True))
