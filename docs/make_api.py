@@ -87,6 +87,13 @@ Different on purpose:
 """
 
 
+OF_THE_PROCESS = (
+    "are_deterministic_algorithms_enabled", "get_default_dtype", "get_num_threads", "get_rng_state", "initial_seed",
+    "load", "manual_seed", "save", "seed", "set_default_dtype", "set_num_threads", "set_rng_state",
+    "use_deterministic_algorithms",
+)  # fmt: skip
+
+
 def signature(function: Any) -> str:
     """(input, dim=None): the arguments without their annotations."""
     try:
@@ -237,10 +244,17 @@ def page() -> str:
     ]) + "\n")  # fmt: skip
     for title, owner, prefix in (
         ("Layers and losses", mr.nn, "mr.nn."), ("nn.init", mr.nn.init, "mr.nn.init."),
-        ("nn.utils", mr.nn.utils, "mr.nn.utils."), ("optim", mr.optim, "mr.optim."),
+        ("nn.utils", mr.nn.utils, "mr.nn.utils."),
+        ("nn.utils.parametrize", mr.nn.utils.parametrize, "mr.nn.utils.parametrize."),
+        ("nn.utils.parametrizations", mr.nn.utils.parametrizations, "mr.nn.utils.parametrizations."),
+        ("optim", mr.optim, "mr.optim."),
         ("optim.lr_scheduler", mr.optim.lr_scheduler, "mr.optim.lr_scheduler."), ("linalg", mr.linalg, "mr.linalg."),
     ):  # fmt: skip
         parts.append(f"## {title}\n\n" + "\n".join(listed(owner, functions_of(owner), prefix)) + "\n")
+    whole = [*listed(mr, OF_THE_PROCESS, "mr."), *listed(mr.hub, ["load_state_dict_from_url"], "mr.hub.")]
+    parts.append("## For the whole process, and files\n\n" + "\n".join(whole) + "\n")
+    in_place = ", ".join(f"`{name}`" for name in dir(mr) if name.endswith("_") and not name.startswith("_"))
+    parts.append(f"Functions that write into their first argument, as the methods of these names do: {in_place}.\n")
     return "\n".join([*parts, TAIL, missing()])
 
 
@@ -258,6 +272,8 @@ MISSING = {
     "nn.init": "constant dirac eye kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal "
                "xavier_uniform",
     "nn.utils": "clip_grad_norm convert_conv2d_weight_memory_format convert_conv3d_weight_memory_format skip_init",
+    "nn.utils.parametrize": "transfer_parametrizations_and_params type_before_parametrizations",
+    "nn.utils.parametrizations": "",
     "optim": "Adafactor Muon SparseAdam swap_in_optimizer_params_and_state",
     "optim.lr_scheduler": "",
     "linalg": "LinAlgError cholesky_ex cond eig eigh eigvals eigvalsh inv_ex ldl_factor "

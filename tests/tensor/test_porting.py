@@ -126,3 +126,49 @@ def test_in_place_rearrangement():
     assert x.grad.tolist() == [[[2, 4, 6], [0, 0, 0]]]
     with pytest.raises(RuntimeError, match="leaf"):
         x.squeeze_()
+
+
+def test_threads():
+    before = mr.get_num_threads()
+    try:
+        mr.set_num_threads(1)
+        assert mr.get_num_threads() == 1
+        for wrong in (0, -1, 1.5):
+            with pytest.raises(RuntimeError, match="positive integer"):
+                mr.set_num_threads(wrong)
+    finally:
+        mr.set_num_threads(before)
+    assert mr.get_num_threads() == before
+
+
+def test_the_state_of_the_generator():
+    before = mr.get_rng_state()
+    try:
+        assert mr.manual_seed(7) is mr.default_generator and mr.initial_seed() == 7
+        state, first = mr.get_rng_state(), mr.rand(3).tolist()
+        mr.set_rng_state(state)
+        assert mr.rand(3).tolist() == first
+        seeds = {mr.seed(), mr.seed()}
+        assert len(seeds) == 2 and mr.initial_seed() in seeds
+    finally:
+        mr.set_rng_state(before)
+
+
+def test_a_shape_knows_its_number_of_elements():
+    shape = mr.zeros(2, 3, 4).shape
+    assert isinstance(shape, mr.Size) and isinstance(shape, tuple) and shape == (2, 3, 4)
+    assert shape.numel() == 24 and shape[1:].numel() == 12 and type(shape[0]) is int and mr.Size([]).numel() == 1
+
+
+def test_functions_in_place_are_the_methods():
+    x = mr.tensor([-1.0, 2.0])
+    assert mr.relu_(x) is x and x.tolist() == [0, 2] and mr.nn.functional.elu_(x) is x
+    assert mr.sigmoid_ is mr.Tensor.sigmoid_ and mr.selu_ is mr.nn.functional.selu_
+    assert all(hasattr(mr, name) for name in dir(mr)) and "relu_" in dir(mr)
+
+
+def test_an_axis_by_numpy_s_name():
+    x = mr.arange(6.0).reshape(2, 3)
+    assert x.sum(axis=1, keepdims=True).shape == (2, 1) and mr.cat([x, x], axis=1).shape == (2, 6)
+    with pytest.raises(TypeError):
+        x.sum(axis=1, dim=0)
