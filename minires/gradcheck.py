@@ -13,6 +13,7 @@ is zero: seeded with ones, a backward that returns nothing but zeros would pass.
 to zero, so that none of the outputs goes unseen.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Function, Node, enable_grad, no_grad
-from minires.backend import Array, array_module, float64, is_floating
+from minires.backend import Array, array_module, float64, is_floating, on_device_of
 from minires.random import philox
 from minires.tensor import Tensor
 
@@ -81,14 +82,16 @@ def gradcheck(
 
 def examine(func: Callable[..., Any], inputs: Any, settings: Settings | None = None, seed: int = 0) -> Report:
     """As `gradcheck`, but tells all that it found."""
-    check = _Check(func, inputs, settings or Settings(), philox(seed, "gradcheck"))
-    try:
-        check.run()
-    except GradcheckError as error:
-        check.report.problem = str(error)
-    finally:
-        check.put_back()
-    return check.report
+    tensors = [value for value in ((inputs,) if isinstance(inputs, Tensor) else inputs) if isinstance(value, Tensor)]
+    with on_device_of(tensors[0].array) if tensors else contextlib.nullcontext():
+        check = _Check(func, inputs, settings or Settings(), philox(seed, "gradcheck"))
+        try:
+            check.run()
+        except GradcheckError as error:
+            check.report.problem = str(error)
+        finally:
+            check.put_back()
+        return check.report
 
 
 class _Check:
@@ -256,7 +259,8 @@ class Weighted(Function):
     @staticmethod
     def forward(ctx: Node, *results: Array, cotangents: Sequence[Array]) -> Array:
         ctx.save_for_backward(*cotangents)
-        return np.asarray(sum((y * c).sum() for y, c in zip(results, cotangents, strict=True)), dtype=float64)
+        total = sum((y * c).sum() for y, c in zip(results, cotangents, strict=True))
+        return array_module(results[0]).asarray(total, dtype=float64)
 
     @staticmethod
     def backward(ctx: Node, grad: Array) -> tuple[Array, ...]:

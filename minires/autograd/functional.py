@@ -98,13 +98,14 @@ def jacobian(func: Callable[..., Any], inputs: Several, create_graph: bool = Fal
     rows = []
     for y in outputs:
         xp = array_module(y.array)
-        blocks = [xp.zeros((y.array.size, *x.array.shape), x.array.dtype) for x in leaves]
-        for place in range(y.array.size):
-            seed = xp.zeros(y.array.size, y.array.dtype)
-            seed[place] = 1
-            products = _products([y], [seed.reshape(y.array.shape)], leaves, strict, True)
-            for block, product in zip(blocks, products, strict=True):
-                block[place] = product.array
+        with on_device_of(y.array):
+            blocks = [xp.zeros((y.array.size, *x.array.shape), x.array.dtype) for x in leaves]
+            for place in range(y.array.size):
+                seed = xp.zeros(y.array.size, y.array.dtype)
+                seed[place] = 1
+                products = _products([y], [seed.reshape(y.array.shape)], leaves, strict, True)
+                for block, product in zip(blocks, products, strict=True):
+                    block[place] = product.array
         whole = tuple(y.make_result(block.reshape((*y.array.shape, *block.shape[1:]))) for block in blocks)
         rows.append(whole if isinstance(inputs, tuple | list) else whole[0])
     return tuple(rows) if packed else rows[0]

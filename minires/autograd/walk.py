@@ -9,7 +9,7 @@ import numpy as np
 from minires import kernels, observe
 from minires.autograd.graph import Edge, Node, Variable, refresh
 from minires.autograd.modes import _mode, quiet
-from minires.backend import Array, array_module, is_writeable, memory_owner, on_device_of
+from minires.backend import Array, array_module, device_of, is_writeable, memory_owner, on_device_of
 
 
 class _Sum:
@@ -82,6 +82,8 @@ def seed_of(root: Variable, gradient: Any = None) -> Array:
         with on_device_of(root.array):
             return xp.ones(root.array.shape, root.array.dtype)
     seed = gradient.array if isinstance(gradient, Variable) else gradient
+    if isinstance(gradient, Variable) and device_of(seed) != device_of(root.array):
+        raise RuntimeError(f"the gradient is on {device_of(seed)}, the tensor on {device_of(root.array)}")
     if np.shape(seed) != root.array.shape:
         raise RuntimeError(f"the gradient has shape {np.shape(seed)}, the tensor {root.array.shape}")
     with on_device_of(root.array):

@@ -3,6 +3,8 @@
 The operations one by one are in test_operations.py.
 """
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -256,7 +258,7 @@ def test_other_optimizers(make):
     lambda p: mr.autograd.grad(sum((tensor * 2).sum() for tensor in p), p),
     lambda p: [2.0 in tensor for tensor in p],
     lambda p: [repr(tensor) + str(tensor.tolist()) for tensor in p],
-    lambda p: __import__("copy").deepcopy(p),
+    lambda p: copy.deepcopy(p),
 ])  # fmt: skip
 def test_what_goes_beside_the_operations(use):
     model = mr.nn.Linear(4, 4).cuda(1)
@@ -279,3 +281,30 @@ def test_a_graph_of_the_second(stand_in):
 def test_dlpack_of_the_second():
     x = mr.ones(3, device="cuda:1")
     assert x.__dlpack_device__() == (2, 1) and mr.from_dlpack(x).device == "cuda:1"
+
+
+def test_models_attention_and_checkpoints_on_the_second():
+    model, x = mr.models.resnet20(num_classes=3).cuda(1), mr.randn(2, 3, 8, 8, device="cuda:1")
+    with pytest.raises(RuntimeError, match=r"conv2d: expected all tensors .* found cuda:0 and cuda:1"):
+        model(x.to("cuda:0"))
+    again = mr.utils.checkpoint.checkpoint(
+        lambda t: mr.nn.functional.dropout(model(t), 0.5), x.requires_grad_(), use_reentrant=False
+    )
+    again.sum().backward()
+    assert x.grad.device == next(copy.deepcopy(model).parameters()).device == "cuda:1"
+    tokens = mr.randn(1, 3, 8, device="cuda:1")
+    for layer in (mr.nn.MultiheadAttention(8, 2, batch_first=True), mr.nn.TransformerEncoderLayer(8, 2, 16),
+                  mr.nn.utils.spectral_norm(mr.nn.Linear(8, 8)), mr.nn.LayerNorm(8), mr.nn.GELU()):  # fmt: skip
+        given = (tokens,) * 3 if isinstance(layer, mr.nn.MultiheadAttention) else (tokens,)
+        out = layer.to("cuda:1")(*given)
+        assert (out[0] if isinstance(out, tuple) else out).device == "cuda:1"
+    assert mr.nn.Embedding(5, 4).cuda(1)(mr.tensor([1, 2]).cuda(1)).device == "cuda:1"
+
+
+def test_derivatives_on_the_second():
+    x = mr.arange(6.0, dtype=mr.float64).reshape(2, 3).cuda(1).requires_grad_()
+    assert mr.gradcheck(lambda t: t * t + t.sum(), (x,))
+    assert mr.gradcheck(mr.nn.Linear(3, 2).double().cuda(1), (x,))
+    assert mr.autograd.functional.jacobian(lambda t: (t * t).sum(0), x).device == "cuda:1"
+    with pytest.raises(RuntimeError, match="the gradient is on cpu, the tensor on cuda:1"):
+        (x * 1).backward(mr.ones(2, 3, dtype=mr.float64))
