@@ -210,7 +210,8 @@ def _from_other_gpu(cupy: Any, array: Array) -> Array:
         ready = cupy.cuda.get_current_stream().record()
     stream = cupy.cuda.get_current_stream()
     stream.wait_event(ready)
-    moved = array.copy()
+    moved = cupy.empty(array.shape, array.dtype)
+    moved.data.copy_from_device_async(array.data, array.nbytes, stream)
     done = stream.record()
     with array.device:
         cupy.cuda.get_current_stream().wait_event(done)

@@ -7,9 +7,11 @@ are in fake_streams.py: an array is used on the device that holds it, and only w
 """
 
 import contextlib
+import ctypes
 import functools
 import pathlib
 import types
+import typing
 import weakref
 
 import numpy as np
@@ -119,6 +121,19 @@ def operator(name):
     return call
 
 
+class Pointer(typing.NamedTuple):
+    """Where an array begins; it keeps the memory."""
+
+    ptr: int
+    mem: Memory
+
+    def copy_from_device_async(self, source, size, stream):
+        """In the stream of the target's device, wherever the source lies."""
+        assert self.mem.device == ORDER.device
+        ctypes.memmove(self.ptr, source.ptr, size)
+        ORDER.work(ORDER.queue(stream), [source.mem], [self.mem])
+
+
 class ndarray:
     """What `cupy.ndarray` is to minires."""
 
@@ -145,7 +160,7 @@ class ndarray:
         owndata=self.held.flags.owndata))  # fmt: skip
     T = property(lambda self: ndarray(self.held.T))
     device = property(lambda self: Device(self.memory.device))
-    data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data, mem=self.memory))
+    data = property(lambda self: Pointer(self.held.ctypes.data, self.memory))
 
     def got(self):
         """NumPy's array, when the present stream has done what it was given; on whatever device it lies."""
@@ -171,11 +186,9 @@ class ndarray:
         return made
 
     def copy(self, order="C"):
-        """On the present device, wherever this array lies, as CuPy's: between devices in the present one's stream."""
+        """On its own device: what CuPy does between two does not wait for the other's streams."""
         made = ndarray(self.held.copy(order=order))
-        if self.memory.device != ORDER.device:
-            assert self.held.flags.c_contiguous, "memory in another order is gathered by a kernel, on its own device"
-        ORDER.work(ORDER.queue(), [self.memory], [made.memory])
+        work([self], [made.memory])
         return made
 
     def item(self, *place):
