@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Generator as Coroutine
 from typing import Any
 
+from minires import backend
 from minires.data.collate import each_tensor
 from minires.data.worker_jobs import Job, Prepare
 from minires.data.workers import ThreadPool
@@ -235,7 +236,7 @@ class DataLoader:
                 self._drop(pool, wait)
 
     def _prepare(self) -> Prepare:
-        finish = pinned if self.pin_memory and not self._pins_here() else None
+        finish = pinning() if self.pin_memory and not self._pins_here() else None
         return Prepare(self.dataset, self.collate_fn, self.on_bad_image, finish)
 
     def _pins_here(self) -> bool:
@@ -272,6 +273,17 @@ class DataLoader:
 def pinned(batch: Any) -> Any:
     """The batch with its tensors in page-locked memory."""
     return each_tensor(batch, Tensor.pin_memory)
+
+
+def pinning() -> Callable[[Any], Any]:
+    """`pinned`, by any thread, on the GPU that is the present one here: a new thread's would be the first."""
+    cupy, number = backend.gpu_module(), backend.resolved("cuda").index
+
+    def pin(batch: Any) -> Any:
+        with cupy.cuda.Device(number):
+            return pinned(batch)
+
+    return pin
 
 
 def last_batch_size(samples: int, batch_size: int, drop_last: bool = False) -> int:

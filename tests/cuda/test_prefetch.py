@@ -118,17 +118,19 @@ def test_pinned_memory_used_again_too_early_is_found(monkeypatch):
             mr.ones(300).pin_memory().to("cuda", non_blocking=True)
 
 
-def test_threads_pin_ahead(monkeypatch):
-    """The copy into pinned memory does not hold up whoever computes."""
-    names = set()
+def test_threads_pin_ahead(monkeypatch, two_devices):
+    """The copy into pinned memory does not hold up whoever computes, and no other GPU is woken for it."""
+    names, devices = set(), set()
 
     def noted(batch, function):
         names.add(threading.current_thread().name)
+        devices.add(ORDER.device)
         return each_tensor(batch, function)
 
     monkeypatch.setattr("minires.data.loader.each_tensor", noted)
-    assert all(x.is_pinned() for x, _ in loader(num_workers=2))
-    assert names and all(name.startswith("minires-loader") for name in names)
+    with mr.cuda.device(1):
+        assert all(x.is_pinned() for x, _ in loader(num_workers=2))
+    assert names and all(name.startswith("minires-loader") for name in names) and devices == {1}
 
 
 def test_any_nesting_and_other_things():
