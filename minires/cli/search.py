@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from minires.cli import output
 from minires.cli.job import GROUPS
 from minires.cli.options import Parser, add_common, add_setting
-from minires.errors import UsageError
 
 if TYPE_CHECKING:
     from minires.finetune.search import Study
 
 EXAMPLES = """  minires search --space lr=1e-4..1e-1 --data photos/ --epochs 10
   minires search --space lr=1e-4..1e-2 opt=sgd,adamw batch_size=16,32 --trials 30 --data photos/ --output runs/search
-  minires search --space lr=1e-4..1e-1 --data photos/ --epochs 10 --output runs/search --resume --trials 40
+  minires search --resume runs/search --trials 40
   minires search --space lr=1e-4..1e-1 --sampler-of-trials optuna --data photos/"""
 NOT_FOR_IT = ("max_steps", "max_time")
 SHOWN = 10  # trials of the table
@@ -37,7 +36,8 @@ def run(name: str, words: Sequence[str]) -> int:
     group.add_argument("--command", choices=("finetune", "train"), help="what is to be trained (default: finetune)")
     group.add_argument("--output", "--output-dir", metavar="DIR", help="folder of the search (default: runs/search-N)")
     group.add_argument("--overwrite", action="store_true", help="replace an earlier search in --output")
-    group.add_argument("--resume", action="store_true", help="go on with the search in --output")
+    group.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with this search (alone: with that "
+                       "in --output), as it was begun; --trials may differ")  # fmt: skip
     for title, names in GROUPS.items():
         group = parser.add_argument_group(title)
         for setting in names:
@@ -45,10 +45,8 @@ def run(name: str, words: Sequence[str]) -> int:
                 add_setting(group, FIELDS[setting])
     given = parser.read(words)
     shown = {key: bool(given.pop(key, False)) for key in ("json", "quiet", "debug", "no_progress", "no_prune")}
-    if "space" not in given:
-        raise UsageError("--space is missing: what is to be searched?", code="usage.missing",
-                         hint="--space lr=1e-4..1e-1")  # fmt: skip
-    study = search.search(say=(lambda text: None) if shown["quiet"] else output.say, prune=not shown["no_prune"],
+    study = search.search(say=(lambda text: None) if shown["quiet"] else output.say,
+                          prune=False if shown["no_prune"] else None,
                           progress=not (shown["quiet"] or shown["no_progress"]), **given)  # fmt: skip
     if shown["json"]:
         output.result_json(study.to_dict())

@@ -20,7 +20,7 @@ def unreadable(path: object, reason: str, what: str = "picture", code: str = "da
     """The error for a file that cannot be used; its text names the file."""
     hint = None
     if what == "picture":
-        hint = "mend or remove the file, or have such pictures skipped (on_bad_image='skip')"
+        hint = "mend or remove the file, or have such pictures skipped: --on-bad-image skip (on_bad_image='skip')"
     elif code == "data.unreadable_image":
         code = "data.unreadable_file"
     return DataError(f"cannot read the {what} {path}: {reason}", code=code, file=str(path), hint=hint)

@@ -53,9 +53,10 @@ class ScanReport:
     def check(self, on_bad_image: str = "error") -> None:
         """Raise DataError that names the first unreadable picture, unless `on_bad_image` is "skip"."""
         if self.unreadable and on_bad_image != "skip":
-            path, reason = next(iter(self.unreadable.items()))
-            others = f" (and {len(self.unreadable) - 1} more unreadable)" if len(self.unreadable) > 1 else ""
-            hint = "mend or remove the file, or have such pictures skipped (on_bad_image='skip')"
+            path, *rest = self.unreadable
+            reason = self.unreadable[path]
+            others = f" (and {len(rest)} more unreadable: {_few(rest)})" if rest else ""
+            hint = "mend or remove the file, or have such pictures skipped: --on-bad-image skip (on_bad_image='skip')"
             raise DataError(reason + others, code="data.unreadable_image", file=path, hint=hint)
 
     def to_dict(self) -> dict[str, Any]:

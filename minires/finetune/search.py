@@ -23,9 +23,10 @@ from typing import Any
 from minires.errors import MiniresError, NumericalError, UsageError
 from minires.finetune.batch_size import AUTO
 from minires.finetune.fitting import figure_of_merit
-from minires.finetune.settings import Settings, make_settings
+from minires.finetune.settings import FIELDS, Settings, make_settings
 from minires.finetune.space import Dimension, parse_space
-from minires.io import RunFolder, files
+from minires.io import RunFolder, files, toml
+from minires.io.run_folder import require_settings
 from minires.plots import Chart, Panel, Series, draw
 from minires.training import Callback, Monitor, Trainer
 
@@ -104,16 +105,35 @@ class Study:
 
 
 def search(
-    space: Sequence[str], trials: int = TRIALS, command: str = "finetune", sampler_of_trials: str = "random",
-    prune: bool = True, output: str | None = None, overwrite: bool = False, resume: Any = None,
-    say: Callable[[str], None] = lambda text: None, progress: bool = False, **settings: Any,
+    space: Sequence[str] | None = None, trials: int | None = None, command: str | None = None,
+    sampler_of_trials: str | None = None, prune: bool | None = None, output: str | None = None, overwrite: bool = False,
+    resume: Any = None, say: Callable[[str], None] = lambda text: None, progress: bool = False, **settings: Any,
 ) -> Study:  # fmt: skip
-    """Run the trials in the folder `output` (default: runs/search-N); resume: True goes on with those in it.
+    """Run `trials` trials (default: 20) of the command "finetune" (default) or "train".
 
-    A trial whose numbers are not finite, or that finds too little memory, has failed, and the search goes on. A resumed
-    search may have more `trials`. Raises UsageError for a space that makes no sense, and for a sampler whose package is
-    missing (code "dependency.missing").
+    output: the folder (default: runs/search-N). prune: stop trials that look bad (default: True).
+    resume: a search's folder, or True for that in `output`: go on with it. What is not given is as it was begun; it may
+    have more `trials`, and nothing else that differs.
+
+    A trial whose numbers are not finite, or that finds too little memory, has failed, and the search goes on. Raises
+    UsageError for a space that makes no sense, and for a sampler whose package is missing (code "dependency.missing").
     """
+    if resume not in (None, False, True, ""):
+        if output is not None and os.path.realpath(output) != os.path.realpath(resume):
+            raise UsageError(f"--resume {resume} and --output {output} name two folders", code="usage.conflict")
+        output, resume = os.fspath(resume), True
+    resume = resume not in (None, False)
+    begun = _begun(output) if resume else {}
+    space = begun.pop("space", None) if space is None else space
+    if space is None:
+        raise UsageError("--space is missing: what is to be searched?", code="usage.missing",
+                         hint="--space lr=1e-4..1e-1")  # fmt: skip
+    planned = begun.pop("trials", TRIALS)
+    trials = planned if trials is None else trials
+    command = command or begun.pop("of", "finetune")
+    sampler_of_trials = sampler_of_trials or begun.pop("sampler_of_trials", SAMPLERS[0])
+    prune = begun.pop("prune", True) if prune is None else prune
+    settings = {**{name: value for name, value in begun.items() if name in FIELDS}, **settings}
     dimensions = parse_space(space)
     if isinstance(trials, bool) or not 1 <= trials <= 10_000:
         raise UsageError(f"--trials is a number from 1 to 10000, got {trials}", code="usage.value")
@@ -135,6 +155,7 @@ def search(
         "space": list(space),
         "sampler_of_trials": sampler_of_trials,
         "prune": prune,
+        "trials": trials,
         **values,
     }
     with _open(output, given, overwrite, resume) as folder:
@@ -260,14 +281,27 @@ def _open(output: str | None, given: Mapping[str, Any], overwrite: bool, resume:
         files.remove(folder.file("search.json"), missing_ok=True)
         folder.write_args(given)
         return folder
-    if output is None:
-        raise UsageError("--resume needs --output, the folder of the search", code="usage.missing")
+    assert output is not None  # _begun
     folder = RunFolder.resume(output)
-    if folder.read_args() != dict(given):
+    begun = folder.read_args()
+    if {**begun, "trials": 0} != {**given, "trials": 0}:
         folder.close()
         raise UsageError(f"{output} was begun with another space or other settings", code="run.settings", file=output,
-                         hint="give the same flags again; --trials may differ")  # fmt: skip
+                         hint="leave them out; --trials may differ")  # fmt: skip
+    if begun.get("trials") != given["trials"]:
+        folder.write_args(given)
     return folder
+
+
+def _begun(output: str | None) -> dict[str, Any]:
+    """The arguments of the search that is to go on."""
+    if output is None:
+        raise UsageError("--resume needs the folder of the search: --resume RUN, or --output RUN", code="usage.missing")
+    begun = toml.load_file(require_settings(output))
+    if begun.get("command") != COMMAND:
+        raise UsageError(f"{output} is no search: it was begun by minires {begun.get('command')}", code="run.command",
+                         file=output)  # fmt: skip
+    return begun
 
 
 def _dots(name: str, places: Sequence[float], trials: Sequence[Trial]) -> Series:

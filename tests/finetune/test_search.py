@@ -108,8 +108,24 @@ def test_a_search_and_its_continuation(place, tmp_path):
     assert [(trial.values, trial.score) for trial in resumed.trials] == [(t.values, t.score) for t in whole.trials]
     with pytest.raises(UsageError, match="begun with another space"):
         search(["lr=1e-4..1e-2"], 3, output=str(tmp_path / "b"), resume=True, **given_settings(place))
-    with pytest.raises(UsageError, match="needs --output"):
+    with pytest.raises(UsageError, match="needs the folder"):
         search(space, 3, resume=True, **given_settings(place))
+
+
+def test_a_search_goes_on_with_what_it_was_begun_with(place, tmp_path):
+    folder = str(tmp_path / "b")
+    first = search(["lr=1e-4..1e-1"], 3, prune=False, output=folder, **given_settings(place))
+    kept = first.trials[:1]
+    (tmp_path / "b" / "search.json").write_text(json.dumps({**first.to_dict(), "trials": [kept[0].__dict__]}))
+    resumed = search(resume=folder)
+    assert [(trial.values, trial.score) for trial in resumed.trials] == [(t.values, t.score) for t in first.trials]
+    assert len(search(resume=folder, trials=4).trials) == 4 and len(search(resume=folder).trials) == 4
+    with pytest.raises(UsageError, match="begun with another space or other settings"):
+        search(resume=folder, epochs=7)
+    with pytest.raises(UsageError, match="two folders"):
+        search(resume=folder, output=str(tmp_path / "c"))
+    with pytest.raises(UsageError, match="is no search: it was begun by minires finetune"):
+        search(resume=first.trials[0].path)
 
 
 def test_a_trial_that_explodes_has_failed_and_the_others_go_on(place, tmp_path):
@@ -168,8 +184,10 @@ def test_the_command(place, tmp_path, capsys):
     assert cli.main([*words, "--space", "lr=1e-3..1e-1", "--output", str(tmp_path / "s")]) == 0
     text = capsys.readouterr().out
     assert "val_accuracy" in text and "minires finetune -c" in text
-    assert cli.main([*words, "--space", "lr=1e-3..1e-1", "--output", str(tmp_path / "s"), "--resume", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["trials"]) == 2
+    scores = [trial["score"] for trial in json.loads((tmp_path / "s" / "search.json").read_text())["trials"]]
+    for resumed in (["--resume", str(tmp_path / "s")], ["--output", str(tmp_path / "s"), "--resume"]):
+        assert cli.main(["search", *resumed, "-q", "--json"]) == 0
+        assert [trial["score"] for trial in json.loads(capsys.readouterr().out)["trials"]] == scores
     assert cli.main(words) == 2 and "--space is missing" in capsys.readouterr().err
 
 
