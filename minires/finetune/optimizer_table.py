@@ -1,11 +1,18 @@
 """What --opt may name, and what each of them brings along: rates and weight decay of its own, flags, and memory.
 
 The rates were tried on small pictures with the built-in ResNet-20; another task may want others (lr-find).
-Left out of minires.optim: ASGD, whose average --model-ema makes with any optimizer, and Rprop, which is for steps of
-all pictures together. SAM goes around any of these: --sam.
+Left out of minires.optim: ASGD, whose average --model-ema makes with any optimizer, and Rprop and LBFGS, which are for
+steps of all pictures together. SAM goes around any of these: --sam.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from minires.finetune.embedding_settings import EMBEDDING_LOSSES
+from minires.finetune.freezing import ALL_BUT_HEAD
+
+if TYPE_CHECKING:
+    from minires.finetune.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,35 @@ USUAL = {
     "lamb": Usual(5e-3, 1e-2, 0.02, 2, ADAM_LIKE),
     "lars": Usual(5.0, 6.0, 5e-4, 1, ("momentum", "opt_eps")),
 }
+
+
+# A strategy's rate as a multiple of its optimizer's: few parameters bear, and need, a larger one. Tried with AdamW on
+# digits and drawn photographs, 1 to 30 times. The steps of those left out do not grow with the gradient's scale.
+OF_STRATEGY = {"head": 10, "bitfit": 10, "bn": 10, "ssf": 10, "lora": 3, "adapter": 3}
+WITHOUT_PROBE = ("plateau", "onecycle")  # schedules that go their own way
+AS_THEY_ARE = ("lamb", "lars", "adadelta")
+OF_HIDDEN_LAYERS = 3  # at the most, where the head is more than one linear layer
+
+
+def rate_factor(strategy: str, opt: str, head: str | None) -> int:
+    """How many times the rate of full fine-tuning a strategy takes with an optimizer and a head."""
+    if opt in AS_THEY_ARE:
+        return 1
+    factor = OF_STRATEGY.get(strategy, 1)
+    return factor if head in (None, "linear") else min(factor, OF_HIDDEN_LAYERS)
+
+
+def choose_rates(settings: "Settings", recipe: str) -> None:
+    """The rate that was not given; and of lp-ft that of the head alone, for schedules that know epochs.
+
+    The factors are for a new head on features that stay: not with --from, --unfreeze-at, or losses of embeddings.
+    """
+    opt, way = settings.opt or "adamw", "head" if settings.freeze in ALL_BUT_HEAD else settings.strategy
+    usual = getattr(USUAL[opt], recipe)
+    tried = not (settings.from_run or settings.unfreeze_at or settings.loss in EMBEDDING_LOSSES)
+    settings.lr = usual * (rate_factor(way, opt, settings.head) if tried else 1)
+    if way == "lp-ft" and tried and settings.probe_lr is None and settings.sched not in WITHOUT_PROBE:
+        settings.probe_lr = usual * rate_factor("head", opt, settings.head)
 
 
 def kin(setting: str) -> list[str]:

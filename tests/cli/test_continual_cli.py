@@ -27,10 +27,10 @@ def words(place, *more):
 
 def test_dry_run_tells_of_it_and_keeps_nothing(place, capsys):
     before = tree(place)
-    assert cli.main(words(place, "--distill", "0.5", "--dry-run")) == 0
+    assert cli.main(words(place, "--distill", "0.5", "--sam", "--dry-run")) == 0
     said = capsys.readouterr()
     assert "its 3 classes keep their numbers 0 to 2, 2 new behind them (black, white)" in said.err
-    assert "rehearsal: " in said.err and "--distill 0.5" in said.err and "dry run" in said.out
+    assert "rehearsal: " in said.err and "--sam 0.05, --distill 0.5" in said.err and "dry run" in said.out
     assert tree(place) == before
 
 
