@@ -140,9 +140,9 @@ class Conversions:
         """As int16."""
         return self.to(backend.int16)
 
-    def type_as(self, tensor: Any) -> Any:
+    def type_as(self, other: Any) -> Any:
         """In the type of another tensor."""
-        return self.to(tensor.dtype)
+        return self.to(other.dtype)
 
     def long(self) -> Any:
         """As int64."""

@@ -63,6 +63,7 @@ class Tensor(Methods, Conversions, InPlace, Variable):
     """
 
     __array_ufunc__ = None  # `array * tensor` is ours to compute, not NumPy's
+    _grad: "Tensor | None" = None
     moments: Any = None  # what a convolution on a GPU notes for the batch norm behind it: see ops/channel_moments.py
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
@@ -73,7 +74,6 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         if not is_number(array.dtype):
             raise TypeError(f"a Tensor holds real numbers, integers or booleans, not {array.dtype}")
         self.array = array
-        self.grad: Tensor | None = None
         self.requires_grad = False
         self.node: Node | None = None
         self.output_index = 0
@@ -209,6 +209,20 @@ class Tensor(Methods, Conversions, InPlace, Variable):
 
     # ------------------------------------------------------------------------------------------------- the gradient
 
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that backward added up, or None. TypeError and RuntimeError for one of another shape or type."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: "Tensor | None") -> None:
+        if gradient is not None and not isinstance(gradient, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(gradient).__name__}")
+        if gradient is not None and (gradient.shape != self.shape or gradient.dtype != self.dtype):
+            raise RuntimeError(f"attempting to assign a gradient of shape {gradient.shape} and type {gradient.dtype} "
+                               f"to a tensor of shape {self.shape} and type {self.dtype}")  # fmt: skip
+        self._grad = gradient
+
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Ask for (or refuse) a gradient. RuntimeError for integers, inference results, and refusing on a non-leaf."""
         if requires_grad and not is_floating(self.dtype):
@@ -279,7 +293,7 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         return Tensor(array)
 
     def set_grad(self, array: Array) -> None:
-        self.grad = Tensor(array)
+        self._grad = Tensor(array)
 
     def detach(self) -> "Tensor":
         """A tensor on the same memory, cut off from the graph."""

@@ -261,18 +261,21 @@ def new_tensor(
 
 
 @register
+@also_by_size
 def new_zeros(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the given shape in the type of `input`."""
     return zeros(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 @register
+@also_by_size
 def new_ones(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of the given shape in the type of `input`."""
     return ones(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 @register
+@also_by_size
 def new_empty(input: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory with arbitrary values, of the given shape, in the type of `input`."""
     return empty(*size, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)

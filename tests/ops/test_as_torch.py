@@ -29,7 +29,8 @@ x[u[:, 0]] | x.index_select(1, k[0, 0]) | x.view(3, 2).amax() | L.zeros(0, 3).am
 x[0, 0].max(0) | x[0, 0].sort() | x[0, 0].topk(1) | x[0, 0].kthvalue(1)
 x.quantile(q=L.sigmoid(y[0]), dim=1) | w.scatter_reduce(1, k, y, "amax") | x.scatter_reduce(1, k, w, "amin")
 L.exp("a") | L.sqrt(2) | L.zeros(size=(2, 3)) | L.arange(end=4) | L.zeros(-1)
-L.zeros_like(x, memory_format=L.preserve_format) | L.empty(2, memory_format=L.contiguous_format).shape
+x.new_zeros(size=(2,)) | x.new_ones((2, 1)) | x.type_as(other=i) | L.zeros_like(x, memory_format=L.preserve_format)
+L.empty(2, memory_format=L.contiguous_format).shape
 x.clone().zero_() | x.clone().greater_(0) | L.relu_(x.clone()) | F.elu_(x.clone(), 0.5) | x.clone().arctan_()
 F.mse_loss(x, y, size_average=False) | F.mse_loss(x, y, reduce=False) | L.nn.L1Loss(False)(x, y)
 L.nn.KLDivLoss(reduction="batchmean", log_target=True)(x, y) | F.cross_entropy(x, L.tensor([-100, -100]))

@@ -231,3 +231,15 @@ def test_shapes_of_methods_as_torch():
         assert ours.shape == tuple(theirs.shape), name
         assert np.allclose(ours.tolist(), theirs.tolist()), name
         assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), name
+
+
+def test_a_gradient_is_like_its_tensor():
+    x = mr.zeros(2, 3, requires_grad=True)
+    x.grad = mr.ones(2, 3)
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [[3, 3, 3], [3, 3, 3]]
+    for wrong, error in ((mr.ones(3, 2), RuntimeError), (mr.ones(2, 3).double(), RuntimeError), (3.0, TypeError)):
+        with pytest.raises(error, match="grad"):
+            x.grad = wrong
+    x.grad = None
+    assert x.grad is None
