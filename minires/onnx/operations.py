@@ -97,7 +97,7 @@ def _convert(graph: Graph, x: Tensor, dtype: Any, copy: bool) -> str:
     return graph.name(x)
 
 
-def _resample(graph: Graph, x: Tensor, tables: tuple[tuple[int, Taps], ...]) -> str:
+def _resample(graph: Graph, x: Tensor, tables: tuple[tuple[int, Taps], ...], bilinear: Any = None) -> str:
     """A matrix product for each axis: y[..., i] = sum over j of x[..., j] M[j, i]; for it any axis is put last."""
     name, last = graph.name(x), x.ndim - 1
     for axis, taps in tables:

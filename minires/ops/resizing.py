@@ -17,6 +17,7 @@ import numpy as np
 
 from minires.autograd import Function, Node
 from minires.backend import Array, array_module, is_floating, uint8
+from minires.kernels.cuda.adapters import pictures as on_gpu
 from minires.ops.memory import axis_order
 from minires.ops.pooling import adaptive_avg_pool1d
 from minires.ops.window import adaptive_avg_pool2d
@@ -68,11 +69,19 @@ def apply_taps(x: Array, taps: Taps, axis: int) -> Array:
 
 
 class Resample(Function):
-    """y[i] = sum over t of w[i, t] x[place[i, t]], along each given axis in turn;  dx: the same with tables turned."""
+    """y[i] = sum over t of w[i, t] x[place[i, t]], along each given axis in turn;  dx: the same with tables turned.
+
+    bilinear: the new height and width where the tables are those of plain bilinear resizing, for which GPUs have a
+    kernel.
+    """
 
     @staticmethod
-    def forward(ctx: Node, x: Array, tables: tuple[tuple[int, Taps], ...]) -> Array:
+    def forward(
+        ctx: Node, x: Array, tables: tuple[tuple[int, Taps], ...], bilinear: tuple[int, int] | None = None
+    ) -> Array:
         ctx.tables = tables
+        if bilinear is not None and not isinstance(x, np.ndarray) and on_gpu.fits(x):
+            return on_gpu.bilinear_resize(x, bilinear)
         for axis, taps in tables:
             x = apply_taps(x, taps, axis)
         return x
@@ -81,7 +90,7 @@ class Resample(Function):
     def backward(ctx: Node, grad: Array) -> tuple[Array | None, ...]:
         for axis, taps in reversed(ctx.tables):
             grad = apply_taps(grad, taps.turned(), axis)
-        return grad, None
+        return grad, None, None
 
 
 def resample_bytes(x: Array, tables: list[tuple[int, Taps]]) -> Array:
@@ -217,7 +226,12 @@ def interpolate(
             tables.append((axis, taps))
     if input.dtype == uint8 and not kind.startswith("nearest"):
         return Tensor(resample_bytes(input.array, tables))
-    return Resample.apply(input, tuple(tables)) if tables else input.clone()
+    if not tables:
+        return input.clone()
+    exact = all(factor is None or old * factor == new
+                for old, new, factor in zip(input.shape[2:], lengths, factors, strict=True))  # fmt: skip
+    plain = mode == "bilinear" and not align_corners and not antialias and exact
+    return Resample.apply(input, tuple(tables), lengths if plain else None)
 
 
 def _new_lengths(

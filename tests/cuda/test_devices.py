@@ -312,3 +312,21 @@ def test_writing_into_a_view_that_requires_grad(write, order):
         (y * y + view.sum()).sum().backward()
         found.append((y.tolist(), x.grad.tolist(), view.tolist()))
     assert found[0] == found[1]
+
+
+@needs_emulator
+@pytest.mark.parametrize(("how", "launches"), [
+    ({"size": (5, 9)}, 1), ({"scale_factor": 2}, 1), ({"scale_factor": 1.5}, 1), ({"scale_factor": (1, 0.5)}, 1),
+    ({"scale_factor": 1.3}, 0), ({"size": (5, 9), "align_corners": True}, 0), ({"size": (3, 3), "antialias": True}, 0),
+    ({"size": (5, 9), "mode": "bicubic"}, 0),
+])  # fmt: skip
+def test_bilinear_resizing_takes_one_launch(how, launches, stand_in):
+    found = []
+    for place in ("cuda", "cpu"):
+        mr.manual_seed(0)
+        x = mr.randn(2, 3, 4, 6, device=place, requires_grad=True)
+        y = mr.nn.functional.interpolate(x, **{"mode": "bilinear", **how})
+        (y * y).sum().backward()
+        found.append((y.detach().cpu().numpy(), x.grad.cpu().numpy()))
+    assert all(np.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(*found, strict=True))
+    assert len([kernel for kernel in stand_in.launched if "bilinear_resize" in kernel]) == launches
