@@ -215,9 +215,11 @@ def check_pictures(splits: Splits, on_bad_image: str = "error") -> ScanReport:
         if report.unreadable and hasattr(part, "exclude"):
             part.exclude(report.unreadable)
             report.counts[name], report.pictures[name] = count_classes(part), len(part)
-    empty = [name for name, part in splits.items() if len(part) == 0]
-    if empty:
-        raise DataError(f"no readable picture is left in the split {empty[0]}", code="data.empty")
+    empty = next((name for name, part in splits.items() if len(part) == 0), None)
+    if empty is not None:
+        why = "no readable picture is left in" if report.unreadable else "there are too few pictures to give any to"
+        hint = "" if empty == "train" else f"more pictures, or --{empty}-split 0"
+        raise DataError(f"{why} the split {empty}", code="data.empty", hint=hint or None)
     return report
 
 

@@ -329,6 +329,15 @@ def test_a_search_takes_the_task_from_the_table(place, tmp_path):
     assert study.metric == "val_loss" and not study.larger and study.best.score > 0
 
 
+def test_too_few_pictures_are_not_called_unreadable(place, tmp_path):
+    (tmp_path / "tags.csv").write_text("filename,labels\n1.png,red\n2.png,green|red\n")
+    given = {"data": str(place / "pictures"), "labels": str(tmp_path / "tags.csv"), "weights": str(place / "weights"),
+             "output": str(tmp_path / "run")}  # fmt: skip
+    with pytest.raises(DataError, match="too few pictures to give any to the split test") as caught:
+        finetune(**given)
+    assert "--test-split 0" in caught.value.hint and not (tmp_path / "run").exists()
+
+
 def test_bad_pictures_and_rows_without_a_picture(place, tmp_path):
     (tmp_path / "pictures").mkdir()
     for file in (place / "pictures").iterdir():
