@@ -42,7 +42,7 @@ GROUPS = {
     "model": ("model", "weights", "from_run", "in_chans", "model_kwargs", "head", "head_dropout", "strategy", "freeze",
               "unfreeze_at", "bn", "lora_rank", "lora_alpha", "device", "amp"),
     "optimisation": ("epochs", "batch_size", "halve_on_oom", "validation_batch_size", "grad_accum_steps", "opt", "sam",
-                     "lr", "lr_base", "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay",
+                     "lr", "probe_lr", "lr_base", "lr_base_size", "momentum", "opt_betas", "opt_eps", "weight_decay",
                      "norm_weight_decay", "sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_epochs", "decay_rate",
                      "decay_milestones", "clip_grad", "smoothing", "layer_decay", "l2_sp", "rehearsal",
                      "store_rehearsal", "distill", "distill_temperature", "model_ema", "model_ema_decay",

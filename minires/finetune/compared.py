@@ -16,13 +16,14 @@ from minires.plots import Chart, Panel, Series, draw
 class Variant:
     """One way: the command that it is, what makes it this way, and what it is trained with unless told otherwise.
 
-    That is AdamW at the rate `lr` for as many epochs as make `steps` steps, but for `least_epochs` at the least.
+    That is AdamW at the rate `lr` (None: the strategy's usual one) for as many epochs as make `steps` steps, but for
+    `least_epochs` at the least.
     """
 
     title: str
     command: str
     fixed: Mapping[str, Any]
-    lr: float
+    lr: float | None
     steps: int
     least_epochs: int
 
@@ -40,16 +41,13 @@ BEFORE = "before training"
 FIGURES = {"classification": "top1", "multi-label": "map", "ordinal": "mae", "regression": "mae"}  # of each task
 SHARES = ("top1", "map")
 STRATEGY = "strategy"  # the name of a fourth way: that of --strategy
-STRATEGY_RATES = {"lp-ft": 1e-3, "gradual": 1e-3}  # what trains everything in the end; small strategies bear more
-SMALL_RATE = 3e-3
 
 
 def ways_with(strategy: str) -> dict[str, Variant]:
     """The ways of a comparison: the usual ones, and with another strategy than "full" that one, too."""
     if strategy == "full":
         return VARIANTS
-    own = Variant(f"strategy {strategy}", "finetune", {"freeze": "none", "strategy": strategy},
-                  STRATEGY_RATES.get(strategy, SMALL_RATE), 100, 10)  # fmt: skip
+    own = Variant(f"strategy {strategy}", "finetune", {"freeze": "none", "strategy": strategy}, None, 100, 10)
     return {**VARIANTS, STRATEGY: own}
 
 

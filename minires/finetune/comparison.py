@@ -45,7 +45,7 @@ REFUSED = {"freeze": "it compares what is frozen", "unfreeze_at": "it compares w
 ALLOWED = {"freeze": "none", "unfreeze_at": ()}
 SEEDS = 3
 COMMAND = "finetune --compare"
-OF_STRATEGY = ("strategy", "lora_rank", "lora_alpha")  # settings of the fourth way alone
+OF_STRATEGY = ("strategy", "probe_lr", "lora_rank", "lora_alpha")  # settings of the fourth way alone
 
 
 def compare(

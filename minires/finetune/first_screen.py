@@ -14,7 +14,7 @@ from minires.finetune.tasks.deciding import why
 if TYPE_CHECKING:
     from minires.finetune.job import Job
 
-EXTRAS = ("sam", "layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "distill",
+EXTRAS = ("sam", "probe_lr", "layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "distill",
           "distill_temperature", "store_rehearsal", "mixup", "cutmix", "drop_path", "aa",
           "sampler")  # told where they are not as usual  # fmt: skip
 

@@ -102,6 +102,10 @@ class Factor:
         rise = max(self.warmup, 1)
         return lambda step: 0.0 if step < start else self(step) * min(1.0, (step - start + 1) / rise)
 
+    def probing(self, end: int, times: float) -> Callable[[int], float]:
+        """The same, and up to step `end`, while others have not joined in yet, so many times as much."""
+        return lambda step: self(step) * (times if step < end else 1.0)
+
 
 def _cosine(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
@@ -133,9 +137,11 @@ def make_schedule(
     factor = Factor(settings, steps_per_epoch)
     # as a function: the attributes of an object would be saved, and come back in place of those of changed settings
     starts = [strategy.start_of(group["params"][0]) if strategy else 0 for group in optimizer.param_groups]
-    return optim.lr_scheduler.LambdaLR(optimizer, [
-        factor.late(start * steps_per_epoch) if start else (lambda step: factor(step)) for start in starts
-    ])  # fmt: skip
+    end = strategy.last_start * steps_per_epoch if strategy else 0
+    first = factor.probing(end, settings.probe_lr / settings.lr if settings.probe_lr else 1.0)
+    return optim.lr_scheduler.LambdaLR(
+        optimizer, [factor.late(start * steps_per_epoch) if start else first for start in starts]
+    )
 
 
 def base_rates(optimizer: Any) -> list[float]:

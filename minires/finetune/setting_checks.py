@@ -8,7 +8,7 @@ from minires.errors import UsageError
 from minires.finetune.devices import check_device
 from minires.finetune.embedding_settings import EMBEDDING_LOSSES, check_embeddings
 from minires.finetune.model_options import parse_options
-from minires.finetune.optimizer_table import kin
+from minires.finetune.optimizer_table import WITHOUT_PROBE, kin
 
 if TYPE_CHECKING:
     from minires.finetune.settings import Settings
@@ -138,6 +138,9 @@ def _strategy(settings: "Settings") -> None:
     for name, value in (("--lora-rank", settings.lora_rank), ("--lora-alpha", settings.lora_alpha)):
         if value is not None and settings.strategy != "lora":
             raise UsageError(f"{name} is for --strategy lora", code="usage.conflict")
+    if settings.probe_lr is not None and (settings.strategy != "lp-ft" or settings.sched in WITHOUT_PROBE):
+        raise UsageError(f"--probe-lr is for --strategy lp-ft, and not for --sched {' or '.join(WITHOUT_PROBE)}",
+                         code="usage.conflict")  # fmt: skip
 
 
 def _mixing(settings: "Settings") -> None:

@@ -13,7 +13,7 @@ from minires.data.transforms.pictures import InterpolationMode
 from minires.data.transforms.presets import AUTO_AUGMENT
 from minires.finetune.devices import AMP
 from minires.finetune.embedding_settings import EMBEDDING_LOSSES, MARGINS, PER_CLASS, SCALE, SIZE
-from minires.finetune.optimizer_table import USUAL
+from minires.finetune.optimizer_table import USUAL, choose_rates
 from minires.finetune.setting_checks import LOSSES_FOR, METRICS_FOR, REHEARSED, check_together, take_from_run
 from minires.finetune.setting_values import check_value, flag, setting, shown, unknown_name
 from minires.finetune.tasks.deciding import decide_task
@@ -125,6 +125,9 @@ class Settings:
     sam: float = setting(0.0, "float", "sharpness-aware minimisation around --opt: step by the gradient at the worst "
                          "place so near; takes twice as long (alone: 0.05; 0: off)", low=0, bare="0.05")  # fmt: skip
     lr: float | None = setting(None, "float", "learning rate", low=0, open_low=True)
+    probe_lr: float | None = setting(None, "float", "lp-ft: learning rate of the head while it is trained alone (else "
+                                     "that of --lr, and 10 times the usual one where --lr is not given)", low=0,
+                                     open_low=True)  # fmt: skip
     lr_base: float | None = setting(None, "float", "learning rate for batches of --lr-base-size; the real one grows "
                                     "with the batch (sgd, lars), or with its root", low=0, open_low=True)  # fmt: skip
     lr_base_size: int = setting(256, "int", "batch size that --lr-base is meant for", low=1)
@@ -251,7 +254,7 @@ class Settings:
             chosen.lr = chosen.lr_base * (share if chosen.opt in ("sgd", "lars") else share**0.5)
             chosen.lr_base = None  # it is in lr now
         if chosen.lr is None:
-            chosen.lr = getattr(USUAL[chosen.opt or "adamw"], recipe)
+            choose_rates(chosen, recipe)
         if chosen.weight_decay is None:
             chosen.weight_decay = USUAL[chosen.opt or "adamw"].decay
         if chosen.norm_weight_decay is None:

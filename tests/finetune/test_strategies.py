@@ -219,6 +219,43 @@ def test_parameters_that_join_in_warm_up_of_their_own():
     assert bodies == [0.0] * 16 + [0.5] + [1.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("given", "lr", "probe"),
+    [({}, 1e-3, None), ({"strategy": "head"}, 1e-2, None), ({"freeze": "backbone"}, 1e-2, None),
+     ({"strategy": "head", "opt": "sgd"}, 0.1, None), ({"strategy": "head", "head": "64"}, 3e-3, None),
+     ({"strategy": "head", "opt": "lars"}, 5.0, None), ({"strategy": "lora"}, 3e-3, None),
+     ({"strategy": "bn"}, 1e-2, None), ({"strategy": "head", "unfreeze_at": ("2:all",)}, 1e-3, None),
+     ({"strategy": "head", "loss": "arcface"}, 1e-3, None), ({"strategy": "head", "lr": 0.5}, 0.5, None),
+     ({"strategy": "lp-ft"}, 1e-3, 1e-2), ({"strategy": "lp-ft", "sched": "onecycle"}, 1e-3, None),
+     ({"strategy": "lp-ft", "lr": 0.5}, 0.5, None), ({"strategy": "lp-ft", "probe_lr": 0.5}, 1e-3, 0.5)],
+)  # fmt: skip
+def test_few_parameters_learn_at_a_larger_rate(given, lr, probe):
+    chosen = Settings(data="d", **given).check().resolved("finetune")
+    assert (chosen.lr, chosen.probe_lr) == (pytest.approx(lr), probe and pytest.approx(probe))
+    assert chosen.resolved("finetune") == chosen
+
+
+@pytest.mark.parametrize("given", [{"strategy": "head"}, {"strategy": "lp-ft", "sched": "plateau"}])
+def test_a_rate_for_a_probe_that_there_is_not(given):
+    with pytest.raises(UsageError, match="--probe-lr is for --strategy lp-ft"):
+        Settings(data="d", probe_lr=0.1, **given).check()
+
+
+def test_the_head_alone_has_a_rate_of_its_own():
+    model = make_model()
+    settings = Settings(data="d", epochs=4, strategy="lp-ft", lr=0.1, probe_lr=0.4, sched="constant", warmup_epochs=0)
+    settings = settings.check().resolved("finetune")
+    strategy = choose_strategy(model, settings)
+    optimizer = make_optimizer(model, settings, strategy)
+    schedule = make_schedule(optimizer, settings, 3, strategy)
+    rates = []
+    for _ in range(12):
+        rates.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[-1]["lr"]))
+        optimizer.step()
+        schedule.step()
+    assert rates[:6] == [(pytest.approx(0.4), 0.0)] * 6 and rates[6:] == [(pytest.approx(0.1), pytest.approx(0.1))] * 6
+
+
 @pytest.mark.parametrize("sched", ["cosine", "onecycle", "plateau"])
 def test_every_schedule_keeps_the_proportions_of_the_rates(sched):
     model = make_model()
