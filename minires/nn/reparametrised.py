@@ -52,18 +52,23 @@ class _Recipe:
         module.register_parameter(self.name, Parameter(weight))
 
 
+def length_along(v: Tensor, dim: int | None) -> Tensor:
+    """The norm over all axes but `dim`, which have length 1 then; without axes, over all, for None."""
+    norm = ops.norm(v, 2, [axis for axis in range(v.dim()) if dim is None or axis != dim % v.dim()], True)
+    return norm.reshape(()) if dim is None else norm
+
+
+def as_matrix(weight: Tensor, dim: int) -> Tensor:
+    """(length of `dim`, all others)."""
+    return weight.movedim(dim, 0).reshape(weight.shape[dim], -1)
+
+
 class WeightNorm(_Recipe):
     """weight = g v / ||v||, the norm over all axes but `dim` (over all, for None). Salimans and Kingma 2016."""
 
-    def length(self, v: Tensor) -> Tensor:
-        """The norm, with axes of length 1 where it was taken."""
-        axes = [axis for axis in range(v.dim()) if self.dim is None or axis != self.dim % v.dim()]
-        norm = ops.norm(v, 2, axes, True)
-        return norm.reshape(()) if self.dim is None else norm
-
     def compute(self, module: Module) -> Tensor:
         g, v = getattr(module, f"{self.name}_g"), getattr(module, f"{self.name}_v")
-        return v * (g / self.length(v))
+        return v * (g / length_along(v, self.dim))
 
 
 class SpectralNorm(_Recipe):
@@ -77,15 +82,10 @@ class SpectralNorm(_Recipe):
         super().__init__(name, dim)
         self.iterations, self.eps = iterations, eps
 
-    def matrix(self, weight: Tensor) -> Tensor:
-        """(length of `dim`, all others)."""
-        assert self.dim is not None
-        return weight.movedim(self.dim, 0).reshape(weight.shape[self.dim], -1)
-
     def compute(self, module: Module) -> Tensor:
         weight = getattr(module, f"{self.name}_orig")
         u, v = getattr(module, f"{self.name}_u"), getattr(module, f"{self.name}_v")
-        matrix = self.matrix(weight)
+        matrix = as_matrix(weight, self.dim or 0)
         if module.training:
             with no_grad():
                 for _ in range(self.iterations):
@@ -98,7 +98,7 @@ def weight_norm(module: AnyModule, name: str = "weight", dim: int | None = 0) ->
     """Learn the length `name`_g and the direction `name`_v of a weight apart; one length for each slice along `dim`."""
     recipe, weight = WeightNorm(name, dim), getattr(module, name)
     with no_grad():
-        recipe.apply(module, {"_g": recipe.length(weight).detach(), "_v": weight.detach()}, {})
+        recipe.apply(module, {"_g": length_along(weight, dim).detach(), "_v": weight.detach()}, {})
     recipe(module, None)
     return module
 
@@ -117,7 +117,7 @@ def spectral_norm(
         dim = 1 if type(module).__name__.startswith("ConvTranspose") else 0
     recipe, weight = SpectralNorm(name, dim, n_power_iterations, eps), getattr(module, name)
     with no_grad():
-        rows, columns = recipe.matrix(weight).shape
+        rows, columns = as_matrix(weight, dim).shape
         vectors = {
             ending: F.normalize(Tensor(np.empty(length, weight.dtype)).to(weight.device).normal_(), dim=0, eps=eps)
             for ending, length in (("_u", rows), ("_v", columns))

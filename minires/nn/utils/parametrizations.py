@@ -9,6 +9,7 @@ from minires.autograd import no_grad
 from minires.backend import array_module
 from minires.nn import functional as F
 from minires.nn.module import Module
+from minires.nn.reparametrised import as_matrix, length_along
 from minires.nn.utils.parametrize import register_parametrization
 from minires.ops.matrices import solve
 from minires.ops.matrix_functions import householder_product, matrix_exp
@@ -22,19 +23,14 @@ class _WeightNorm(Module):
 
     def __init__(self, dim: int | None = 0) -> None:
         super().__init__()
-        self.dim = -1 if dim is None else dim
-
-    def _length(self, v: Tensor) -> Tensor:
-        kept = None if self.dim == -1 else self.dim % v.dim()
-        length = ops.norm(v, 2, [axis for axis in range(v.dim()) if axis != kept], True)
-        return length.reshape(()) if kept is None else length
+        self.dim = None if dim == -1 else dim  # as in PyTorch, where -1 stands for None
 
     def forward(self, weight_g: Tensor, weight_v: Tensor) -> Tensor:
-        return weight_v * (weight_g / self._length(weight_v))
+        return weight_v * (weight_g / length_along(weight_v, self.dim))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(length, direction) of a weight."""
-        return self._length(weight), weight
+        return length_along(weight, self.dim), weight
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
@@ -54,14 +50,11 @@ class _SpectralNorm(Module):
             raise ValueError(f"Expected n_power_iterations to be positive, but got {n_power_iterations}")
         self.dim, self.eps, self.n_power_iterations = dim % weight.dim(), eps, n_power_iterations
         if weight.dim() > 1:
-            matrix = self._matrix(weight.detach())
+            matrix = as_matrix(weight.detach(), self.dim)
             for key, length in zip(("_u", "_v"), matrix.shape, strict=True):
                 drawn = Tensor(np.empty(length, weight.dtype)).to(weight.device).normal_()
                 self.register_buffer(key, F.normalize(drawn, dim=0, eps=eps))
             self._approach(matrix, 15)
-
-    def _matrix(self, weight: Tensor) -> Tensor:
-        return weight.movedim(self.dim, 0).reshape(weight.shape[self.dim], -1)
 
     @no_grad()
     def _approach(self, matrix: Tensor, steps: int) -> None:
@@ -73,7 +66,7 @@ class _SpectralNorm(Module):
     def forward(self, weight: Tensor) -> Tensor:
         if weight.dim() == 1:
             return F.normalize(weight, dim=0, eps=self.eps)
-        matrix = self._matrix(weight)
+        matrix = as_matrix(weight, self.dim)
         if self.training:
             self._approach(matrix, self.n_power_iterations)
         return weight / ops.dot(self._u.clone(), ops.mv(matrix, self._v.clone()))
