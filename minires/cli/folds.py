@@ -23,8 +23,7 @@ def run(name: str, values: Mapping[str, Any], json_wanted: bool, say: Callable[[
         raise UsageError(f"--folds takes the number of parts, got {text!r}", code="usage.value") from error
     if "accept_data_change" in settings:
         raise UsageError("--accept-data-change does not go with --folds", code="usage.conflict")
-    resume = settings.pop("resume", None) is not None
-    found = cross_validate(count, name, say=say, progress=progress, resume=resume, **settings)
+    found = cross_validate(count, name, say=say, progress=progress, **settings)
     if json_wanted:
         output.result_json(found.to_dict())
     else:

@@ -26,9 +26,10 @@ from minires.errors import UsageError
 from minires.explain.intervals import wilson
 from minires.finetune import pictures
 from minires.finetune.batch_size import AUTO
-from minires.finetune.settings import Settings, make_settings
+from minires.finetune.settings import FIELDS, Settings, make_settings
 from minires.finetune.tasks.deciding import table_of
-from minires.io import RunFolder, files
+from minires.io import RunFolder, files, toml
+from minires.io.run_folder import require_settings
 from minires.random import philox
 
 FIGURES = ("top1", "balanced_acc", "map", "macro_f1", "micro_f1", "exact_match", "loss", "rmse", "mae", "r2", "qwk",
@@ -113,18 +114,28 @@ class Folds:
 
 
 def cross_validate(
-    folds: int, command: str = "finetune", output: str | None = None, overwrite: bool = False, resume: Any = None,
-    say: Callable[[str], None] = lambda text: None, progress: bool = False, **settings: Any,
+    folds: int | None = None, command: str | None = None, output: str | None = None, overwrite: bool = False,
+    resume: Any = None, say: Callable[[str], None] = lambda text: None, progress: bool = False, **settings: Any,
 ) -> Folds:  # fmt: skip
-    """A run for each fold in the folder `output` (default: runs/folds-N), and what all of them come to.
+    """A run of `command` (default: "finetune") for each fold in the folder `output` (default: runs/folds-N).
 
-    resume: True to go on with an interrupted one in `output`: folds that are done are not trained again.
+    resume: the folder of an interrupted one, or True for that in `output`: it goes on with the settings that it was
+    begun with, and folds that are done are not trained again.
     Beside the runs folds.json, folds.csv and predictions.csv (every picture as the model called it that had not been
     trained on it) are written, and review.csv of all folds together.
     """
     from minires.finetune.recipe import run_job
 
-    if isinstance(folds, bool) or not 2 <= folds <= 100:
+    if resume not in (None, False, True, ""):
+        if output is not None and os.path.realpath(output) != os.path.realpath(resume):
+            raise UsageError(f"--resume {resume} and --output {output} name two folders", code="usage.conflict")
+        output = os.fspath(resume)
+    resume = resume not in (None, False)
+    begun = _begun(output) if resume else {}
+    folds = begun.get("folds") if folds is None else folds
+    command = command or begun.get("of", "finetune")
+    settings = {**{name: value for name, value in begun.items() if name in FIELDS}, **settings}
+    if folds is None or isinstance(folds, bool) or not 2 <= folds <= 100:
         raise UsageError(f"--folds takes the number of parts, 2 to 100, got {folds}", code="usage.value")
     if settings.get("fold") is not None or settings.get("max_steps") or settings.get("max_time"):
         raise UsageError("--fold, --max-steps and --max-time do not go with --folds", code="usage.conflict")
@@ -148,15 +159,24 @@ def cross_validate(
 def _open(output: str | None, given: Mapping[str, Any], overwrite: bool, resume: Any) -> RunFolder:
     if not resume:
         return RunFolder.create(output, COMMAND, overwrite=overwrite)
-    if output is None:
-        raise UsageError("--resume with --folds needs --output", code="usage.missing")
+    assert output is not None  # _begun
     folder = RunFolder.resume(output)
-    kept = folder.read_args()
-    if kept.get("command") != COMMAND or kept != {name: value for name, value in given.items() if value is not None}:
+    if folder.read_args() != {name: value for name, value in given.items() if value is not None}:
         folder.close()
         raise UsageError(f"{output} was begun with other settings", code="run.settings", file=output,
-                         hint="give the same flags again")  # fmt: skip
+                         hint="leave them out: it goes on as it was begun")  # fmt: skip
     return folder
+
+
+def _begun(output: str | None) -> dict[str, Any]:
+    """The arguments of the cross-validation that is to go on."""
+    if output is None:
+        raise UsageError("--resume with --folds needs the folder: --resume RUN, or --output RUN", code="usage.missing")
+    begun = toml.load_file(require_settings(output))
+    if begun.get("command") != COMMAND:
+        raise UsageError(f"{output} is no cross-validation: it was begun by minires {begun.get('command')}",
+                         code="run.command", file=output)  # fmt: skip
+    return begun
 
 
 def _gathered(folder: RunFolder, source: str, results: list[Any]) -> Folds:

@@ -96,6 +96,8 @@ def settings_of_run(command: str, path: str, given: Mapping[str, Any]) -> tuple[
     values = toml.load_file(file)
     begun_by = values.pop("command", command)
     if begun_by != command:
+        if "folds" in values:  # those of minires finetune --folds 5
+            begun_by = f"{values['of']} --folds {values['folds']}"
         raise UsageError(f"{path} was begun by minires {begun_by}", code="run.command", file=path,
                          hint=f"minires {begun_by} --resume {path}")  # fmt: skip
     if values.get("task") == "regression" and values.get("eval_metric") == "top1":

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from minires import cli
 from minires.errors import UsageError
+from minires.finetune import finetune
 from minires.finetune.folds import cross_validate, deal, open_splits, parse_fold
 from minires.finetune.settings import Settings
 from tests.finetune.helpers import make_photos, make_weights
@@ -88,6 +89,11 @@ def test_the_runs_and_what_they_come_to(place, tmp_path):
     again = cross_validate(3, output=str(tmp_path / "cv"), resume=True, **given_settings(place))
     assert again.figures == found.figures
     assert [path.stat().st_mtime_ns for path in (tmp_path / "cv").rglob("model.safetensors")] == stamps
+    assert cross_validate(resume=str(tmp_path / "cv")).figures == found.figures, "as it was begun"
+    with pytest.raises(UsageError, match=r"begun by minires finetune --folds 3"):
+        finetune(resume=str(tmp_path / "cv"))
+    with pytest.raises(UsageError, match="is no cross-validation"):
+        cross_validate(resume=str(tmp_path / "cv" / "fold-1"))
     with pytest.raises(UsageError, match="begun with other settings"):
         cross_validate(3, output=str(tmp_path / "cv"), resume=True, **given_settings(place, seed=1))
 
@@ -99,6 +105,8 @@ def test_the_command(place, tmp_path, capsys):
     assert "2 folds, 21 pictures" in capsys.readouterr().out
     assert cli.main([*words, "--folds", "2", "--output", str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["folds"] == 2
+    assert cli.main(["finetune", "--folds", "2", "--resume", str(tmp_path / "b"), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 21
     assert cli.main([*words, "--folds", "two"]) == 2 and cli.main([*words, "--folds", "2", "--dry-run"]) == 2
 
 
