@@ -18,6 +18,7 @@ from minires.cuda.devices import (
     get_device_name,
     get_device_properties,
     is_available,
+    is_bf16_supported,
     set_device,
     synchronize,
 )

@@ -1,5 +1,6 @@
 """Which GPUs there are, and which one this thread uses."""
 
+import importlib.util
 from typing import Any, NamedTuple
 
 from minires import backend
@@ -100,3 +101,8 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
     """(major, minor) compute capability, (9, 0) for an H100."""
     found = get_device_properties(device)
     return found.major, found.minor
+
+
+def is_bf16_supported() -> bool:
+    """Whether bfloat16 can be computed in: a GPU of compute capability 8.0 or above, and the package ml_dtypes."""
+    return is_available() and get_device_capability() >= (8, 0) and importlib.util.find_spec("ml_dtypes") is not None

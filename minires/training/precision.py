@@ -64,7 +64,9 @@ class Precision:
         before = self.scaler.get_scale()
         self.scaler.step(optimizer)
         self.scaler.update()
-        self.skipped += self.scaler.get_scale() < before
+        if self.scaler.get_scale() < before:
+            self.skipped += 1
+            optimizer.steps_seen += 1  # for its schedule, which goes on
 
     def state_dict(self) -> dict[str, Any]:
         """{"dtype", "scaler", "skipped"}; empty without mixed precision."""

@@ -1,5 +1,6 @@
 """Tensors, modules and optimizers on a GPU, with the stand-in for CuPy; and what is said where there is no GPU."""
 
+import importlib.util
 import subprocess
 import sys
 import weakref
@@ -28,7 +29,7 @@ def test_without_a_gpu_one_line_says_so(ask, monkeypatch):
     with pytest.raises(RuntimeError, match=HAS_NONE) as caught:
         ask()
     assert "\n" not in str(caught.value)
-    assert mr.cuda.is_available() is False and mr.cuda.device_count() == 0
+    assert mr.cuda.is_available() is mr.cuda.is_bf16_supported() is False and mr.cuda.device_count() == 0
 
 
 def test_importing_does_not_ask_for_cupy():
@@ -134,6 +135,7 @@ def test_what_torch_cuda_says(stand_in):
     assert cuda.mem_get_info() == (70 << 30, 80 << 30)
     cuda.synchronize()
     cuda.empty_cache()
+    assert cuda.is_bf16_supported() == (importlib.util.find_spec("ml_dtypes") is not None)
     with cuda.device(0), cuda.stream(cuda.Stream()) as nothing:
         assert nothing is None
     start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)

@@ -67,6 +67,7 @@ def test_a_gradient_that_is_too_large_skips_the_step_and_halves_the_scale(stand_
     trainer = a_trainer("float16")
     trainer.precision.scaler._scale = 2.0**40
     before = {name: tensor.detach().cpu().numpy().copy() for name, tensor in trainer.model.named_parameters()}
+    trainer.scheduler, trainer.schedule_per = mr.optim.lr_scheduler.LinearLR(trainer.optimizer), "step"  # does not warn
     trainer.fit(batches(count=1), epochs=1)
     assert trainer.precision.skipped == 1 and trainer.precision.scaler.get_scale() == 2.0**39
     for name, tensor in trainer.model.named_parameters():
