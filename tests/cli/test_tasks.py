@@ -126,7 +126,6 @@ def test_whole_numbers_are_classes_and_the_first_screen_says_so(here, tmp_path):
      (["--labels", "tags.csv", "--task", "regression"], 1, "tags.csv, line 2: 'blue|cold' is no number in the column"),
      (["--labels", "tags.csv", "--samples-per-class", "3"], 2, "--samples-per-class does not go with --task multi"),
      (["--labels", "tags.csv", "--eval-metric", "r2"], 2, "--eval-metric r2 does not go with --task multi-label"),
-     (["--labels", "tags.csv", "--compare"], 2, "--compare compares classifications"),
      (["--task", "ordinal"], 2, "ordinal classes need --class-map"),
      (["--labels", "grades.csv", "--task", "single", "--threshold", "0.3"], 2, "--threshold is for --task multi-label"),
      (["--labels", "nowhere.csv"], 2, "cannot read the table --labels nowhere.csv")],
