@@ -130,7 +130,8 @@ class Comparison:
         """The figure and training loss over the epochs: the mean of the seeds, and from the lowest to the highest."""
         name = title_of(self.figure)
         columns = {f"val_{name}": f"{name}, validation pictures", name: f"{name}, training pictures"}
-        shown = [column for column in columns if column in self.runs[0].history[0]][:1]
+        rows = [row for run in self.runs for row in run.history]  # mAP of pictures without any label is never finite
+        shown = [column for column in columns if any(math.isfinite(_number(row.get(column))) for row in rows)][:1]
         panels = [Panel(columns[column], "epoch", self._curves(column), percent=self.figure in SHARES)
                   for column in shown]  # fmt: skip
         return draw([*panels, Panel("loss, training pictures", "epoch", self._curves("loss"))], width=560)
@@ -157,9 +158,14 @@ def _row(
     }  # fmt: skip
 
 
+def _number(value: float | None) -> float:
+    """A figure of a history; JSON knows no NaN, and has null in its place."""
+    return math.nan if value is None else value
+
+
 def _series(title: str, histories: Sequence[Sequence[Mapping[str, Any]]], column: str) -> Series:
     """The mean of several runs at each epoch, as far as all of them go, and their range."""
     epochs = range(min(len(history) for history in histories))
-    values = [[history[epoch][column] for history in histories] for epoch in epochs]
+    values = [[_number(history[epoch][column]) for history in histories] for epoch in epochs]
     return Series(title, [epoch + 1 for epoch in epochs], [statistics.fmean(row) for row in values],
                   [(min(row), max(row)) for row in values])  # fmt: skip

@@ -200,6 +200,19 @@ def test_without_validation_the_curves_are_of_the_training_pictures():
     assert "accuracy, training pictures" in text and "polygon" not in text
 
 
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_a_figure_that_is_never_defined_is_left_out_of_the_curves(value):
+    """As mAP is where no validation picture has a label; null is what a resumed comparison reads."""
+    history = [{"epoch": 1, "loss": 0.5, "val_map": value}, {"epoch": 2, "loss": 0.4, "val_map": value}]
+    figures = {"map": None, "loss": 0.5}
+    runs = [Run(name, 7, "", "test", figures, figures, 1, history, 1.0) for name in ("scratch", "head", "full")]
+    found = Comparison("", "tags", [7], runs, figure="map")
+    assert "validation" not in found.chart().svg() and "loss, training pictures" in found.chart().svg()
+    assert {row["map"] for row in found.table()} == {None}
+    runs[0].history = [*history[:1], {**history[1], "val_map": 0.5}]
+    assert "map, validation pictures" in found.chart().svg()
+
+
 def test_overwritten_with_fewer_seeds_nothing_of_the_others_is_left(material, tmp_path):
     quick = {**QUICK, "epochs": 1}
     compare(2, **material, **quick, output=tmp_path / "run")
