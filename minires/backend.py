@@ -225,14 +225,17 @@ _in_flight_lock = threading.RLock()  # the garbage collector may come here at an
 _streams_of: dict[int, list[Any]] = {}  # by the id of an array on a GPU that owns memory: the streams that use it, too
 
 
-def _keep(memory: Any, streams: "list[Any]") -> None:
-    """Hold memory until these streams, of the present GPU, have done what they have been given so far.
-
-    What earlier calls have held is let go of here, in that order.
-    """
+def let_go_of_what_is_done() -> None:
+    """Give back memory that was kept until streams had done with it, as far as they have, in the order of keeping."""
     with _in_flight_lock:
         while _in_flight and all(event.done for event in _in_flight[0][0]):
             _in_flight.popleft()
+
+
+def _keep(memory: Any, streams: "list[Any]") -> None:
+    """Hold memory until these streams, of the present GPU, have done what they have been given so far."""
+    with _in_flight_lock:
+        let_go_of_what_is_done()
         _in_flight.append(([stream.record() for stream in streams], memory))
 
 

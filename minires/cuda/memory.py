@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minires.backend import gpu_module
+from minires.backend import gpu_module, let_go_of_what_is_done
 from minires.cuda.devices import index_of
 
 
@@ -29,5 +29,6 @@ def mem_get_info(device: Any = None) -> tuple[int, int]:
 def empty_cache() -> None:
     """Give the memory of freed arrays, on the GPU and pinned, back to the driver."""
     cupy = gpu_module()
+    let_go_of_what_is_done()
     cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
