@@ -265,3 +265,34 @@ def test_random_sizes():
 def test_wrong_sizes(wrong):
     with pytest.raises(ValueError):
         wrong()
+
+
+IMAGES = {
+    "ColorJitter": (0.4,), "GaussianBlur": (3,), "Grayscale": (3,), "RandomGrayscale": (1.0,), "RandomInvert": (1.0,),
+    "RandomPosterize": (2, 1.0), "RandomSolarize": (50, 1.0), "RandomEqualize": (1.0,),
+    "RandomAdjustSharpness": (2.0, 1.0), "RandomAutocontrast": (1.0,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_changes_the_image_alone(name):
+    image = Tensor(np.random.default_rng(0).integers(20, 90, (3, 30, 40)).astype(np.uint8))
+    boxes = v2.BoundingBoxes([[1, 2, 4, 5]], format="XYXY", canvas_size=(30, 40))
+    joint, alone = getattr(v2, name)(*IMAGES[name]), getattr(T, name)(*IMAGES[name])
+    assert repr(joint) == repr(alone) and type(pickle.loads(pickle.dumps(joint))) is type(joint)
+    with address(0, "test"):
+        found, target = joint(image, {"boxes": boxes, "labels": 3})
+    with address(0, "test"):
+        wanted = alone(image)
+    assert np.array_equal(found.array, wanted.array) and not np.array_equal(found.array, image.array)
+    assert target["boxes"] is boxes and target["labels"] == 3
+
+
+def test_a_picture_to_numbers():
+    picture = Pillow.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    pipeline = v2.Compose([v2.Identity(), v2.ToImage(), v2.ToDtype(np.float32, scale=True),
+                           v2.Normalize([0.5] * 3, [0.5] * 3)])  # fmt: skip
+    plain = T.Compose([T.ToTensor(), T.Normalize([0.5] * 3, [0.5] * 3)])
+    assert np.allclose(pipeline(picture).array, plain(picture).array)
+    counts = v2.ToDtype(np.int64)(Tensor(np.ones((3, 2, 2), np.uint8)))
+    assert counts.dtype == np.int64 and counts.array.max() == 1

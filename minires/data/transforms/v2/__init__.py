@@ -3,8 +3,8 @@
     transform = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAffine(10), v2.SanitizeBoundingBoxes()])
     image, target = transform(image, {"boxes": BoundingBoxes(...), "masks": Mask(...), "labels": labels})
 
-What moves pixels moves all three by one draw. What changes colours or types changes the image alone: `ImagesOnly` makes
-such a transform of any in `minires.data.transforms`, `v2.ImagesOnly(ColorJitter(0.4))`.
+What moves pixels moves all three by one draw. What changes colours or types changes the image alone, as
+`v2.ColorJitter(0.4)` does; `v2.ImagesOnly(transform)` makes such a one of any function of an image.
 """
 
 from minires.data.transforms.v2.annotations import (
@@ -16,6 +16,27 @@ from minires.data.transforms.v2.annotations import (
     voc_target,
 )
 from minires.data.transforms.v2.boxes import clamp_bounding_boxes, convert_bounding_box_format
+from minires.data.transforms.v2.images import (
+    ColorJitter,
+    ConvertImageDtype,
+    GaussianBlur,
+    Grayscale,
+    Identity,
+    LinearTransformation,
+    Normalize,
+    PILToTensor,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomErasing,
+    RandomGrayscale,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+    ToDtype,
+    ToPILImage,
+    ToTensor,
+)
 from minires.data.transforms.v2.joint import ImagesOnly, Joint
 from minires.data.transforms.v2.moves import (
     CenterCrop,
@@ -39,29 +60,48 @@ __all__ = [
     "BoundingBoxes",
     "CenterCrop",
     "ClampBoundingBoxes",
+    "ColorJitter",
     "Compose",
     "ConvertBoundingBoxFormat",
+    "ConvertImageDtype",
     "ElasticTransform",
+    "GaussianBlur",
+    "Grayscale",
+    "Identity",
     "Image",
     "ImagesOnly",
     "Joint",
+    "LinearTransformation",
     "Mask",
     "MasksOfPictures",
+    "Normalize",
+    "PILToTensor",
     "Pad",
+    "RandomAdjustSharpness",
     "RandomAffine",
+    "RandomAutocontrast",
     "RandomCrop",
+    "RandomEqualize",
+    "RandomErasing",
+    "RandomGrayscale",
     "RandomHorizontalFlip",
+    "RandomInvert",
     "RandomPerspective",
+    "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",
     "RandomShortestSize",
+    "RandomSolarize",
     "RandomVerticalFlip",
     "RandomZoomOut",
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
+    "ToDtype",
     "ToImage",
     "ToLabels",
+    "ToPILImage",
+    "ToTensor",
     "clamp_bounding_boxes",
     "coco_target",
     "convert_bounding_box_format",
