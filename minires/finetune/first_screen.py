@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXTRAS = ("sam", "probe_lr", "layer_decay", "l2_sp", "model_ema", "model_ema_decay", "swa_start", "distill",
           "distill_temperature", "store_rehearsal", "mixup", "cutmix", "drop_path", "aa",
           "sampler")  # told where they are not as usual  # fmt: skip
+UNEQUAL = 4  # times the pictures of the smallest class: a note
 
 
 def first_screen(job: "Job") -> str:
@@ -51,8 +52,18 @@ def _labels(job: "Job") -> list[str]:
                 f"         a label is said from the probability {task.threshold:g} on {tuned}"]  # fmt: skip
     if isinstance(task, Ordinal):
         return [f"         classes in this order (ordinal): {shown}"]
-    note = why(settings, job.classes)
-    return [f"         classes: {shown}", *([f"         note: {note}"] if note else [])]
+    notes = [note for note in (why(settings, job.classes), _imbalance(job)) if note]
+    return [f"         classes: {shown}", *(f"         note: {note}" for note in notes)]
+
+
+def _imbalance(job: "Job") -> str | None:
+    """What helps where some classes are rare, unless something of it is there already."""
+    settings, counts = job.settings, [count for count in job.class_counts() if count]
+    helped = settings.sampler != "shuffle" or class_weight_power(settings.class_weights) or settings.loss == "focal"
+    if helped or settings.eval_metric != "top1" or max(counts) < UNEQUAL * min(counts):
+        return None
+    return (f"the largest class has {max(counts) / min(counts):.0f} times the pictures of the smallest: --sampler "
+            "balanced or --class-weights balanced, with --eval-metric macro_f1, heed the rare ones")  # fmt: skip
 
 
 def _model(job: "Job") -> list[str]:

@@ -49,6 +49,8 @@ def make_losses(
     plain: dict[str, Loss] = {"ce": nn.CrossEntropyLoss(), "bce": BinaryCrossEntropy(), "focal": focal,
                               "mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": huber}  # fmt: skip
     power = class_weight_power(settings.class_weights)
+    if power and kind == "focal":
+        return WeightedFocal(class_weights(counts, power)), plain[kind]
     if power:
         return WeightedCrossEntropy(class_weights(counts, power), settings.smoothing), plain[kind]
     if kind == "ce" and (settings.mixup or settings.cutmix):
@@ -74,7 +76,7 @@ class WeightedCrossEntropy:
 
     def __init__(self, weights: np.ndarray, smoothing: float = 0.0) -> None:
         self.weights = weights
-        self.loss = nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)
+        self.loss: Loss = nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         each = self.loss(outputs, targets)
@@ -116,9 +118,21 @@ class BinaryCrossEntropy:
 
 def focal(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy times (1 - p)^2, where p is the probability of the picture's class."""
+    return _focal_of_each(outputs, targets).mean()
+
+
+def _focal_of_each(outputs: Tensor, targets: Tensor) -> Tensor:
     rows = array_module(targets.array).arange(len(outputs))
     logs = F.log_softmax(outputs, dim=1)[rows, targets.array]
-    return -((1 - logs.exp()) ** FOCUS * logs).mean()
+    return -((1 - logs.exp()) ** FOCUS * logs)
+
+
+class WeightedFocal(WeightedCrossEntropy):
+    """mean_i w[t_i] l_i with the focal loss l_i: w is the paper's alpha, for any number of classes."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        super().__init__(weights)
+        self.loss = _focal_of_each
 
 
 def huber(outputs: Tensor, targets: Tensor) -> Tensor:

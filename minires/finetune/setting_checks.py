@@ -98,8 +98,8 @@ def _task(settings: "Settings") -> None:
     if settings.samples_per_class and settings.task in ("multi-label", "regression"):
         raise UsageError(f"--samples-per-class does not go with --task {settings.task}", code="usage.conflict")
     if settings.task == "classification":
-        if settings.loss in ("bce", "focal") and power:
-            raise UsageError(f"--class-weights goes with --loss ce, not with {settings.loss}", code="usage.conflict")
+        if settings.loss == "bce" and power:
+            raise UsageError("--class-weights goes with --loss ce or focal, not with bce", code="usage.conflict")
         if settings.loss == "focal" and settings.smoothing:
             raise UsageError("--smoothing goes with --loss ce or bce, not with focal", code="usage.conflict")
         return

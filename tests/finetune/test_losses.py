@@ -61,6 +61,11 @@ def focal(torch, scores, labels):
     return ((1 - (-plain).exp()) ** 2 * plain).mean()
 
 
+def weighted_focal(torch, scores, labels):
+    each = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+    return (torch.tensor(class_weights(COUNTS, 1.0))[labels] * (1 - (-each).exp()) ** 2 * each).mean()
+
+
 def plain(smoothing):
     return lambda torch, scores, labels: torch.nn.functional.cross_entropy(scores, labels, label_smoothing=smoothing)
 
@@ -73,8 +78,10 @@ def plain(smoothing):
         ({"loss": "focal"}, focal, focal), ({"class_weights": "0.5"}, weighted, plain(0)),
         ({"class_weights": "balanced", "smoothing": 0.2}, weighted_and_smoothed, plain(0)),
         ({"mixup": 0.2, "smoothing": 0.2}, plain(0.2), plain(0)),
+        ({"loss": "focal", "class_weights": "balanced"}, weighted_focal, focal),
     ],
-    ids=["ce", "smoothed", "bce", "bce smoothed", "focal", "weighted", "weighted and smoothed", "mixed"],
+    ids=["ce", "smoothed", "bce", "bce smoothed", "focal", "weighted", "weighted and smoothed", "mixed",
+         "focal weighted"],
 )  # fmt: skip
 def test_as_torch(settings, train, val):
     for own, other in zip(both(**settings), (torch_value(train), torch_value(val)), strict=True):

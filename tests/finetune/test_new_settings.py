@@ -9,6 +9,7 @@ from minires import cli
 from minires.errors import NumericalError, UsageError
 from minires.finetune import evaluate_model, finetune, load_model, trial
 from minires.finetune.pictures import input_preprocessing
+from minires.finetune.recipe import dry_run
 from minires.finetune.setting_values import seconds
 from minires.finetune.settings import Settings
 from tests.cli.helpers import tree
@@ -36,6 +37,20 @@ def test_the_figure_that_chooses_the_best_epoch(material, tmp_path, name):
     assert result.best_epoch == values.index(best) + 1
     found = evaluate_model(tmp_path / "run", split="val").metrics
     assert found[name] == pytest.approx(best, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [({}, True), ({"sampler": "balanced"}, False), ({"class_weights": "0.5"}, False), ({"loss": "focal"}, False),
+     ({"eval_metric": "macro_f1"}, False)],
+)  # fmt: skip
+def test_rare_classes_are_pointed_out_unless_they_are_heeded(tmp_path, given, noted):
+    photos = make_photos(tmp_path / "photos", per_class=16)
+    for number in range(3, 16):
+        (photos / "red" / f"{number}.png").unlink()
+    said = []
+    dry_run("finetune", {"data": str(photos), "batch_size": 8, "val_split": 0.25, **given}, said.append)
+    assert ("times the pictures of the smallest: --sampler balanced" in "\n".join(said)) == noted
 
 
 def test_validation_every_third_epoch(material, tmp_path):
