@@ -7,7 +7,8 @@ infinity or NaN among the gradients; at one, the step is skipped and the scale s
 import enum
 from typing import Any
 
-from minires.backend import Array, array_module, device, device_of, float16, is_capturing, on_device_of
+from minires.backend import Array, array_module, float16, is_capturing, on_device_of
+from minires.kernels.cuda.adapters import optim as on_gpu
 from minires.optim import Optimizer
 from minires.tensor import Tensor
 
@@ -102,14 +103,13 @@ class GradScaler:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if any(gradient.dtype == float16 for gradient in gradients):
             raise ValueError("Attempting to unscale FP16 gradients.")
-        finite: dict[device, list[Array]] = {}
+        groups, rest = on_gpu.together(gradient.array for gradient in gradients)
+        self._found[id(optimizer)] = not (all(map(_are_finite, groups)) and all(map(_is_finite, rest)))
         for gradient in gradients:
             array = gradient.array
             with on_device_of(array):
-                finite.setdefault(device_of(array), []).append(array_module(array).isfinite(array).all())
                 array *= array.dtype.type(1 / self._scale)
             gradient.bump_version()
-        self._found[id(optimizer)] = not all(map(_all, finite.values()))
         self._stages[id(optimizer)] = Stage.UNSCALED
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
@@ -171,7 +171,12 @@ class GradScaler:
         self._growth_interval = int(state_dict["growth_interval"])
 
 
-def _all(flags: list[Array]) -> bool:
-    """Whether all of these, on one device, are true; a GPU is waited for once."""
-    with on_device_of(flags[0]):
-        return bool(array_module(flags[0]).stack(flags).all())
+def _are_finite(gradients: list[Array]) -> bool:
+    """All elements of gradients on one GPU: two launches and one wait."""
+    with on_device_of(gradients[0]):
+        return not bool(on_gpu.measured(gradients)[1])
+
+
+def _is_finite(gradient: Array) -> bool:
+    with on_device_of(gradient):
+        return bool(array_module(gradient).isfinite(gradient).all())

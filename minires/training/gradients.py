@@ -16,20 +16,13 @@ def gradient_norm(parameters: Iterable[Any]) -> float:
     The squares of a parameter are summed in its own type, and once more in float64 if that overflows: so the norm is
     not finite only if a gradient is not. On a GPU those of all parameters are summed together.
     """
-    gradients = [p.grad.array for p in parameters if p.grad is not None]
-    together: dict[Any, list[Array]] = {}
-    rest = []
-    for array in gradients:
-        if not isinstance(array, np.ndarray) and on_gpu.measurable(array):
-            together.setdefault((array.device.id, array.dtype.name), []).append(array)
-        else:
-            rest.append(array)
-    return math.sqrt(sum(map(_sum_together, together.values())) + sum(map(_sum_of_squares, rest)))
+    groups, rest = on_gpu.together(p.grad.array for p in parameters if p.grad is not None)
+    return math.sqrt(sum(map(_sum_together, groups)) + sum(map(_sum_of_squares, rest)))
 
 
 def _sum_together(arrays: list[Array]) -> float:
     with on_device_of(arrays[0]):
-        norm = on_gpu.norm_together(arrays)
+        norm = float(on_gpu.measured(arrays)[0])
     return norm**2 if math.isfinite(norm) else sum(map(_sum_of_squares, arrays))
 
 

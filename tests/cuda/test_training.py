@@ -145,3 +145,23 @@ def test_the_norm_of_all_gradients_takes_two_launches(stand_in):
     assert gradient_norm(model.parameters()) == pytest.approx(0.25e30 * 108**0.5, rel=1e-6)
     model[1].bias.grad[0] = float("inf")
     assert gradient_norm(model.parameters()) == float("inf")
+
+
+@pytest.mark.parametrize("value", [3.0, float("inf"), float("nan")])
+def test_unscaling_asks_once_whether_all_is_finite(value, stand_in):
+    model = mr.nn.Sequential(mr.nn.Linear(6, 5), mr.nn.Linear(5, 4)).cuda()
+    optimizer, scaler = mr.optim.SGD(model.parameters(), lr=1.0), mr.amp.GradScaler(init_scale=4.0)
+    scaler.scale(mr.ones(1).cuda())
+    for parameter in model.parameters():
+        parameter.grad = mr.full_like(parameter, 2.0)
+    model[1].bias.grad[2] = value
+    before = model[0].weight.detach().cpu().numpy().copy()
+    stand_in.launched.clear()
+    scaler.unscale_(optimizer)
+    assert stand_in.launched == ["gradient_squares<float>", "clip_factor"]
+    assert (model[0].weight.grad == 0.5).all() and model[1].bias.grad[0].item() == 0.5
+    scaler.step(optimizer)
+    scaler.update()
+    moved = before - model[0].weight.detach().cpu().numpy()
+    assert np.allclose(moved, 0.5 if value == 3.0 else 0.0)
+    assert scaler.get_scale() == (4.0 if value == 3.0 else 2.0)

@@ -7,6 +7,8 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from minires import backend
 from minires.kernels.cuda import optims
 from minires.kernels.cuda.adapters.arrays import run, suits
@@ -88,14 +90,26 @@ def measurable(grad: Array) -> bool:
     return suits(grad) and bool(grad.size) and is_dense(grad)
 
 
-def norm_together(grads: Sequence[Array]) -> float:
-    """The 2-norm of all elements of gradients of one type on the present GPU, in two launches and one wait.
+def measured(grads: Sequence[Array]) -> tuple[Array, Array]:
+    """(2-norm of all elements, [1] whether one is not finite) of gradients of one type on the present GPU, as arrays.
 
-    `measurable` must hold. Not finite where an element is not, or where squares are too large for float32.
+    `measurable` must hold. Two launches, no wait. The norm is not finite where squares are too large for float32, too.
     """
     lists = chunks(here(), (tuple(grad.data.ptr for grad in grads),), tuple(grad.size for grad in grads))
-    skip = cupy_module().zeros(1, backend.int32)
-    return float(optims.clip_factor(run, cpp_type(grads[0]), lists, skip, 1.0, 0.0)["result"][0])
+    made = optims.clip_factor(run, cpp_type(grads[0]), lists, cupy_module().zeros(1, backend.int32), 1.0, 0.0)
+    return made["result"][0], made["skip"]
+
+
+def together(grads: Iterable[Array]) -> tuple[list[list[Array]], list[Array]]:
+    """The gradients that `measured` takes, by GPU and type, and the rest."""
+    groups: dict[tuple[int, str], list[Array]] = {}
+    rest = []
+    for grad in grads:
+        if not isinstance(grad, np.ndarray) and measurable(grad):
+            groups.setdefault((grad.device.id, grad.dtype.name), []).append(grad)
+        else:
+            rest.append(grad)
+    return list(groups.values()), rest
 
 
 def sgd_together(
