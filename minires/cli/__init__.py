@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "measure a trained model on labelled pictures",
     "predict": "classify pictures with a trained model",
     "add-classes": "teach a model of embeddings new classes by a few pictures, without training",
+    "explain": "show where in pictures a model found what it says (Grad-CAM, occlusion)",
     "report": "write a run's report.html anew: curves, confusion, worst mistakes, where the model looks",
     "export": "write a trained model for other programs: ONNX, torch, safetensors",
     "summary": "show a model's layers, parameters, multiply-adds and memory",

@@ -33,7 +33,7 @@ def test_everything_on_the_page_runs_in_its_order(tmp_path, monkeypatch, capsys)
 
 def test_every_flag_on_the_page_exists():
     known = {"--logdir"}  # TensorBoard's own
-    for command in ("finetune", "search", "lr-find", "report"):
+    for command in ("finetune", "search", "lr-find", "report", "explain"):
         text = io.StringIO()
         with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
             cli.main([command, "--help"])
