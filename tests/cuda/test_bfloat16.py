@@ -81,6 +81,14 @@ def test_operations(label, stand_in):
                 assert np.abs(ours.astype(np.float32) - expected).max() <= 0.05 * size
 
 
+@pytest.mark.parametrize("label", sorted(REFUSED))
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@needs_emulator
+def test_refused(label, dtype, stand_in):
+    with pytest.raises(RuntimeError, match="low precision types are not supported"):
+        evaluate(ENTRIES[label], Case(0, dtype=BF16 if dtype == "bfloat16" else np.dtype(dtype)), "cuda:0")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @needs_emulator
 def test_a_network_in_autocast(dtype, stand_in):
