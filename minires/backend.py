@@ -289,6 +289,31 @@ def is_capturing() -> bool:
     return cupy is not None and bool(cupy.cuda.is_available() and cupy.cuda.get_current_stream().is_capturing())
 
 
+_of_graphs: dict[int, list[Any]] = {}  # by the number of a capturing stream: arrays that its graph reads
+
+
+def constant(values: Array) -> Array:
+    """A copy on the present GPU of a few numbers that kernels read.
+
+    While a CUDA graph is captured, the copy is made at once, in a stream of its own, and not captured; the graph keeps
+    it (`constants_of_graph`).
+    """
+    cupy = gpu_module()
+    if not is_capturing():
+        return cupy.asarray(values)
+    captured, aside = cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)
+    with aside:
+        made = cupy.asarray(values)
+    aside.synchronize()
+    _of_graphs.setdefault(int(captured.ptr), []).append(made)
+    return made
+
+
+def constants_of_graph(stream: Any) -> list[Any]:
+    """The constants made since this stream's capture began; the caller has to keep them as long as the graph."""
+    return _of_graphs.pop(int(stream.ptr), [])
+
+
 def is_floating(dtype: np.dtype) -> bool:
     """Whether arrays of this type hold real numbers, the only ones that have gradients."""
     return dtype.kind == "f" or is_bfloat16(dtype)

@@ -83,8 +83,9 @@ class InPlace:
 
     def fill_(self: Any, value: float) -> Any:
         """Set every element to `value`."""
+        number = number_as(value, self.dtype).item()
         with on_device_of(self.array):
-            return self.copy_(self.make_result(array_module(self.array).asarray(number_as(value, self.dtype))))
+            return self.copy_(self.make_result(array_module(self.array).full((), number, self.dtype)))
 
     def zero_(self: Any) -> Any:
         """Set every element to 0."""

@@ -2,7 +2,8 @@
 
 What is captured must not wait for the GPU, not read memory of the CPU and always use the same arrays: shapes are
 static, values come in by copying into the arrays that were there at the capture. Forward and backward can be captured,
-an optimizer's step cannot (its numbers come from the CPU); it is one launch, and stands behind the replay.
+and the steps of SGD, and of Adam and AdamW with capturable=True: each replay makes one, with the settings (the learning
+rate among them) of the time of the capture.
 
 None of this has run on a GPU yet: the tests know CuPy's stream capture by its documentation alone.
 """
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from minires.backend import array_module, device_of, gpu_module, is_capturing, on_device_of
+from minires.backend import array_module, constants_of_graph, device_of, gpu_module, is_capturing, on_device_of
 from minires.tensor import Tensor
 
 
@@ -22,6 +23,7 @@ class CUDAGraph:
     def __init__(self) -> None:
         self.graph: Any = None
         self.pool: Any = None  # the memory of all arrays made inside: nobody else may have it while the graph lives
+        self.constants: list[Any] = []  # arrays that launches read and nobody else holds
 
     def replay(self) -> None:
         """Run all launches once more, in the present stream. RuntimeError if nothing was captured."""
@@ -31,7 +33,7 @@ class CUDAGraph:
 
     def reset(self) -> None:
         """Forget what was captured, and let go of its memory."""
-        self.graph = self.pool = None
+        self.graph, self.pool, self.constants = None, None, []
 
 
 class graph:  # noqa: N801 - PyTorch's name
@@ -58,8 +60,9 @@ class graph:  # noqa: N801 - PyTorch's name
 
     def __exit__(self, kind: Any, *exception: object) -> None:
         with self.blocks:
+            constants = constants_of_graph(self.stream)
             if kind is None:
-                self.cuda_graph.graph = self.stream.end_capture()
+                self.cuda_graph.graph, self.cuda_graph.constants = self.stream.end_capture(), constants
                 return
             self.cuda_graph.reset()
             with contextlib.suppress(Exception):  # the capture is broken; the error that broke it is on its way out

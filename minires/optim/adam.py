@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from minires import kernels
-from minires.backend import Array, array_module
+from minires.backend import Array, array_module, float32, is_capturing, on_device_of
 from minires.kernels.cuda.adapters import optim as cuda_optim
 from minires.optim.optimizer import Optimizer, check_at_least_zero, refuse
 from minires.optim.together import together
@@ -17,8 +17,10 @@ class Adam(Optimizer):
     m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) undo the start at 0, t counting the steps of this parameter.
     weight_decay adds weight_decay * p to the gradient; decoupled_weight_decay shrinks p by lr * weight_decay * p
     instead. amsgrad: the largest v so far takes v's place. maximize: the gradient's sign is changed.
-    foreach and fused choose among PyTorch's implementations and change nothing here; capturable=True and
-    differentiable=True are refused. In the state, `step` is a Python int (PyTorch: a tensor).
+    foreach and fused choose among PyTorch's implementations and change nothing here; differentiable=True is refused.
+    capturable=True: t is counted on the GPU, so that a CUDA graph may hold the step, but for the first one; for dense
+    float32 parameters on a GPU, RuntimeError for others. In the state, `step` is a tensor then, else a Python int
+    (PyTorch: always a tensor).
     """
 
     def __init__(
@@ -27,9 +29,10 @@ class Adam(Optimizer):
         capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:  # fmt: skip
-        refuse(type(self).__name__, capturable=capturable, differentiable=differentiable)
+        refuse(type(self).__name__, differentiable=differentiable)
         defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
-                    "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay}  # fmt: skip
+                    "maximize": maximize, "capturable": capturable,
+                    "decoupled_weight_decay": decoupled_weight_decay}  # fmt: skip
         self.check_group(defaults)
         super().__init__(params, defaults)
 
@@ -40,29 +43,40 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {index}: {beta}")
 
     def update_together(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Parameters that have made a step before; the others wait for `update`."""
-        averages = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
-        beta1, beta2 = group["betas"]
+        """Parameters that have made a step before, or all if capturable; the others wait for `update`."""
+        (beta1, beta2), counted_there = group["betas"], group["capturable"]
+        if counted_there and not is_capturing():
+            for parameter in parameters:
+                _begin(parameter, self.state[parameter], group)
 
-        def launch(arrays: list[Array], grads: list[Array], states: list[list[Array]], steps: int) -> None:
+        def launch(
+            arrays: list[Array], grads: list[Array], states: list[list[Array]], members: list[Tensor]
+        ) -> None:  # fmt: skip
+            steps = [self.state[parameter]["step"] for parameter in members]
             cuda_optim.adam_together(
-                arrays, grads, [*states, None][:3], steps + 1, group["lr"], beta1, beta2, group["eps"],
-                group["weight_decay"], group["decoupled_weight_decay"], group["maximize"],
+                arrays, grads, [*states, None][:3], [step.array for step in steps] if counted_there else steps[0] + 1,
+                group["lr"], beta1, beta2, group["eps"], group["weight_decay"], group["decoupled_weight_decay"],
+                group["maximize"],
             )  # fmt: skip
-
-        left = together(self, parameters, averages, lambda state: state["step"], launch)
-        waiting = set(left)
-        for parameter in parameters:
-            if parameter not in waiting:
+            for parameter in members if not counted_there else ():
                 self.state[parameter]["step"] += 1
-        return left
+
+        key = (lambda state: None) if counted_there else (lambda state: state["step"])
+        return together(self, parameters, _averages(group), key, launch)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            for parameter in group["params"] if group["capturable"] else ():
+                if parameter in self.state:
+                    _begin(parameter, self.state[parameter], group)
 
     def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        averages = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
-        state.setdefault("step", 0)
-        for name in averages:
-            if name not in state:
-                state[name] = Tensor(array_module(parameter.array).zeros_like(parameter.array))
+        if group["capturable"]:
+            raise RuntimeError(f"{type(self).__name__}: capturable=True is for dense float32 parameters on a GPU with "
+                               f"gradients of float32, float16 or bfloat16, got a parameter of type {parameter.dtype} "
+                               f"on {parameter.device} with a gradient of type {gradient.dtype}")  # fmt: skip
+        _begin(parameter, state, group)
         state["step"] += 1
         beta1, beta2 = group["betas"]
         kernels.adam_step(
@@ -71,6 +85,22 @@ class Adam(Optimizer):
             step=state["step"], lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"],
             weight_decay=group["weight_decay"], decoupled=group["decoupled_weight_decay"], maximize=group["maximize"],
         )  # fmt: skip
+
+
+def _averages(group: dict[str, Any]) -> list[str]:
+    return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
+
+
+def _begin(parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    """Add what a state lacks: averages of 0, and the number of steps, which is on the parameter's GPU if capturable."""
+    xp = array_module(parameter.array)
+    with on_device_of(parameter.array):
+        for name in _averages(group):
+            if name not in state:
+                state[name] = Tensor(xp.zeros_like(parameter.array))
+        step = state.setdefault("step", 0)
+        if group["capturable"] and not isinstance(step, Tensor):
+            state["step"] = Tensor(xp.full((), step, float32))
 
 
 class AdamW(Adam):

@@ -8,7 +8,7 @@ from typing import Any
 
 from minires import observe
 from minires.autograd import enable_grad, no_grad
-from minires.backend import Array, array_module, device_of, move, on_device_of
+from minires.backend import Array, array_module, device_of, is_capturing, move, on_device_of
 from minires.tensor import HookHandle, Tensor
 
 
@@ -20,6 +20,7 @@ class Optimizer:
     """
 
     steps_seen = 0  # for the schedules, which warn when they are stepped before the optimizer
+    capturable = False  # whether a CUDA graph may hold a step; a group's setting of this name goes before
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.step_pre_hooks: dict[int, Any] = {}
@@ -99,9 +100,19 @@ class Optimizer:
         return HookHandle(self.step_post_hooks, hook)
 
     def _update_all(self) -> None:
+        capturing = is_capturing()
+        if capturing and not all(group.get("capturable", self.capturable) for group in self.param_groups):
+            raise RuntimeError(f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} but "
+                               "param_groups' capturable is False: Adam and AdamW take capturable=True, SGD needs "
+                               "none, other optimizers step outside of the graph")  # fmt: skip
         for group in self.param_groups:
             ready = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in self.update_together(ready, group) if any(p.is_cuda for p in ready) else ready:
+            left = self.update_together(ready, group) if any(p.is_cuda for p in ready) else ready
+            if capturing and left:
+                raise RuntimeError(f"{type(self).__name__}: a CUDA graph cannot hold the step of a parameter of shape "
+                                   f"{left[0].shape} and type {left[0].dtype} on {left[0].device}: it must be dense "
+                                   "float32 on a GPU and have made a step before the capture")  # fmt: skip
+            for parameter in left:
                 if parameter.grad is not None:
                     with on_device_of(parameter.array):
                         self.update(parameter, parameter.grad, group, self.state[parameter])

@@ -16,9 +16,11 @@ class SGD(Optimizer):
 
     The first b is g itself. nesterov: p = p - lr * (g + momentum * b) (Sutskever et al. 2013). maximize: the gradient's
     sign is changed. foreach and fused choose among PyTorch's implementations and change nothing here;
-    differentiable=True is refused. ValueError for settings below 0, and for nesterov without momentum or with
-    dampening.
+    differentiable=True is refused. A CUDA graph may hold its step, but for the first one. ValueError for settings below
+    0, and for nesterov without momentum or with dampening.
     """
+
+    capturable = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0,

@@ -51,7 +51,7 @@ class Order:
 
     def start(self, devices=1):
         self.test += 1  # what is left of earlier ones has no history
-        self.devices, self.slow, self.capturing = devices, False, False
+        self.devices, self.slow, self.capturing = devices, False, None
         self.host, self.clocks = Clock(), {}
         self.freed, self.freed_pinned, self.pinned = {}, [], {}
         self.log = []  # ("record", queue), ("wait", queue, the queue waited for), ("copy", queue)
@@ -76,7 +76,7 @@ class Order:
 
     def work(self, queue, reads=(), writes=()):
         """One piece of work in a queue: what it reads and writes must be ready for it."""
-        if self.capturing:
+        if self.capturing == queue[1]:
             self.captured.append((reads, writes))
         clock = self.clock(queue)
         merge(clock, self.host)
@@ -167,11 +167,11 @@ class Stream:
         return ORDER.is_done(ORDER.clock(ORDER.queue(self)))
 
     def begin_capture(self, mode=None):
-        ORDER.capturing, ORDER.captured = True, []
+        ORDER.capturing, ORDER.captured = self.ptr, []
 
     def end_capture(self):
         """The stand-in has done what a GPU would only note: nobody has to wait for it, and a launch is that work."""
-        ORDER.capturing, works = False, ORDER.captured
+        ORDER.capturing, works = None, ORDER.captured
         ORDER.wait(ORDER.clock(ORDER.queue(self)))
 
         def launch(stream=None):
@@ -182,10 +182,10 @@ class Stream:
         return types.SimpleNamespace(launch=launch)
 
     def is_capturing(self):
-        return ORDER.capturing
+        return ORDER.capturing == self.ptr
 
     def synchronize(self):
-        assert not ORDER.capturing, "operation not permitted when stream is capturing"
+        assert ORDER.capturing != self.ptr, "operation not permitted when stream is capturing"
         ORDER.wait(ORDER.clock(ORDER.queue(self)))
 
     def record(self, event=None):
@@ -270,6 +270,7 @@ def give_back_pinned(address, kept):
 
 def note_copy_from(array, queue):
     """The work that this queue has done last reads a NumPy array."""
+    assert ORDER.capturing != queue[1], "a graph's replay would read memory of the CPU"
     ORDER.log.append(("copy", queue))
     kept = ORDER.pinned.get(memory_owner(array).ctypes.data)
     if kept is not None:

@@ -29,12 +29,14 @@ def test_capture_and_replay(stand_in):
 @pytest.mark.parametrize(("work", "message"), [
     (lambda: mr.ones(3).cuda(), "a copy from the CPU"),
     (lambda: mr.nn.functional.dropout(DEVICE["x"], 0.5), "dropout would draw the same"),
-    (lambda: DEVICE["optimizer"].step(), "an optimizer's numbers come from the CPU"),
+    (lambda: mr.optim.AdamW([DEVICE["weight"]]).step(), "instance of AdamW but param_groups' capturable is False"),
+    (lambda: mr.optim.RMSprop([DEVICE["weight"]]).step(), "instance of RMSprop but .* other optimizers step outside"),
+    (lambda: mr.optim.SGD([DEVICE["weight"]], momentum=0.9).step(), "must .* have made a step before the capture"),
+    (lambda: mr.optim.Adam([DEVICE["weight"]], capturable=True).step(), "must .* have made a step before the capture"),
 ])  # fmt: skip
 def test_what_cannot_be_captured_says_so(work, message, stand_in):
-    weight = mr.nn.Parameter(mr.ones(3).cuda())
-    DEVICE.update(x=mr.ones(3).cuda(), optimizer=mr.optim.SGD([weight], lr=0.1))
-    weight.grad = mr.ones(3).cuda()
+    DEVICE.update(x=mr.ones(3).cuda(), weight=mr.nn.Parameter(mr.ones(3).cuda()))
+    DEVICE["weight"].grad = mr.ones(3).cuda()
     captured = mr.cuda.CUDAGraph()
     with pytest.raises(RuntimeError, match=message), mr.cuda.graph(captured):
         work()
@@ -62,6 +64,94 @@ def test_a_training_step_is_replayed(stand_in):
     assert loss is graphed.outputs
     graphed(x * 5, labels)
     assert graphed.inputs[0].tolist() == [[5, 5, 5]] * 4, "values come in by copying"
+
+
+OPTIMIZERS = {
+    "SGD": lambda p, capturable: mr.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True),
+    "SGD without momentum": lambda p, capturable: mr.optim.SGD(p, lr=0.1),
+    "AdamW": lambda p, capturable: mr.optim.AdamW(p, lr=0.01, capturable=capturable),
+    "AMSGrad": lambda p, capturable: mr.optim.Adam(p, lr=0.01, amsgrad=True, capturable=capturable),
+}
+
+
+def whole_step(name, capturable=True):
+    """(parameters, a function that makes one step of training and returns the loss, the optimizer), on the GPU."""
+    mr.manual_seed(0)
+    model = mr.nn.Sequential(mr.nn.Linear(3, 5), mr.nn.ReLU(), mr.nn.Linear(5, 2)).cuda()
+    parameters = list(model.parameters())
+    optimizer = OPTIMIZERS[name](parameters, capturable)
+
+    def step(x, labels):
+        optimizer.zero_grad(set_to_none=False)
+        loss = mr.nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return parameters, step, optimizer
+
+
+def batches(count):
+    random = np.random.default_rng(1)
+    return [(mr.tensor(random.standard_normal((4, 3)).astype(np.float32)).cuda(),
+             mr.tensor(random.integers(0, 2, 4)).cuda()) for _ in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_an_optimizers_step_is_captured(name, stand_in):
+    """The stand-in computes while it captures: the numbers are those of a step in the usual way."""
+    parameters, step, optimizer = whole_step(name)
+    expected, plainly, _ = whole_step(name, capturable=False)
+    *before, last = batches(3)
+    for batch in before:
+        step(*batch)
+    for batch in [*before, last]:
+        plainly(*batch)
+    captured, outside = mr.cuda.CUDAGraph(), len(stand_in.launched)
+    with mr.cuda.graph(captured):
+        step(*last)
+    for ours, theirs in zip(parameters, expected, strict=True):
+        assert np.allclose(ours.detach().cpu().numpy(), theirs.detach().cpu().numpy(), atol=1e-6)
+    launches = [kernel for kernel in stand_in.launched[outside:] if kernel.startswith(("sgd", "adam"))]
+    assert launches == (["sgd_step<float>"] if name.startswith("SGD") else ["adam_advance", "adam_step<float>"])
+    assert captured.constants, "what the launches read lives as long as the graph"
+    if not name.startswith("SGD"):
+        assert [optimizer.state[parameter]["step"].item() for parameter in parameters] == [3] * 4
+    captured.replay()
+    captured.reset()
+    assert not captured.constants and not mr.backend._of_graphs
+
+
+def test_steps_counted_on_the_gpu_are_saved_and_loaded(stand_in):
+    (first, step, optimizer), (batch,) = whole_step("AdamW"), batches(1)
+    step(*batch)
+    state = optimizer.state_dict()
+    assert state["state"][0]["step"].is_cuda and state["param_groups"][0]["capturable"]
+    second, other, loaded = whole_step("AdamW", capturable=False)
+    for ours, theirs in zip(second, first, strict=True):
+        ours.data.copy_(theirs.data)
+    loaded.load_state_dict(state)
+    assert loaded.state[second[0]]["step"].is_cuda and loaded.state[second[0]]["step"].item() == 1
+    step(*batch)
+    with mr.cuda.graph(mr.cuda.CUDAGraph()):
+        other(*batch)
+    assert [p.detach().tolist() for p in first] == [p.detach().tolist() for p in second]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_replayed_steps_train_as_others_do(name):
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("CuPy finds no GPU")
+    parameters, step, _ = whole_step(name)
+    expected, plainly, _ = whole_step(name, capturable=False)
+    graphed = mr.cuda.GraphedCallable(step, warmup=2)
+    for batch in batches(8):
+        assert np.isclose(graphed(*batch).item(), plainly(*batch).item(), atol=1e-5)
+    assert graphed.replays == 6 and not graphed.reasons
+    for ours, theirs in zip(parameters, expected, strict=True):
+        assert np.allclose(ours.detach().cpu().numpy(), theirs.detach().cpu().numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("other", "reason"), [

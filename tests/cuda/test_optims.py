@@ -75,9 +75,9 @@ def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy)
 
 @each_kind
 @given(lengths=LENGTHS, seed=st.integers(0, 1000), step=st.integers(1, 5), decoupled=st.booleans(),
-       amsgrad=st.booleans(), maximize=st.booleans())  # fmt: skip
+       amsgrad=st.booleans(), maximize=st.booleans(), counted_there=st.booleans())  # fmt: skip
 @few(40)
-def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize):
+def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize, counted_there):
     draw, parameters, grads, wide = drawn(seed, lengths, kind)
     m, v, largest = ([draw.numbers(n) ** power for n in lengths] for power in (1, 2, 2))
     kinds = {"parameter": (parameters, "inout"), "grad": (grads, "in"), "m": (m, "inout"), "v": (v, "inout")}
@@ -87,8 +87,14 @@ def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize):
         chunks = optims.chunks_of(held.addresses("parameter", "grad", "m", "v", "largest", "copy"), lengths)
         given_ = {
             "rates": optims.adam_rates(0.01, 0.9, 0.99, step), "factor": np.float32([0.5]), "beta1": 0.9, "beta2": 0.99,
-            "eps": 1e-8, "weight_decay": 0.1, "decoupled": decoupled, "maximize": maximize,
+            "eps": 1e-8, "weight_decay": 0.1, "decoupled": decoupled, "maximize": maximize, "rates_apart": 0,
         }  # fmt: skip
+        if counted_there:
+            steps = held.arrays["step"] = [device_memory(np.float32([step - 1]), f"step{i}", "inout") for i in lengths]
+            addresses = np.array(held.addresses("step"), np.uint64)
+            rates = optims.advanced_rates(running(seed % 4), addresses, len(lengths), 0.01, 0.9, 0.99)
+            assert all(array.values[0] == step for array in steps)
+            given_.update(rates=rates, rates_apart=3)
         running(seed % 4)("adam_step", kind, {**chunks.arguments(), **given_}, {})
         for i, ours in enumerate(held.values("parameter")):
             optim.adam_step(parameters[i], wide[i] * 0.5, m[i], v[i], largest[i] if amsgrad else None, step, 0.01, 0.9,
@@ -98,6 +104,18 @@ def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize):
             assert_close(held.values("v")[i], v[i], "float", "v", scale=1)
             if amsgrad:
                 assert_close(held.values("largest")[i], largest[i], "float", "largest", scale=1)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5)])
+def test_the_rates_of_steps_counted_on_the_gpu(betas):
+    """Those that the CPU computes in double precision, and so for tensors that have made different numbers of steps."""
+    before = [0, 1, 9, 999, 100_000]
+    with Parameters(step=([np.float32([step]) for step in before], "inout")) as held:
+        addresses = np.array(held.addresses("step"), np.uint64)
+        rates = optims.advanced_rates(running(1), addresses, len(before), 0.1, *betas)
+        assert [values[0] for values in held.values("step")] == [step + 1 for step in before]
+    exact = np.stack([optims.adam_rates(0.1, *betas, step + 1) for step in before])
+    assert np.allclose(np.asarray(rates), exact, rtol=1e-6, atol=0)
 
 
 @each_kind

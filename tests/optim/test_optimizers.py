@@ -226,7 +226,14 @@ def test_wrong_parameters_are_refused():
     with pytest.raises(NotImplementedError, match="differentiable"):
         optim.SGD([parameter], lr=0.1, differentiable=True)
     with pytest.raises(NotImplementedError, match="capturable"):
-        optim.Adam([parameter], capturable=True)
+        optim.NAdam([parameter], capturable=True)
+
+
+def test_capturable_adam_is_for_a_gpu():
+    parameter = Parameter(np.zeros(2, np.float32))
+    parameter.grad = mr.ones(2)
+    with pytest.raises(RuntimeError, match=r"capturable=True is for dense float32 parameters on a GPU.* on cpu"):
+        optim.Adam([parameter], capturable=True).step()
 
 
 def test_groups_named_parameters_and_repr():

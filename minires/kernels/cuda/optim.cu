@@ -88,14 +88,15 @@ sgd_step(const unsigned long long* __restrict__ addresses, const long long* __re
 }
 
 // kinds: parameter, gradient, m, v, largest v (missing without AMSGrad), narrow copy (may be missing).
-// rates: the learning rate, 1 - beta1^step, 1 - beta2^step.
+// rates: the learning rate, 1 - beta1^step, 1 - beta2^step; those of tensor i begin at rates_apart * i.
 template <class T>
 __global__ void __launch_bounds__(THREADS, 4)
 adam_step(const unsigned long long* __restrict__ addresses, const long long* __restrict__ sizes,
           const int* __restrict__ block_tensor, const int* __restrict__ block_chunk, const float* __restrict__ rates,
           const float* __restrict__ factor, const int* __restrict__ skip, int tensors, float beta1, float beta2,
-          float eps, float weight_decay, int decoupled, int maximize) {
+          float eps, float weight_decay, int decoupled, int maximize, int rates_apart) {
   if (skip && *skip) return;
+  rates += rates_apart * block_tensor[blockIdx.x];
   const Chunks chunks{addresses, sizes, block_tensor, block_chunk, tensors};
   const Fours<float> parameter(chunks.at<float>(0)), exp_avg(chunks.at<float>(2)), exp_avg_sq(chunks.at<float>(3));
   const Fours<float> largest(chunks.at<float>(4));
@@ -125,6 +126,22 @@ adam_step(const unsigned long long* __restrict__ addresses, const long long* __r
     parameter.write(p, i, count);
     if (copy.data) copy.write(p, i, count);
   }
+}
+
+// The steps of Adam counted on the GPU: each tensor's number, at its address in `steps`, grows by 1, and rates
+// [tensors][3] become what adam_step reads. 1 - beta^t = -expm1(t log beta) keeps its digits where beta is near 1.
+// One thread a tensor.
+__global__ void __launch_bounds__(THREADS)
+adam_advance(const unsigned long long* __restrict__ addresses, float* __restrict__ rates, int tensors, float lr,
+             float log_beta1, float log_beta2) {
+  const int i = blockIdx.x * THREADS + threadIdx.x;
+  if (i >= tensors) return;
+  float* const step = reinterpret_cast<float*>(addresses[i]);
+  const float t = *step + 1.f;
+  *step = t;
+  rates[3 * i] = lr;
+  rates[3 * i + 1] = -expm1f(t * log_beta1);
+  rates[3 * i + 2] = -expm1f(t * log_beta2);
 }
 
 // The sum of squares of each chunk, and whether it holds an infinity or NaN. kinds: gradient.

@@ -4,6 +4,7 @@ Addresses are those of device memory: `array.data.ptr` of a CuPy array. They are
 as long as the arrays stay where they are.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,16 @@ def sgd_rates(lr: float) -> np.ndarray:
 def adam_rates(lr: float, beta1: float, beta2: float, step: int) -> np.ndarray:
     """`step` counts from 1."""
     return np.array([lr, 1 - beta1**step, 1 - beta2**step], np.float32)
+
+
+def advanced_rates(run: Run, steps: Array, tensors: int, lr: float, beta1: float, beta2: float) -> Array:
+    """[tensors][3]: `adam_rates` of each tensor, whose step numbers (float32, at the addresses `steps`) grow by 1.
+
+    All of it happens on the GPU, and again whenever a captured graph is replayed.
+    """
+    logs = {f"log_beta{i}": math.log(beta) if beta else -math.inf for i, beta in ((1, beta1), (2, beta2))}
+    given = {"addresses": steps, "tensors": tensors, "lr": lr, **logs}
+    return run("adam_advance", "", given, {"rates": ((tensors, 3), FLOAT)})["rates"]
 
 
 def clip_factor(

@@ -135,7 +135,10 @@ OPTIMIZERS = [
            "float dampening, float weight_decay, int nesterov, int maximize", launch.blocks("blocks")),
     kernel("adam_step", "optim.cu", TYPES,
            CHUNKS + "in float rates, in? float factor, in? int skip, int tensors, float beta1, float beta2, "
-           "float eps, float weight_decay, int decoupled, int maximize", launch.blocks("blocks")),
+           "float eps, float weight_decay, int decoupled, int maximize, int rates_apart", launch.blocks("blocks")),
+    kernel("adam_advance", "optim.cu", ("",),
+           "in unsigned long long addresses, out float rates, int tensors, float lr, float log_beta1, float log_beta2",
+           launch.threads("tensors")),
     kernel("gradient_squares", "optim.cu", TYPES,
            CHUNKS + "out float squares, out int not_finite, int tensors", launch.blocks("blocks")),
     kernel("clip_factor", "optim.cu", ("",),

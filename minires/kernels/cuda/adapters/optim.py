@@ -4,7 +4,7 @@ float32 parameters with float32 state are the kernels'; others are computed by t
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,32 +56,43 @@ def here() -> Place:
     return int(cuda.runtime.getDevice()), int(cuda.get_current_stream().ptr)
 
 
-@functools.lru_cache(maxsize=64)
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose last 64 results are remembered; what is made while a graph is captured is that graph's."""
+    remembered = functools.lru_cache(maxsize=64)(function)
+
+    @functools.wraps(function)
+    def made(*arguments: Any) -> Any:
+        return (function if backend.is_capturing() else remembered)(*arguments)
+
+    return made
+
+
+@kept
 def chunks(place: Place, addresses: tuple[tuple[int, ...], ...], sizes: tuple[int, ...]) -> dict[str, Any]:
     """The kernels' lists, on the GPU; the same arrays are asked for at every step."""
-    cupy = cupy_module()
     lists = optims.chunks_of(addresses, sizes).arguments()
-    return {name: value if isinstance(value, int) else cupy.asarray(value) for name, value in lists.items()}
+    return {name: value if isinstance(value, int) else backend.constant(value) for name, value in lists.items()}
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def rates_on_gpu(place: Place, rates: tuple[float, ...]) -> Array:
     """Learning rate and corrections, where the kernels read them."""
-    return cupy_module().asarray(list(rates), dtype=backend.float32)
+    return backend.constant(np.array(rates, np.float32))
+
+
+@kept
+def places_of(place: Place, addresses: tuple[int, ...]) -> Array:
+    """Addresses, where a kernel reads them."""
+    return backend.constant(np.array(addresses, np.uint64))
 
 
 def launch(name: str, parameters: Sequence[Array], grads: Sequence[Array], states: Sequence[Sequence[Array] | None],
-           rates: Iterable[float], **numbers: Any) -> None:  # fmt: skip
+           rates: Array, **numbers: Any) -> None:  # fmt: skip
     """One launch for all parameters. states: by the kernel's order, None for one that is missing."""
-    if backend.is_capturing():
-        raise RuntimeError("an optimizer's numbers come from the CPU and cannot be captured in a CUDA graph: capture "
-                           "forward and backward, and step outside of it")  # fmt: skip
-    place = here()
     grads = [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
     nothing = (0,) * len(parameters)
     kinds = [tuple(a.data.ptr for a in arrays) if arrays else nothing for arrays in (parameters, grads, *states, None)]
-    lists = chunks(place, tuple(kinds), tuple(p.size for p in parameters))
-    rates = rates_on_gpu(place, tuple(float(rate) for rate in rates))
+    lists = chunks(here(), tuple(kinds), tuple(p.size for p in parameters))
     run(name, cpp_type(grads[0]), {**lists, "rates": rates, **numbers}, {})
 
 
@@ -117,18 +128,28 @@ def sgd_together(
     momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool,
 ) -> None:  # fmt: skip
     """`sgd_step` for many parameters in one launch; `fits` must hold."""
-    launch("sgd_step", parameters, grads, [buffers], optims.sgd_rates(lr), first=int(first), momentum=momentum,
+    rates = rates_on_gpu(here(), tuple(optims.sgd_rates(lr).tolist()))
+    launch("sgd_step", parameters, grads, [buffers], rates, first=int(first), momentum=momentum,
            dampening=dampening, weight_decay=weight_decay, nesterov=int(nesterov), maximize=int(maximize))  # fmt: skip
 
 
 def adam_together(
-    parameters: Sequence[Array], grads: Sequence[Array], averages: Sequence[Sequence[Array] | None], step: int,
-    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, maximize: bool,
+    parameters: Sequence[Array], grads: Sequence[Array], averages: Sequence[Sequence[Array] | None],
+    step: int | list[Array], lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    maximize: bool,
 ) -> None:  # fmt: skip
-    """`adam_step` for many parameters of one `step` in one launch; averages: m, v and the largest v, or None."""
-    rates = optims.adam_rates(lr, beta1, beta2, step)
+    """`adam_step` for many parameters of one `step` in one launch; averages: m, v and the largest v, or None.
+
+    step: or each parameter's number of steps before this one, on the GPU, where it grows; one more launch.
+    """
+    if isinstance(step, int):
+        rates = rates_on_gpu(here(), tuple(optims.adam_rates(lr, beta1, beta2, step).tolist()))
+    else:
+        steps = places_of(here(), tuple(count.data.ptr for count in step))
+        rates = optims.advanced_rates(run, steps, len(step), lr, beta1, beta2)
     launch("adam_step", parameters, grads, averages, rates, beta1=beta1, beta2=beta2, eps=eps,
-           weight_decay=weight_decay, decoupled=int(decoupled), maximize=int(maximize))  # fmt: skip
+           weight_decay=weight_decay, decoupled=int(decoupled), maximize=int(maximize),
+           rates_apart=0 if isinstance(step, int) else 3)  # fmt: skip
 
 
 def sgd_step(
