@@ -10,6 +10,7 @@ from typing import Any
 from minires.backend import Array, array_module, float16, is_capturing, on_device_of
 from minires.kernels.cuda.adapters import optim as on_gpu
 from minires.optim import Optimizer
+from minires.optim.optimizer import multiply_gradients, with_gradients
 from minires.tensor import Tensor
 
 
@@ -100,17 +101,17 @@ class GradScaler:
             raise RuntimeError("unscale_() has already been called on this optimizer since the last update().")
         if stage is Stage.STEPPED:
             raise RuntimeError("unscale_() is being called after step().")
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self._look_at(optimizer)
+        multiply_gradients(with_gradients(optimizer), 1 / self._scale)
+        self._stages[id(optimizer)] = Stage.UNSCALED
+
+    def _look_at(self, optimizer: Optimizer) -> None:
+        """Note whether all gradients are finite. ValueError for one of float16."""
+        gradients = [p.grad for p in with_gradients(optimizer) if p.grad is not None]
         if any(gradient.dtype == float16 for gradient in gradients):
             raise ValueError("Attempting to unscale FP16 gradients.")
         groups, rest = on_gpu.together(gradient.array for gradient in gradients)
         self._found[id(optimizer)] = not (all(map(_are_finite, groups)) and all(map(_is_finite, rest)))
-        for gradient in gradients:
-            array = gradient.array
-            with on_device_of(array):
-                array *= array.dtype.type(1 / self._scale)
-            gradient.bump_version()
-        self._stages[id(optimizer)] = Stage.UNSCALED
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         """optimizer.step() with unscaled gradients; nothing (and None), where one of them is not finite.
@@ -121,14 +122,27 @@ class GradScaler:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs or args:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
+        return self.step_times(optimizer, 1.0, **kwargs)
+
+    def step_times(self, optimizer: Optimizer, factor: float, **kwargs: Any) -> Any:
+        """`step` with the unscaled gradients times `factor`, in the update's own launch: see `Optimizer.step_times`."""
+        if not self._enabled:
+            return optimizer.step_times(factor, **kwargs)
         stage = self._stages.get(id(optimizer), Stage.READY)
         if stage is Stage.STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
         if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
             raise RuntimeError("No inf checks were recorded for this optimizer: it has no gradients.")
-        if stage is Stage.READY:
+        if stage is Stage.READY and optimizer.can_fold():
+            self._look_at(optimizer)
+            factor /= self._scale
+        elif stage is Stage.READY:
             self.unscale_(optimizer)
-        result = None if self._found[id(optimizer)] else optimizer.step(**kwargs)
+        if self._found[id(optimizer)]:
+            multiply_gradients(with_gradients(optimizer), factor)
+            result = None
+        else:
+            result = optimizer.step_times(factor, **kwargs)
         self._stages[id(optimizer)] = Stage.STEPPED
         return result
 

@@ -23,6 +23,8 @@ class Adam(Optimizer):
     (PyTorch: always a tensor).
     """
 
+    folds = True
+
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
@@ -56,7 +58,7 @@ class Adam(Optimizer):
             cuda_optim.adam_together(
                 arrays, grads, [*states, None][:3], [step.array for step in steps] if counted_there else steps[0] + 1,
                 group["lr"], beta1, beta2, group["eps"], group["weight_decay"], group["decoupled_weight_decay"],
-                group["maximize"],
+                group["maximize"], self.gradient_factor,
             )  # fmt: skip
             for parameter in members if not counted_there else ():
                 self.state[parameter]["step"] += 1

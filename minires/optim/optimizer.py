@@ -21,6 +21,8 @@ class Optimizer:
 
     steps_seen = 0  # for the schedules, which warn when they are stepped before the optimizer
     capturable = False  # whether a CUDA graph may hold a step; a group's setting of this name goes before
+    folds = False  # whether the kernels of the update multiply `gradient_factor` in, on a GPU
+    gradient_factor = 1.0  # by what this step multiplies the gradients: see `step_times`
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.step_pre_hooks: dict[int, Any] = {}
@@ -87,6 +89,23 @@ class Optimizer:
         self._call(self.step_post_hooks, closure)
         return loss
 
+    def can_fold(self) -> bool:
+        """Whether the update multiplies the gradients (`step_times`): all on a GPU, and no hook sees them before."""
+        ready = with_gradients(self)
+        return (self.folds and type(self).step is Optimizer.step and not self.step_pre_hooks
+                and all(parameter.is_cuda for parameter in ready))  # fmt: skip
+
+    def step_times(self, factor: float, **settings: Any) -> Any:
+        """Multiply the gradients by `factor`, then `step(**settings)`; in the update's own launch where `can_fold`."""
+        if factor == 1 or not self.can_fold():
+            multiply_gradients(with_gradients(self), factor)
+            return self.step(**settings)
+        self.gradient_factor = factor
+        try:
+            return self.step(**settings)
+        finally:
+            self.gradient_factor = 1.0
+
     def _call(self, hooks: dict[int, Any], closure: Callable[[], Any] | None) -> None:
         for hook in list(hooks.values()):
             hook(self, () if closure is None else (closure,), {})
@@ -112,12 +131,15 @@ class Optimizer:
                 raise RuntimeError(f"{type(self).__name__}: a CUDA graph cannot hold the step of a parameter of shape "
                                    f"{left[0].shape} and type {left[0].dtype} on {left[0].device}: it must be dense "
                                    "float32 on a GPU and have made a step before the capture")  # fmt: skip
+            multiply_gradients(left, self.gradient_factor)
             for parameter in left:
                 if parameter.grad is not None:
                     with on_device_of(parameter.array):
                         self.update(parameter, parameter.grad, group, self.state[parameter])
             for parameter in ready:
                 parameter.bump_version()
+                if self.gradient_factor != 1 and parameter.grad is not None:
+                    parameter.grad.bump_version()
 
     def update_together(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """Update parameters on a GPU in one launch, where the optimizer has a kernel for that; those that are left."""
@@ -185,6 +207,22 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def with_gradients(optimizer: Optimizer) -> list[Tensor]:
+    """The parameters of all groups that have a gradient."""
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def multiply_gradients(parameters: Iterable[Tensor], factor: float) -> None:
+    """Multiply the gradients of these parameters, which have some, in place."""
+    for parameter in parameters if factor != 1 else ():
+        gradient = parameter.grad
+        assert gradient is not None
+        with on_device_of(gradient.array):
+            array = gradient.array
+            array *= array.dtype.type(factor)
+        gradient.bump_version()
 
 
 def _fitted(value: Any, parameter: Tensor, name: str, is_count: bool) -> Any:

@@ -20,7 +20,7 @@ class SGD(Optimizer):
     0, and for nesterov without momentum or with dampening.
     """
 
-    capturable = True
+    capturable = folds = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
@@ -46,6 +46,7 @@ class SGD(Optimizer):
             lambda arrays, grads, states, _: cuda_optim.sgd_together(
                 arrays, grads, states[0] if states else None, False, group["lr"], group["momentum"],
                 group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"],
+                self.gradient_factor,
             ),
         )  # fmt: skip
 

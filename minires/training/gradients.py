@@ -8,6 +8,7 @@ import numpy as np
 
 from minires.backend import Array, array_module, on_device_of
 from minires.kernels.cuda.adapters import optim as on_gpu
+from minires.optim.optimizer import multiply_gradients
 
 
 def gradient_norm(parameters: Iterable[Any]) -> float:
@@ -42,10 +43,9 @@ def clip_gradients(parameters: Iterable[Any], largest: float, norm: float) -> No
 
     As torch.nn.utils.clip_grad_norm_: g becomes g * min(1, largest / (norm + 1e-6)).
     """
-    factor = largest / (norm + 1e-6)
-    if factor >= 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            with on_device_of(parameter.grad.array):
-                parameter.grad.array *= parameter.grad.dtype.type(factor)
+    multiply_gradients((p for p in parameters if p.grad is not None), clip_factor(largest, norm))
+
+
+def clip_factor(largest: float, norm: float) -> float:
+    """By what `clip_gradients` multiplies: at most 1."""
+    return min(1.0, largest / (norm + 1e-6))

@@ -56,13 +56,13 @@ class Precision:
         """Whether a gradient's norm is not finite because of the scale: the step is skipped, and no error."""
         return self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() >= 1
 
-    def step(self, optimizer: Optimizer) -> None:
-        """optimizer.step(), or nothing where the scaled gradients were too large; then the scale for the next step."""
+    def step(self, optimizer: Optimizer, factor: float = 1.0) -> None:
+        """A step with the gradients times `factor`, or none where they were too large; then the scale for the next."""
         if not self.scaler.is_enabled():
-            optimizer.step()
+            optimizer.step_times(factor)
             return
         before = self.scaler.get_scale()
-        self.scaler.step(optimizer)
+        self.scaler.step_times(optimizer, factor)
         self.scaler.update()
         if self.scaler.get_scale() < before:
             self.skipped += 1

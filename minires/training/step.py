@@ -20,11 +20,12 @@ import numpy as np
 
 from minires import random
 from minires.optim import SAM
+from minires.optim.optimizer import with_gradients
 from minires.tensor import Tensor
 from minires.training.batches import inputs_and_targets
 from minires.training.diagnostics import NOT_SEEN_AGAIN, NotFiniteError, find_origin
 from minires.training.evaluation import add_up, number
-from minires.training.gradients import clip_gradients, gradient_norm
+from minires.training.gradients import clip_factor, clip_gradients, gradient_norm
 from minires.training.weights import copy_buffers, restore_weights
 
 if TYPE_CHECKING:
@@ -52,11 +53,16 @@ def make_step(trainer: "Trainer") -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             trainer.optimizer.zero_grad()
             trainer.loss = math.fsum(part.share * _backward(trainer, part, statistics) for part in parts)
-        trainer.precision.unscale(trainer.optimizer)
-        norm, too_large = _norm(trainer, parts, statistics)
+        folds, factor = _folds(trainer), 1.0
+        if not folds:
+            trainer.precision.unscale(trainer.optimizer)
+        scale = trainer.precision.scaler.get_scale() if folds else 1.0
+        norm, too_large = _norm(trainer, parts, statistics, scale)
         if isinstance(trainer.optimizer, SAM):
             norm = _at_the_worst_place(trainer, trainer.optimizer, parts, statistics)
-        if trainer.clip_grad is not None and not too_large:
+        if trainer.clip_grad is not None and not too_large and folds:
+            factor = clip_factor(trainer.clip_grad, norm)
+        elif trainer.clip_grad is not None and not too_large:
             clip_gradients(trainer.model.parameters(), trainer.clip_grad, norm)
     except BaseException:
         if isinstance(trainer.optimizer, SAM):
@@ -68,7 +74,13 @@ def make_step(trainer: "Trainer") -> None:
     if isinstance(trainer.optimizer, SAM):
         trainer.optimizer.second_step()
     else:
-        trainer.precision.step(trainer.optimizer)
+        trainer.precision.step(trainer.optimizer, factor)
+
+
+def _folds(trainer: "Trainer") -> bool:
+    """Whether the optimizer unscales and clips as it updates; not where it has parameters that are not the model's."""
+    own = set(trainer.model.parameters())
+    return trainer.optimizer.can_fold() and own.issuperset(with_gradients(trainer.optimizer))
 
 
 def _at_the_worst_place(trainer: "Trainer", optimizer: SAM, parts: Sequence[Part], statistics: Any) -> float:
@@ -84,9 +96,12 @@ def _at_the_worst_place(trainer: "Trainer", optimizer: SAM, parts: Sequence[Part
     return norm
 
 
-def _norm(trainer: "Trainer", parts: Sequence[Part], statistics: Any) -> tuple[float, bool]:
-    """The norm of the gradient, and whether it is too large because of a loss scale; NotFiniteError if it may not."""
-    norm = gradient_norm(trainer.model.parameters())
+def _norm(trainer: "Trainer", parts: Sequence[Part], statistics: Any, scale: float = 1.0) -> tuple[float, bool]:
+    """The norm of the gradient, which `scale` was multiplied to, and whether a loss scale has made it too large.
+
+    NotFiniteError where it is not finite for another reason.
+    """
+    norm = gradient_norm(trainer.model.parameters()) / scale
     too_large = trainer.precision.too_large(norm)
     _check(trainer, 0.0 if too_large else norm, f"the norm of the gradient is {norm}", parts, statistics, True)
     return norm, too_large

@@ -53,7 +53,7 @@ def drawn(seed, lengths, kind):
 def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy):
     draw, parameters, grads, wide = drawn(seed, lengths, kind)
     buffers = [draw.numbers(n) for n in lengths]
-    kinds = {"parameter": (parameters, "inout"), "grad": (grads, "in")}
+    kinds = {"parameter": (parameters, "inout"), "grad": (grads, "inout")}
     if momentum:
         kinds["buffer"] = (buffers, "inout")
     if has_copy:
@@ -65,6 +65,7 @@ def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy)
         given_ = {"rates": optims.sgd_rates(0.05), "factor": np.float32([0.5]), "first": first, **named}
         running(seed % 4)("sgd_step", kind, {**chunks.arguments(), **given_}, {})
         for i, ours in enumerate(held.values("parameter")):
+            assert np.array_equal(held.values("grad")[i], encode(wide[i] * np.float32(0.5), kind))
             optim.sgd_step(parameters[i], wide[i] * 0.5, buffers[i] if momentum else None, first, 0.05, *settings)
             assert_close(ours, parameters[i], "float", "parameter", scale=1)
             if momentum:
@@ -80,7 +81,7 @@ def test_sgd(kind, lengths, seed, momentum, first, nesterov, maximize, has_copy)
 def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize, counted_there):
     draw, parameters, grads, wide = drawn(seed, lengths, kind)
     m, v, largest = ([draw.numbers(n) ** power for n in lengths] for power in (1, 2, 2))
-    kinds = {"parameter": (parameters, "inout"), "grad": (grads, "in"), "m": (m, "inout"), "v": (v, "inout")}
+    kinds = {"parameter": (parameters, "inout"), "grad": (grads, "inout"), "m": (m, "inout"), "v": (v, "inout")}
     if amsgrad:
         kinds["largest"] = (largest, "inout")
     with Parameters(**kinds) as held:
@@ -97,6 +98,7 @@ def test_adam(kind, lengths, seed, step, decoupled, amsgrad, maximize, counted_t
             given_.update(rates=rates, rates_apart=3)
         running(seed % 4)("adam_step", kind, {**chunks.arguments(), **given_}, {})
         for i, ours in enumerate(held.values("parameter")):
+            assert np.array_equal(held.values("grad")[i], encode(wide[i] * np.float32(0.5), kind))
             optim.adam_step(parameters[i], wide[i] * 0.5, m[i], v[i], largest[i] if amsgrad else None, step, 0.01, 0.9,
                             0.99, 1e-8, 0.1, decoupled, maximize)  # fmt: skip
             assert_close(ours, parameters[i], "float", "parameter", factor=3, scale=1)

@@ -8,6 +8,7 @@ from PIL import Image
 
 import minires as mr
 from minires.cli import main
+from minires.kernels.cuda.adapters import optim as on_gpu
 from minires.training import ExponentialAverage, ModelCheckpoint, Trainer
 from minires.training.gradients import gradient_norm
 from tests.cuda.harness import needs_emulator
@@ -165,3 +166,88 @@ def test_unscaling_asks_once_whether_all_is_finite(value, stand_in):
     moved = before - model[0].weight.detach().cpu().numpy()
     assert np.allclose(moved, 0.5 if value == 3.0 else 0.0)
     assert scaler.get_scale() == (4.0 if value == 3.0 else 2.0)
+
+
+@pytest.fixture
+def factors(monkeypatch):
+    """What each launch of SGD or Adam was asked to multiply the gradients by."""
+    found, launch = [], on_gpu.launch
+
+    def noting(name, parameters, grads, states, rates, factor, **numbers):
+        found.append(factor)
+        launch(name, parameters, grads, states, rates, factor, **numbers)
+
+    monkeypatch.setattr(on_gpu, "launch", noting)
+    return found
+
+
+MAKERS = {
+    "SGD": lambda p: mr.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "AdamW": lambda p: mr.optim.AdamW(p, lr=0.01, maximize=True),
+    "capturable": lambda p: mr.optim.Adam(p, lr=0.01, weight_decay=0.1, capturable=True),
+}
+
+
+def scaled_steps(name, prepare, scale=2.0**10):
+    """(parameters, gradients) after three steps with a GradScaler, the second with an infinity among the gradients."""
+    random = np.random.default_rng(0)
+    parameters = [mr.nn.Parameter(mr.tensor(random.standard_normal(shape).astype(np.float32)).cuda())
+                  for shape in [(3, 4), (5,), (2, 3, 2, 2)]]  # fmt: skip
+    optimizer, scaler = MAKERS[name](parameters), mr.amp.GradScaler(init_scale=scale)
+    gradients = []
+    for step in range(3):
+        for parameter in parameters:
+            values = random.standard_normal(parameter.shape).astype(np.float32) * np.float32(scaler.get_scale())
+            parameter.grad = mr.tensor(values).cuda()
+            if step != 1:  # a gradient in another memory order than its parameter
+                parameter.grad = mr.tensor(np.asfortranarray(values).T.copy()).cuda().permute(*range(values.ndim)[::-1])
+        if step == 1:
+            parameters[1].grad[0] = np.inf
+        prepare(scaler, optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        gradients += [parameter.grad.cpu().numpy() for parameter in parameters]
+    assert scaler.get_scale() == scale / 2
+    return [parameter.detach().cpu().numpy() for parameter in parameters], gradients
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_the_step_takes_the_scale_off_the_gradients(name, stand_in, factors):
+    """Parameters, and the gradients themselves, are afterwards as they are when `unscale_` came first."""
+    ours, ours_grads = scaled_steps(name, lambda scaler, optimizer: None)
+    first = 2.0**-10 if name == "capturable" else 1.0  # the others make their state in the first step, one by one
+    assert set(factors) == {first, 2.0**-9}, "the second step was skipped"
+    factors.clear()
+    theirs, their_grads = scaled_steps(name, lambda scaler, optimizer: scaler.unscale_(optimizer))
+    assert set(factors) == {1.0}
+    for a, b in zip(ours + ours_grads, theirs + their_grads, strict=True):
+        assert np.allclose(a, b, rtol=1e-6, atol=1e-7, equal_nan=True)
+
+
+def test_a_hook_before_the_step_sees_unscaled_gradients(stand_in, factors):
+    seen = []
+
+    def prepare(scaler, optimizer):
+        if not optimizer.step_pre_hooks:
+            optimizer.register_step_pre_hook(
+                lambda opt, *_: seen.append(opt.param_groups[0]["params"][1].grad.tolist())
+            )
+
+    _, gradients = scaled_steps("SGD", prepare)
+    assert set(factors) == {1.0} and np.allclose(seen, [gradients[1], gradients[7]])
+
+
+@pytest.mark.parametrize("amp", [None, "float16"])
+def test_a_trainers_step_unscales_and_clips(amp, stand_in, factors, monkeypatch):
+    results = []
+    for folds in (True, False):
+        factors.clear()
+        monkeypatch.setattr(mr.optim.SGD, "folds", folds)
+        trainer = a_trainer(amp)
+        trainer.clip_grad = 0.05
+        trainer.fit(batches(), epochs=2)
+        unfolded = {number for number, factor in enumerate(factors) if factor == 1}
+        assert len(unfolded) == (5 if folds else len(factors)), "the first step makes the state of each parameter"
+        assert not amp or max(set(factors) - {1.0}, default=0) <= 2.0**-16
+        results.append([p.detach().cpu().numpy() for p in trainer.model.parameters()])
+    assert all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*results, strict=True))

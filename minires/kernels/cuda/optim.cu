@@ -2,14 +2,14 @@
 //
 // The formulas are those of kernels/reference/optim.py. Parameters and state are float32; gradients may be narrower
 // (mixed precision), and a narrow copy of the new parameter is written where one is wanted. Folded in: `factor`, one
-// number that holds both the clipping of the gradients' norm and the removal of the loss scale; `skip`, which leaves
-// everything as it is when a gradient was infinite or NaN.
+// number that holds both the clipping of the gradients' norm and the removal of the loss scale, by which the gradients
+// are multiplied in memory as well; `skip`, which leaves everything as it is when a gradient was infinite or NaN.
 //
 // addresses [kinds][tensors] are pointers as integers (0: missing), sizes [tensors] their lengths; block b works on
 // chunk block_chunk[b] of CHUNK elements of tensor block_tensor[b]. What changes from step to step (rates) stands in
 // device memory, so that a captured graph can be replayed.
 // Launch: one block of 256 threads a chunk. Bytes: an element of SGD with momentum reads 12 and
-// writes 8, one of Adam 16 and 12.
+// writes 8, one of Adam 16 and 12; with `factor` 4 more are written.
 // Fused: unscaling, clipping, weight decay, momentum or moments, update, narrow copy.
 #include "common.cuh"
 
@@ -65,7 +65,7 @@ sgd_step(const unsigned long long* __restrict__ addresses, const long long* __re
   const Chunks chunks{addresses, sizes, block_tensor, block_chunk, tensors};
   const Fours<float> parameter(chunks.at<float>(0)), buffer(chunks.at<float>(2));
   const Fours<T> grad(chunks.at<T>(1)), copy(chunks.at<T>(3));
-  const float lr = rates[0], scale = (factor ? *factor : 1.f) * (maximize ? -1.f : 1.f);
+  const float lr = rates[0], scale = factor ? *factor : 1.f, sign = maximize ? -1.f : 1.f;
   const int count = chunks.count();
   for (int i = threadIdx.x * 4; i < count; i += THREADS * 4) {
     float p[4], g[4], b[4] = {};
@@ -73,8 +73,11 @@ sgd_step(const unsigned long long* __restrict__ addresses, const long long* __re
     grad.read(g, i, count);
     if (buffer.data && !first) buffer.read(b, i, count);
 #pragma unroll
+    for (int k = 0; k < 4; k++) g[k] *= scale;
+    if (factor) grad.write(g, i, count);
+#pragma unroll
     for (int k = 0; k < 4; k++) {
-      g[k] = g[k] * scale + weight_decay * p[k];
+      g[k] = g[k] * sign + weight_decay * p[k];
       if (buffer.data) {
         b[k] = first ? g[k] : momentum * b[k] + (1.f - dampening) * g[k];
         g[k] = nesterov ? g[k] + momentum * b[k] : b[k];
@@ -101,7 +104,7 @@ adam_step(const unsigned long long* __restrict__ addresses, const long long* __r
   const Fours<float> parameter(chunks.at<float>(0)), exp_avg(chunks.at<float>(2)), exp_avg_sq(chunks.at<float>(3));
   const Fours<float> largest(chunks.at<float>(4));
   const Fours<T> grad(chunks.at<T>(1)), copy(chunks.at<T>(5));
-  const float lr = rates[0], scale = (factor ? *factor : 1.f) * (maximize ? -1.f : 1.f);
+  const float lr = rates[0], scale = factor ? *factor : 1.f, sign = maximize ? -1.f : 1.f;
   const float rate = lr / rates[1], root = sqrtf(rates[2]), shrink = decoupled ? 1.f - lr * weight_decay : 1.f;
   const int count = chunks.count();
   for (int i = threadIdx.x * 4; i < count; i += THREADS * 4) {
@@ -112,9 +115,12 @@ adam_step(const unsigned long long* __restrict__ addresses, const long long* __r
     exp_avg_sq.read(v, i, count);
     if (largest.data) largest.read(most, i, count);
 #pragma unroll
+    for (int k = 0; k < 4; k++) g[k] *= scale;
+    if (factor) grad.write(g, i, count);
+#pragma unroll
     for (int k = 0; k < 4; k++) {
       p[k] *= shrink;
-      g[k] = g[k] * scale + (decoupled ? 0.f : weight_decay * p[k]);
+      g[k] = g[k] * sign + (decoupled ? 0.f : weight_decay * p[k]);
       m[k] = beta1 * m[k] + (1.f - beta1) * g[k];
       v[k] = beta2 * v[k] + (1.f - beta2) * g[k] * g[k];
       most[k] = largest.data ? fmaxf(most[k], v[k]) : v[k];

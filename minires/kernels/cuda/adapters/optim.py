@@ -87,13 +87,20 @@ def places_of(place: Place, addresses: tuple[int, ...]) -> Array:
 
 
 def launch(name: str, parameters: Sequence[Array], grads: Sequence[Array], states: Sequence[Sequence[Array] | None],
-           rates: Array, **numbers: Any) -> None:  # fmt: skip
-    """One launch for all parameters. states: by the kernel's order, None for one that is missing."""
-    grads = [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
+           rates: Array, factor: float, **numbers: Any) -> None:  # fmt: skip
+    """One launch for all parameters. states: by the kernel's order, None for one that is missing.
+
+    A `factor` other than 1 is multiplied to the gradients, in place.
+    """
+    given, grads = grads, [like(grad, parameter) for grad, parameter in zip(grads, parameters, strict=True)]
     nothing = (0,) * len(parameters)
     kinds = [tuple(a.data.ptr for a in arrays) if arrays else nothing for arrays in (parameters, grads, *states, None)]
     lists = chunks(here(), tuple(kinds), tuple(p.size for p in parameters))
-    run(name, cpp_type(grads[0]), {**lists, "rates": rates, **numbers}, {})
+    folded = {} if factor == 1 else {"factor": rates_on_gpu(here(), (factor,))}
+    run(name, cpp_type(grads[0]), {**lists, "rates": rates, **folded, **numbers}, {})
+    for grad, ordered in zip(given, grads, strict=True) if folded else ():
+        if ordered is not grad:
+            grad[...] = ordered
 
 
 def measurable(grad: Array) -> bool:
@@ -125,21 +132,22 @@ def together(grads: Iterable[Array]) -> tuple[list[list[Array]], list[Array]]:
 
 def sgd_together(
     parameters: Sequence[Array], grads: Sequence[Array], buffers: Sequence[Array] | None, first: bool, lr: float,
-    momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool,
+    momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool, factor: float = 1.0,
 ) -> None:  # fmt: skip
-    """`sgd_step` for many parameters in one launch; `fits` must hold."""
+    """`sgd_step` for many parameters in one launch, their gradients times `factor`; `fits` must hold."""
     rates = rates_on_gpu(here(), tuple(optims.sgd_rates(lr).tolist()))
-    launch("sgd_step", parameters, grads, [buffers], rates, first=int(first), momentum=momentum,
+    launch("sgd_step", parameters, grads, [buffers], rates, factor, first=int(first), momentum=momentum,
            dampening=dampening, weight_decay=weight_decay, nesterov=int(nesterov), maximize=int(maximize))  # fmt: skip
 
 
 def adam_together(
     parameters: Sequence[Array], grads: Sequence[Array], averages: Sequence[Sequence[Array] | None],
     step: int | list[Array], lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
-    maximize: bool,
+    maximize: bool, factor: float = 1.0,
 ) -> None:  # fmt: skip
     """`adam_step` for many parameters of one `step` in one launch; averages: m, v and the largest v, or None.
 
+    factor: see `sgd_together`.
     step: or each parameter's number of steps before this one, on the GPU, where it grows; one more launch.
     """
     if isinstance(step, int):
@@ -147,7 +155,7 @@ def adam_together(
     else:
         steps = places_of(here(), tuple(count.data.ptr for count in step))
         rates = optims.advanced_rates(run, steps, len(step), lr, beta1, beta2)
-    launch("adam_step", parameters, grads, averages, rates, beta1=beta1, beta2=beta2, eps=eps,
+    launch("adam_step", parameters, grads, averages, rates, factor, beta1=beta1, beta2=beta2, eps=eps,
            weight_decay=weight_decay, decoupled=int(decoupled), maximize=int(maximize),
            rates_apart=0 if isinstance(step, int) else 3)  # fmt: skip
 
