@@ -10,14 +10,20 @@ than the work. Three things must hold then:
 
     for images, labels in mr.data.Prefetcher(loader, "cuda"):      # loader: DataLoader(..., pin_memory=True)
         loss = criterion(model(images), labels)
+
+Bytes are a quarter of what float32 numbers are: with `normalise` pictures come as uint8 (the transform PILToTensor) and
+become numbers behind the copy, in the same stream.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from minires import backend, cuda
 from minires.data.collate import each_tensor
+from minires.data.transforms.pixels import normalize_bytes
 from minires.tensor import Tensor
 
 
@@ -26,10 +32,14 @@ class Prefetcher:
 
     batches: a DataLoader, or any iterable of tensors, tuples, lists and dictionaries of them. While a batch is computed
     the next one takes memory on the GPU, too. What the loader raises is raised when it is that batch's turn.
+    normalise=(mean, std), one number a channel each: tensors of bytes (N, C, H, W) become (x / 255 - mean) / std in
+    float32, what ToTensor and Normalize would have made of them; ValueError for a batch without any.
     """
 
-    def __init__(self, batches: Iterable[Any], device: Any) -> None:
-        self.batches, self.device = batches, backend.resolved(device)
+    def __init__(
+        self, batches: Iterable[Any], device: Any, normalise: tuple[Sequence[float], Sequence[float]] | None = None
+    ) -> None:  # fmt: skip
+        self.batches, self.device, self.normalise = batches, backend.resolved(device), normalise
         self._state: Any = None
 
     def __len__(self) -> int:
@@ -37,7 +47,7 @@ class Prefetcher:
 
     def __iter__(self) -> Iterator[Any]:
         if self.device == backend.cpu:
-            return (each_tensor(batch, lambda tensor: tensor.cpu()) for batch in self.batches)
+            return (self._normalised(each_tensor(batch, lambda tensor: tensor.cpu())) for batch in self.batches)
         return self._ahead()
 
     def state_dict(self) -> Any:
@@ -63,13 +73,31 @@ class Prefetcher:
         try:
             batch = next(source)
             with cuda.stream(copying):
-                moved = each_tensor(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
+                moved = self._normalised(each_tensor(batch, lambda t: t.to(self.device, non_blocking=True)))
         except StopIteration:
             return None
         except Exception as error:  # raised when it is this batch's turn
             return None, self._state, error
         state = getattr(self.batches, "state_dict", None)
         return moved, None if state is None else state(), None
+
+    def _normalised(self, batch: Any) -> Any:
+        if self.normalise is None:
+            return batch
+        mean, std = self.normalise
+        changed = []
+
+        def numbers(tensor: Tensor) -> Tensor:
+            if tensor.dtype != np.uint8 or tensor.ndim != 4:
+                return tensor
+            changed.append(tensor.shape)
+            return normalize_bytes(tensor, mean, std)
+
+        batch = each_tensor(batch, numbers)
+        if not changed:
+            raise ValueError("normalise is for batches with a uint8 tensor of shape (N, C, H, W), which PILToTensor "
+                             "makes; this batch has none")  # fmt: skip
+        return batch
 
     def _hand_over(self, batch: Any, copying: Any) -> None:
         """From here on the batch is the present stream's, and what comes in it waits for the copy."""

@@ -201,3 +201,43 @@ def test_the_trainer_on_the_second_gpu(two_devices):
         found.append(trainer.history.rows[0]["loss"])
         assert {p.device for p in trainer.model.parameters()} == {place}
     assert found[0] == pytest.approx(found[1], rel=2e-5) and mr.cuda.current_device() == 0
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def pictures(channels_last=False, count=4):
+    x = np.random.default_rng(0).integers(0, 256, (count, 5, 4, 3), np.uint8)
+    x = x.transpose(0, 3, 1, 2) if channels_last else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return DataLoader(TensorDataset(mr.tensor(x), mr.arange(count)), 2, pin_memory=True)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bytes_become_normalised_numbers_on_the_way(channels_last, stand_in):
+    normalise = mr.data.transforms.Normalize(MEAN, STD)
+    expected = [normalise(x.float() / 255) for x, _ in pictures(channels_last)]
+    with fake_streams.slow():
+        found = [(x * 1, labels) for x, labels in Prefetcher(pictures(channels_last), "cuda", normalise=(MEAN, STD))]
+    assert stand_in.launched == ["normalise_images<float>"] * 2
+    for (x, labels), there in zip(found, expected, strict=True):
+        assert x.dtype == mr.float32 and x.array.transpose(0, 2, 3, 1).flags.c_contiguous
+        assert np.allclose(x.cpu().numpy(), there.numpy(), atol=1e-6) and labels.dtype == mr.int64
+    on_cpu = [x for x, _ in Prefetcher(pictures(channels_last), "cpu", normalise=(MEAN, STD))]
+    assert all(np.allclose(a.numpy(), b.numpy(), atol=1e-6) for a, b in zip(on_cpu, expected, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(("data", "normalise", "message"), [
+    (loader, (MEAN, STD), "this batch has none"),
+    (pictures, ((0.5, 0.5), STD), "mean has 2 values, the image 3 channels"),
+    (pictures, (MEAN, (0.0,)), "has a zero"),
+])  # fmt: skip
+def test_normalising_what_does_not_fit(data, normalise, message, device):
+    with pytest.raises(ValueError, match=message):
+        list(Prefetcher(data(), device, normalise=normalise))
+
+
+def test_no_pictures_become_no_numbers():
+    empty = mr.tensor(np.zeros((0, 3, 4, 4), np.uint8))
+    ((x,),) = Prefetcher([(empty,)], "cuda", normalise=(MEAN, STD))
+    assert x.shape == (0, 3, 4, 4) and x.dtype == mr.float32 and x.is_cuda

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minires.backend import on_device_of
 from minires.data.transforms.pictures import check_picture
+from minires.kernels.cuda.adapters import pictures as on_gpu
 from minires.tensor import Tensor
 
 
@@ -81,12 +83,7 @@ def normalize(tensor: Tensor, mean: Sequence[float], std: Sequence[float], inpla
     if array.ndim < 3:
         raise ValueError(f"expected a tensor image of shape (..., C, H, W), got {array.shape}")
     channels = array.shape[-3]
-    means, stds = (np.asarray(values, array.dtype).reshape(-1) for values in (mean, std))
-    if not (stds != 0).all():
-        raise ValueError(f"std {tuple(std)} has a zero: division by zero")
-    for name, values in (("mean", means), ("std", stds)):
-        if values.size not in (1, channels):
-            raise ValueError(f"{name} has {values.size} values, the image {channels} channels")
+    means, stds = _of_channels(mean, std, channels, array.dtype)
     rows = last = np.moveaxis(array, -3, -1)  # (..., H, W, C)
     if last.flags.c_contiguous:  # one long row of W * C values is far quicker for NumPy than many short ones of C
         width = last.shape[-2]
@@ -98,6 +95,36 @@ def normalize(tensor: Tensor, mean: Sequence[float], std: Sequence[float], inpla
         tensor.bump_version()
         return tensor
     return Tensor(np.moveaxis(result.reshape(last.shape), -1, -3))
+
+
+def normalize_bytes(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """What ToTensor and Normalize make of bytes, for a batch (N, C, H, W) of uint8; on a GPU in one launch.
+
+    float32, on a GPU stored channels last. TypeError for another type, ValueError for other axes and as `normalize`.
+    """
+    if images.dtype != np.uint8:
+        raise TypeError(f"expected a batch of bytes (uint8), got {images.dtype}")
+    if images.ndim != 4:
+        raise ValueError(f"expected a batch of shape (N, C, H, W), got {images.shape}")
+    if not images.is_cuda:
+        return normalize(convert_image_dtype(images), mean, std)
+    channels = images.shape[1]
+    numbers = _of_channels(mean, std, channels, np.dtype(np.float32))
+    with on_device_of(images.array):
+        return Tensor(on_gpu.normalise_images(images.array, *(np.broadcast_to(n, channels) for n in numbers)))
+
+
+def _of_channels(
+    mean: Sequence[float], std: Sequence[float], channels: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Both as arrays of one number, or one a channel. ValueError for another number of them, and for a std of 0."""
+    means, stds = (np.asarray(values, dtype).reshape(-1) for values in (mean, std))
+    if not (stds != 0).all():
+        raise ValueError(f"std {tuple(std)} has a zero: division by zero")
+    for name, values in (("mean", means), ("std", stds)):
+        if values.size not in (1, channels):
+            raise ValueError(f"{name} has {values.size} values, the image {channels} channels")
+    return means, stds
 
 
 def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Tensor:
