@@ -47,6 +47,45 @@ class Conversions:
     def _on_cpu(self) -> np.ndarray:
         return self.array if isinstance(self.array, np.ndarray) else self.array.get()
 
+    def view(self, *shape: Any, dtype: Any = None) -> Any:
+        """Reshaped, as by `reshape`; for a type, `x.view(minires.int32)`, the same bytes read as that type.
+
+        The bytes are shared, and have no gradient unless the type is x's own. Elements of another size change the
+        length of the last axis: RuntimeError where its elements do not lie side by side or do not divide evenly.
+        """
+        if dtype is None and len(shape) == 1 and isinstance(shape[0], np.dtype | type):
+            (dtype,), shape = shape, ()
+        if dtype is None:
+            return OPERATIONS["reshape"](self, *shape)
+        if shape:
+            raise TypeError("view takes a shape or a dtype, not both")
+        dtype = np.dtype(dtype)
+        if not backend.is_number(dtype):
+            raise TypeError(f"view: a Tensor holds real numbers, integers or booleans, not {dtype}")
+        if dtype == self.array.dtype:
+            return OPERATIONS["reshape"](self, self.array.shape)
+        self._check_size_of_view(dtype)
+        result: Any = self.detach()  # type: ignore[attr-defined]
+        with backend.on_device_of(self.array):
+            result.array = self.array.view(dtype)
+        return result
+
+    def _check_size_of_view(self, dtype: np.dtype) -> None:
+        tensor: Any = self
+        why = f"to view {tensor.dtype} as {dtype} (different element sizes)"
+        if dtype.itemsize == tensor.itemsize:
+            return
+        if not tensor.ndim:
+            raise RuntimeError(f"self.dim() cannot be 0 {why}")
+        if tensor.stride(-1) != 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 {why}, but got {tensor.stride(-1)}")
+        ratio = max(dtype.itemsize // tensor.itemsize, 1)
+        others = {f"stride({axis})": tensor.stride(axis) for axis in range(tensor.ndim - 1)}
+        facts = {"size(-1)": tensor.shape[-1], "storage_offset()": tensor.storage_offset(), **others}
+        for name, value in facts.items():
+            if value % ratio:
+                raise RuntimeError(f"self.{name} must be divisible by {ratio} {why}, but got {value}")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 

@@ -176,7 +176,7 @@ class Methods:
     matrix_power, qr, matrix_exp = operations("matrix_power qr matrix_exp")
 
     # shapes
-    reshape, view, flatten, unflatten, ravel = operations("reshape reshape flatten unflatten ravel")
+    reshape, flatten, unflatten, ravel = operations("reshape flatten unflatten ravel")
     transpose, swapaxes, swapdims, permute, t = operations("transpose transpose transpose permute t")
     movedim, moveaxis, squeeze, unsqueeze = operations("movedim movedim squeeze unsqueeze")
     expand, broadcast_to, tile, repeat, repeat_interleave = operations(

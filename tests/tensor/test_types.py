@@ -155,3 +155,45 @@ def test_numpy_operands():
         assert isinstance(result, mr.Tensor) and result.requires_grad and result.tolist() == [3.0, 8.0]
     assert isinstance(np.float64(2.0) * x, mr.Tensor) and (np.float64(2.0) * x).tolist() == [2.0, 4.0]
     assert isinstance(x - np.float32(1.0), mr.Tensor)
+
+
+VIEWED = {
+    "whole": lambda x: x,
+    "transposed": lambda x: x.T,
+    "no axes": lambda x: x[0, 0],
+    "odd length": lambda x: x[:, :3],
+    "odd offset": lambda x: x[:, 1:3],
+    "even part": lambda x: x[:, 2:4],
+    "odd stride": lambda x: x[:, :5].contiguous()[:, :4],
+    "empty": lambda x: x[:0],
+}
+
+
+@pytest.mark.parametrize("part", VIEWED)
+@pytest.mark.parametrize("name", ["uint8", "float16", "int32", "float32", "float64", "int64"])
+def test_view_reads_the_bytes_as_another_type(part, name):
+    values = np.arange(1, 25, dtype=np.float32).reshape(4, 6)
+    theirs, ours = VIEWED[part](torch.tensor(values)), VIEWED[part](mr.tensor(values))
+    try:
+        wanted = theirs.view(getattr(torch, name))
+    except RuntimeError as error:
+        message = str(error).split(" to view ")[0]
+        with pytest.raises(RuntimeError) as raised:
+            ours.view(getattr(mr, name))
+        assert str(raised.value).startswith(message)
+    else:
+        got = ours.view(getattr(mr, name))
+        assert got.dtype.name == name and got.array.tobytes() == wanted.numpy().tobytes()
+        assert got.shape == tuple(wanted.shape) and got.data_ptr() == ours.data_ptr()
+
+
+def test_view_as_another_type_shares_memory_and_has_no_gradient():
+    x = mr.ones(2, requires_grad=True)
+    assert not x.view(mr.int32).requires_grad and x.view(dtype=mr.float32).requires_grad
+    plain = mr.ones(2)
+    plain.view(mr.int32)[0] = 0
+    assert plain.tolist() == [0.0, 1.0] and plain._version == 1
+    with pytest.raises(TypeError, match="a shape or a dtype"):
+        plain.view(2, dtype=mr.int32)
+    with pytest.raises(TypeError, match="real numbers"):
+        plain.view(str)
