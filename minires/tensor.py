@@ -230,7 +230,9 @@ class Tensor(Methods, Conversions, InPlace, Variable):
         if requires_grad and self.is_inference_result and not is_inference_mode_enabled():
             raise RuntimeError("a tensor made in inference_mode cannot require a gradient: clone it first")
         if not requires_grad and self.node is not None:
-            raise RuntimeError("requires_grad can only be switched off for leaf tensors: use detach()")
+            raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a "
+                               "computed variable in a subgraph that doesn't require differentiation use "
+                               "var_no_grad = var.detach().")  # fmt: skip
         self.requires_grad = bool(requires_grad)
         return self
 

@@ -217,7 +217,7 @@ def test_requires_grad_can_be_switched_on_leaves_only(a):
     a.requires_grad_(False)
     assert not (a * 2).requires_grad
     a.requires_grad_()
-    with pytest.raises(RuntimeError, match=r"only be switched off for leaf tensors: use detach\(\)"):
+    with pytest.raises(RuntimeError, match=r"only change requires_grad flags of leaf variables\. .* var\.detach\(\)\."):
         (a * 2).requires_grad_(False)
 
 
