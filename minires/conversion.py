@@ -47,12 +47,13 @@ class Conversions:
     def _on_cpu(self) -> np.ndarray:
         return self.array if isinstance(self.array, np.ndarray) else self.array.get()
 
-    def view(self, *shape: Any, dtype: Any = None) -> Any:
-        """Reshaped, as by `reshape`; for a type, `x.view(minires.int32)`, the same bytes read as that type.
+    def view(self, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
+        """Reshaped, as by `reshape`; for a type, `x.view(minires.int32)`, the same bytes read as that type. size: the shape.
 
         The bytes are shared, and have no gradient unless the type is x's own. Elements of another size change the
         length of the last axis: RuntimeError where its elements do not lie side by side or do not divide evenly.
         """
+        shape = shape if size is None else (*shape, size)
         if dtype is None and len(shape) == 1 and isinstance(shape[0], np.dtype | type):
             (dtype,), shape = shape, ()
         if dtype is None:
