@@ -48,7 +48,7 @@ class Conversions:
         return self.array if isinstance(self.array, np.ndarray) else self.array.get()
 
     def view(self, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
-        """Reshaped, as by `reshape`; for a type, `x.view(minires.int32)`, the same bytes read as that type. size: the shape.
+        """Reshaped (to `shape` or `size`); for a type, `x.view(minires.int32)`, the same bytes read as that type.
 
         The bytes are shared, and have no gradient unless the type is x's own. Elements of another size change the
         length of the last axis: RuntimeError where its elements do not lie side by side or do not divide evenly.
