@@ -79,8 +79,8 @@ def make_step(trainer: "Trainer") -> None:
 
 def _folds(trainer: "Trainer") -> bool:
     """Whether the optimizer unscales and clips as it updates; not where it has parameters that are not the model's."""
-    own = set(trainer.model.parameters())
-    return trainer.optimizer.can_fold() and own.issuperset(with_gradients(trainer.optimizer))
+    optimizer = trainer.optimizer
+    return optimizer.can_fold() and set(trainer.model.parameters()).issuperset(with_gradients(optimizer))
 
 
 def _at_the_worst_place(trainer: "Trainer", optimizer: SAM, parts: Sequence[Part], statistics: Any) -> float:
